@@ -1,0 +1,5 @@
+//! `runner`: what happens to a TCP service when it gets exactly this load?
+
+pub mod units;
+
+pub mod clock;
