@@ -1,5 +1,8 @@
 //! `runner`: what happens to a TCP service when it gets exactly this load?
 
+pub mod seeded;
 pub mod units;
 
 pub mod clock;
+
+pub mod plan;

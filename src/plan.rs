@@ -1,0 +1,6 @@
+//! Plan: what will happen, before anything happens.
+
+pub mod keys;
+mod poisson;
+pub mod schedule;
+pub mod segment;

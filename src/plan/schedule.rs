@@ -1,0 +1,766 @@
+//! When each request is due: integer arithmetic on the request number.
+//!
+//! The rate curve is a row of linear pieces. The area under it, counted in requests, says how many
+//! requests are due by an instant, and request `n` is due at the **smallest nanosecond at which the
+//! area has reached `n`**. Nothing is summed up while running, so nothing drifts, and any thread or
+//! machine can ask for any `n`.
+//!
+//! Units: rates are [`Tps`] units (millionths of a request per hour). Areas are *doubled*, in
+//! `2 × rate unit × nanosecond`, because the area of a linear piece, `(r0 + r1) × d / 2`, is then
+//! always an integer. One request is [`AREA_PER_REQUEST`].
+
+use crate::plan::poisson;
+use crate::units::{NANOS_PER_SEC, Nanos, Tps};
+
+/// Doubled area of one request.
+pub const AREA_PER_REQUEST: u128 = 2 * Tps::UNITS_PER_TPS as u128 * NANOS_PER_SEC as u128;
+
+/// Sine and Lua stages are sampled this often.
+pub const SAMPLE_NS: u64 = 10_000_000;
+
+/// Samples between two stored area sums of a sampled stage.
+const CHECKPOINT_EVERY: u64 = 256;
+
+// ---------------------------------------------------------------------------------------------
+// Pieces
+
+/// A stretch of time in which the rate changes linearly. `duration_ns` is at least 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Piece {
+    /// Length in nanoseconds.
+    pub duration_ns: u64,
+    /// Rate at the start, in [`Tps`] units.
+    pub from: u64,
+    /// Rate at the end, in [`Tps`] units.
+    pub to: u64,
+}
+
+impl Piece {
+    /// Doubled area under the whole piece.
+    pub fn area(&self) -> u128 {
+        (u128::from(self.from) + u128::from(self.to)) * u128::from(self.duration_ns)
+    }
+
+    /// Doubled area under all but the last nanosecond, rounded down.
+    fn area_without_last_ns(&self) -> u128 {
+        // area(d) − 2·r1 + Δ/d, from area(x) = 2·r0·x + Δ·x²/d at x = d − 1.
+        let delta = i128::from(self.to) - i128::from(self.from);
+        let last = 2 * i128::from(self.to) - delta.div_euclid(i128::from(self.duration_ns));
+        self.area().saturating_sub_signed(last)
+    }
+
+    /// Whether the doubled area of the first `x` nanoseconds is at least `area`, exactly.
+    fn reaches(&self, x: u64, area: u128) -> bool {
+        // 2·r0·x·d + Δ·x² ≥ area·d, with the term of a falling ramp moved to the other side.
+        let (x, d) = (u128::from(x), u128::from(self.duration_ns));
+        let rise = u128::from(self.from) * x;
+        let square = Wide::product(x * x, u128::from(self.from.abs_diff(self.to)));
+        let linear = Wide::product(rise, 2 * d);
+        let wanted = Wide::product(area, d);
+        if self.to >= self.from { linear.plus(square) >= wanted } else { linear >= wanted.plus(square) }
+    }
+
+    /// The smallest `x` at which the doubled area has reached `area`.
+    /// `area` must not be above [`Piece::area`]; `hint` is any guess, a close one is faster.
+    fn solve(&self, area: u128, hint: u64) -> u64 {
+        if area == 0 {
+            return 0;
+        }
+        if self.from == self.to {
+            return area.div_ceil(2 * u128::from(self.from.max(1))) as u64;
+        }
+        let guess = self.newton(area, hint.min(self.duration_ns));
+        self.settle(area, guess)
+    }
+
+    /// A few Newton steps in integers. Only a guess: [`Piece::settle`] makes it exact.
+    fn newton(&self, area: u128, start: u64) -> u64 {
+        let d = i128::from(self.duration_ns);
+        let delta = i128::from(self.to) - i128::from(self.from);
+        let mut x = i128::from(start);
+        for _ in 0..64 {
+            let climbed = delta * x / d;
+            let rate = (i128::from(self.from) + climbed).max(1);
+            let behind = area as i128 - (2 * i128::from(self.from) + climbed) * x;
+            let step = behind / (2 * rate);
+            x = (x + step).clamp(0, d);
+            if step.abs() <= 1 {
+                break;
+            }
+        }
+        x as u64
+    }
+
+    /// Gallops from `guess` to the exact answer.
+    fn settle(&self, area: u128, guess: u64) -> u64 {
+        let (mut low, mut high); // reaches(low) is false or low is 0; reaches(high) is true
+        let mut step = 1;
+        if self.reaches(guess, area) {
+            high = guess;
+            loop {
+                low = high.saturating_sub(step);
+                if low == 0 || !self.reaches(low, area) {
+                    break;
+                }
+                high = low;
+                step *= 2;
+            }
+        } else {
+            low = guess;
+            loop {
+                high = low.saturating_add(step).min(self.duration_ns);
+                if high == self.duration_ns || self.reaches(high, area) {
+                    break;
+                }
+                low = high;
+                step *= 2;
+            }
+        }
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if self.reaches(middle, area) { high = middle } else { low = middle }
+        }
+        high
+    }
+}
+
+/// An unsigned 256-bit number, only for exact comparisons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Wide {
+    high: u128,
+    low: u128,
+}
+
+impl Wide {
+    fn product(a: u128, b: u128) -> Wide {
+        if let Some(low) = a.checked_mul(b) {
+            return Wide { high: 0, low };
+        }
+        const HALF: u128 = u64::MAX as u128;
+        let (a1, a0, b1, b0) = (a >> 64, a & HALF, b >> 64, b & HALF);
+        let (cross1, cross2) = (a1 * b0, a0 * b1);
+        let middle = ((a0 * b0) >> 64) + (cross1 & HALF) + (cross2 & HALF);
+        Wide {
+            high: a1 * b1 + (cross1 >> 64) + (cross2 >> 64) + (middle >> 64),
+            low: (middle << 64) | ((a0 * b0) & HALF),
+        }
+    }
+
+    /// Terms stay below 2^180, so the sum of two cannot overflow.
+    fn plus(self, other: Wide) -> Wide {
+        let (low, carry) = self.low.overflowing_add(other.low);
+        Wide { high: self.high + other.high + u128::from(carry), low }
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Stages
+
+/// The rate curve of one stage.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Shape {
+    /// Linear pieces one after the other: hold, ramp, step and pause.
+    Pieces(Vec<Piece>),
+    /// `mean + amplitude × sin(2π t / period)`, sampled every [`SAMPLE_NS`].
+    Sine {
+        /// Rate in the middle, in [`Tps`] units.
+        mean: u64,
+        /// Swing, in [`Tps`] units; not above `mean`.
+        amplitude: u64,
+        /// Length of one wave in nanoseconds.
+        period_ns: u64,
+        /// Length of the stage in nanoseconds.
+        duration_ns: u64,
+    },
+    /// Rates of a Lua function, sampled every [`SAMPLE_NS`] and once at the end.
+    Samples {
+        /// Rates in [`Tps`] units.
+        rates: Vec<u64>,
+        /// Length of the stage in nanoseconds.
+        duration_ns: u64,
+    },
+}
+
+impl Shape {
+    /// Length in nanoseconds.
+    pub fn duration_ns(&self) -> u64 {
+        match self {
+            Shape::Pieces(pieces) => pieces.iter().map(|p| p.duration_ns).sum(),
+            Shape::Sine { duration_ns, .. } | Shape::Samples { duration_ns, .. } => *duration_ns,
+        }
+    }
+
+    /// How many samples a sampled stage of this length needs, the one at its end included.
+    pub fn samples_needed(duration_ns: u64) -> u64 {
+        duration_ns.div_ceil(SAMPLE_NS) + 1
+    }
+
+    fn piece_count(&self) -> u64 {
+        match self {
+            Shape::Pieces(pieces) => pieces.len() as u64,
+            Shape::Sine { duration_ns, .. } | Shape::Samples { duration_ns, .. } => {
+                duration_ns.div_ceil(SAMPLE_NS)
+            }
+        }
+    }
+
+    fn rate_at_sample(&self, index: u64) -> u64 {
+        match self {
+            Shape::Pieces(_) => 0,
+            Shape::Sine { mean, amplitude, period_ns, duration_ns } => {
+                let at_ns = (index * SAMPLE_NS).min(*duration_ns);
+                let turn = (u128::from(at_ns % period_ns) << 64) / u128::from(*period_ns);
+                let swing = (i128::from(*amplitude) * i128::from(sine(turn as u64)) + (1 << 59)) >> 60;
+                (i128::from(*mean) + swing).max(0) as u64
+            }
+            Shape::Samples { rates, .. } => rates[index as usize],
+        }
+    }
+
+    fn piece(&self, index: u64) -> Piece {
+        match self {
+            Shape::Pieces(pieces) => pieces[index as usize],
+            Shape::Sine { duration_ns, .. } | Shape::Samples { duration_ns, .. } => Piece {
+                duration_ns: SAMPLE_NS.min(duration_ns - index * SAMPLE_NS),
+                from: self.rate_at_sample(index),
+                to: self.rate_at_sample(index + 1),
+            },
+        }
+    }
+
+    /// Rate at `x` nanoseconds into the stage, in [`Tps`] units.
+    fn rate_at(&self, x: u64) -> u64 {
+        let mut start = 0;
+        let mut index = 0;
+        if !matches!(self, Shape::Pieces(_)) {
+            index = (x / SAMPLE_NS).min(self.piece_count() - 1);
+            start = index * SAMPLE_NS;
+        }
+        loop {
+            let piece = self.piece(index);
+            if x < start + piece.duration_ns || index + 1 == self.piece_count() {
+                let into = i128::from((x - start).min(piece.duration_ns));
+                let delta = i128::from(piece.to) - i128::from(piece.from);
+                return (i128::from(piece.from) + delta * into / i128::from(piece.duration_ns)) as u64;
+            }
+            start += piece.duration_ns;
+            index += 1;
+        }
+    }
+}
+
+/// `sin(2π × turn / 2^64)` with 60 fractional bits, by the Taylor series in integers, so that every
+/// machine gets the same wave.
+fn sine(turn: u64) -> i64 {
+    const HALF_PI_Q60: i128 = 1_811_004_864_519_280_711; // π/2 × 2^60
+    let quadrant = turn >> 62;
+    let within = turn & ((1 << 62) - 1);
+    let folded = if quadrant & 1 == 0 { within } else { (1 << 62) - within };
+    let x = (i128::from(folded) * HALF_PI_Q60) >> 62;
+    let square = (x * x) >> 60;
+    let (mut term, mut sum) = (x, x);
+    for k in 1..13 {
+        term = -((term * square) >> 60) / ((2 * k) * (2 * k + 1));
+        sum += term;
+    }
+    let sum = sum.clamp(0, 1 << 60) as i64;
+    if quadrant < 2 { sum } else { -sum }
+}
+
+/// One stage with its place in the plan.
+#[derive(Debug, Clone)]
+struct Span {
+    shape: Shape,
+    start_ns: u64,
+    end_ns: u64,
+    area_before: u128,
+    area: u128,
+    first: u64,
+    scheduled: u64,
+    /// Doubled area from the start of the stage to piece 0, 256, 512 …
+    checkpoints: Vec<u128>,
+}
+
+impl Span {
+    /// The piece in which the area within the stage first reaches `area`:
+    /// its index, its start within the stage and the area before it.
+    fn locate(&self, area: u128) -> Spot {
+        let checkpoint = self.checkpoints.partition_point(|&before| before < area).saturating_sub(1);
+        let mut spot = Spot::at(self, checkpoint as u64 * CHECKPOINT_EVERY, self.checkpoints[checkpoint]);
+        spot.advance(self, area);
+        spot
+    }
+}
+
+/// A place in a stage: one piece and what came before it.
+#[derive(Debug, Clone, Copy)]
+struct Spot {
+    index: u64,
+    piece: Piece,
+    start_ns: u64,
+    area_before: u128,
+}
+
+impl Spot {
+    fn at(span: &Span, index: u64, area_before: u128) -> Spot {
+        let start_ns = match &span.shape {
+            Shape::Pieces(pieces) => pieces.iter().take(index as usize).map(|p| p.duration_ns).sum(),
+            _ => index * SAMPLE_NS,
+        };
+        Spot { index, piece: span.shape.piece(index), start_ns, area_before }
+    }
+
+    /// Moves on to the piece in which the area reaches `area`.
+    fn advance(&mut self, span: &Span, area: u128) {
+        while self.area_before + self.piece.area() < area && self.index + 1 < span.shape.piece_count() {
+            self.area_before += self.piece.area();
+            self.start_ns += self.piece.duration_ns;
+            self.index += 1;
+            self.piece = span.shape.piece(self.index);
+        }
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// The schedule
+
+/// How arrivals lie under the rate curve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Arrivals {
+    /// Evenly: request `n` when the area reaches `n`.
+    Uniform,
+    /// At random, but with the planned total in each stage.
+    Poisson {
+        /// Every choice follows from it.
+        seed: u64,
+    },
+}
+
+/// What one stage is going to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StageTotals {
+    /// Start, from time zero.
+    pub start: Nanos,
+    /// End, from time zero; the instant itself belongs to the next stage.
+    pub end: Nanos,
+    /// Number of the first request of the stage.
+    pub first: u64,
+    /// How many requests are due in the stage.
+    pub scheduled: u64,
+    /// Highest rate in the stage.
+    pub peak: Tps,
+}
+
+/// Due times of all requests of a plan.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    spans: Vec<Span>,
+    arrivals: Arrivals,
+    total: u64,
+    end_ns: u64,
+}
+
+impl Schedule {
+    /// Lays the stages one after the other. Stages of no length must have been refused before.
+    pub fn new(shapes: Vec<Shape>, arrivals: Arrivals) -> Schedule {
+        let mut spans = Vec::with_capacity(shapes.len());
+        let (mut start_ns, mut area_before, mut first) = (0u64, 0u128, 0u64);
+        for shape in shapes {
+            let end_ns = start_ns + shape.duration_ns();
+            let mut checkpoints = Vec::new();
+            let mut area = 0u128;
+            for index in 0..shape.piece_count() {
+                if index % CHECKPOINT_EVERY == 0 {
+                    checkpoints.push(area);
+                }
+                area += shape.piece(index).area();
+            }
+            // Due strictly before the end means reached one nanosecond earlier.
+            let last = shape.piece(shape.piece_count() - 1);
+            let reached = area_before + area - last.area() + last.area_without_last_ns();
+            let upto = (reached / AREA_PER_REQUEST) as u64 + 1;
+            let span = Span {
+                shape,
+                start_ns,
+                end_ns,
+                area_before,
+                area,
+                first,
+                scheduled: upto - first,
+                checkpoints,
+            };
+            start_ns = end_ns;
+            area_before += area;
+            first = upto;
+            spans.push(span);
+        }
+        Schedule { spans, arrivals, total: first, end_ns: start_ns }
+    }
+
+    /// The same schedule cut off after `total` requests.
+    pub fn truncated(mut self, total: u64) -> Schedule {
+        self.total = self.total.min(total);
+        for span in &mut self.spans {
+            span.scheduled = span.scheduled.min(self.total.saturating_sub(span.first));
+        }
+        self
+    }
+
+    /// How many requests are scheduled.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The area under the whole curve in requests is zero: nothing would ever be due.
+    pub fn never_sends(&self) -> bool {
+        self.spans.iter().all(|span| span.area == 0)
+    }
+
+    /// The end of the last stage.
+    pub fn end(&self) -> Nanos {
+        Nanos(self.end_ns)
+    }
+
+    /// How arrivals lie.
+    pub fn arrivals(&self) -> Arrivals {
+        self.arrivals
+    }
+
+    /// The stages' shapes in order.
+    pub fn shapes(&self) -> impl Iterator<Item = &Shape> {
+        self.spans.iter().map(|span| &span.shape)
+    }
+
+    /// What each stage sends.
+    pub fn stages(&self) -> Vec<StageTotals> {
+        self.spans
+            .iter()
+            .map(|span| StageTotals {
+                start: Nanos(span.start_ns),
+                end: Nanos(span.end_ns),
+                first: span.first,
+                scheduled: span.scheduled,
+                peak: Tps::from_units(
+                    (0..span.shape.piece_count())
+                        .map(|i| span.shape.piece(i))
+                        .map(|p| p.from.max(p.to))
+                        .max()
+                        .unwrap_or(0),
+                ),
+            })
+            .collect()
+    }
+
+    /// The rate that is asked for at an instant.
+    pub fn rate_at(&self, at: Nanos) -> Tps {
+        let index = self.spans.partition_point(|span| span.end_ns <= at.0);
+        self.spans.get(index).map_or(Tps::ZERO, |s| Tps::from_units(s.shape.rate_at(at.0 - s.start_ns)))
+    }
+
+    /// When request `n` is due. For one request; walking is cheaper with a [`Cursor`].
+    ///
+    /// # Panics
+    /// When `n` is not below [`Schedule::total`].
+    pub fn due_at(&self, n: u64) -> Nanos {
+        self.cursor().due_at(n).0
+    }
+
+    /// Walks the due times in rising order.
+    pub fn cursor(&self) -> Cursor<'_> {
+        Cursor { schedule: self, stage: 0, spot: None, last_x: 0, deal: None }
+    }
+}
+
+/// Finds due times faster when asked for rising request numbers. The answers are those of
+/// [`Schedule::due_at`], whatever the order.
+#[derive(Debug, Clone)]
+pub struct Cursor<'a> {
+    schedule: &'a Schedule,
+    stage: usize,
+    spot: Option<Spot>,
+    last_x: u64,
+    deal: Option<poisson::Deal>,
+}
+
+impl Cursor<'_> {
+    /// When request `n` is due, and the index of its stage.
+    ///
+    /// # Panics
+    /// When `n` is not below [`Schedule::total`].
+    pub fn due_at(&mut self, n: u64) -> (Nanos, usize) {
+        assert!(n < self.schedule.total, "request {n} is not in the plan of {}", self.schedule.total);
+        self.enter_stage_of(n);
+        let span = &self.schedule.spans[self.stage];
+        let due = match self.schedule.arrivals {
+            Arrivals::Uniform => {
+                // A request that was reached before the stage began (a pause lies between) is due
+                // where the area reached it: exactly at the start of this stage.
+                let area = u128::from(n) * AREA_PER_REQUEST;
+                span.start_ns + self.solve(area.saturating_sub(span.area_before))
+            }
+            Arrivals::Poisson { seed } => {
+                let share = poisson::seed_of_stage(seed, self.stage as u64);
+                let deal = self.deal.get_or_insert_with(|| poisson::Deal::new(share, span.scheduled));
+                let fraction = deal.fraction(n - span.first);
+                let area = poisson::scale(span.area, fraction);
+                (span.start_ns + self.solve(area)).min(span.end_ns - 1)
+            }
+        };
+        (Nanos(due), self.stage)
+    }
+
+    fn enter_stage_of(&mut self, n: u64) {
+        let spans = &self.schedule.spans;
+        let span = &spans[self.stage];
+        if n >= span.first && n - span.first < span.scheduled {
+            return;
+        }
+        self.stage = spans.partition_point(|s| s.first + s.scheduled <= n);
+        self.spot = None;
+        self.deal = None;
+        self.last_x = 0;
+    }
+
+    /// Nanoseconds into the stage at which its area reaches `area`.
+    fn solve(&mut self, area: u128) -> u64 {
+        let span = &self.schedule.spans[self.stage];
+        let spot = match &mut self.spot {
+            Some(spot) if spot.area_before < area || spot.index == 0 => {
+                let index = spot.index;
+                spot.advance(span, area);
+                if spot.index != index {
+                    self.last_x = 0;
+                }
+                spot
+            }
+            slot => {
+                self.last_x = 0;
+                slot.insert(span.locate(area))
+            }
+        };
+        let x = spot.piece.solve(area - spot.area_before, self.last_x);
+        self.last_x = x;
+        spot.start_ns + x
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn hold(tps: u64, secs: u64) -> Shape {
+        let rate = Tps::per_second(tps).units();
+        Shape::Pieces(vec![Piece { duration_ns: secs * NANOS_PER_SEC, from: rate, to: rate }])
+    }
+
+    fn ramp(from: u64, to: u64, secs: u64) -> Shape {
+        let (from, to) = (Tps::per_second(from).units(), Tps::per_second(to).units());
+        Shape::Pieces(vec![Piece { duration_ns: secs * NANOS_PER_SEC, from, to }])
+    }
+
+    fn uniform(shapes: Vec<Shape>) -> Schedule {
+        Schedule::new(shapes, Arrivals::Uniform)
+    }
+
+    fn scheduled(schedule: &Schedule) -> Vec<u64> {
+        schedule.stages().iter().map(|s| s.scheduled).collect()
+    }
+
+    #[test]
+    fn a_hold_of_100_for_10s_is_1000_requests_ten_milliseconds_apart() {
+        let schedule = uniform(vec![hold(100, 10)]);
+        assert_eq!(schedule.total(), 1000);
+        for n in 0..1000 {
+            assert_eq!(schedule.due_at(n), Nanos::from_millis(10 * n));
+        }
+    }
+
+    #[test]
+    fn a_ramp_from_zero_sends_half_of_the_peak_times_the_duration() {
+        let schedule = uniform(vec![ramp(0, 100, 30), hold(100, 60), hold(300, 10), ramp(300, 0, 20)]);
+        assert_eq!(scheduled(&schedule), [1500, 6000, 3000, 3000]);
+        assert_eq!(schedule.due_at(0), Nanos::ZERO);
+        // area(t) = 100/30 · t²/2 reaches 1 at √0.6 s.
+        assert_eq!(schedule.due_at(1), Nanos(774_596_670));
+        assert_eq!(schedule.due_at(1500), Nanos::from_secs(30));
+    }
+
+    #[test]
+    fn a_rate_that_divides_no_second_never_drifts() {
+        let schedule = uniform(vec![hold(70_000, 3600)]);
+        assert_eq!(schedule.total(), 70_000 * 3600);
+        for second in [1, 60, 3599] {
+            assert_eq!(schedule.due_at(70_000 * second), Nanos::from_secs(second));
+        }
+    }
+
+    #[test]
+    fn a_request_on_the_boundary_belongs_to_the_stage_that_begins_there() {
+        let pause = Shape::Pieces(vec![Piece { duration_ns: NANOS_PER_SEC, from: 0, to: 0 }]);
+        let schedule = uniform(vec![hold(10, 1), pause, hold(10, 1)]);
+        assert_eq!(scheduled(&schedule), [10, 1, 9]);
+        assert_eq!(schedule.due_at(10), Nanos::from_secs(1));
+        assert_eq!(schedule.due_at(11), Nanos(2_100_000_000));
+    }
+
+    #[test]
+    fn a_pause_first_lets_request_zero_out_at_time_zero() {
+        let pause = Shape::Pieces(vec![Piece { duration_ns: NANOS_PER_SEC, from: 0, to: 0 }]);
+        let schedule = uniform(vec![pause, hold(10, 1)]);
+        assert_eq!(scheduled(&schedule), [1, 9]);
+        assert_eq!(schedule.due_at(0), Nanos::ZERO);
+        assert_eq!(schedule.due_at(1), Nanos(1_100_000_000));
+    }
+
+    #[test]
+    fn a_sine_over_whole_periods_sends_its_mean() {
+        let (mean, amplitude) = (Tps::per_second(300).units(), Tps::per_second(100).units());
+        let shape =
+            Shape::Sine { mean, amplitude, period_ns: 20 * NANOS_PER_SEC, duration_ns: 60 * NANOS_PER_SEC };
+        let schedule = uniform(vec![shape]);
+        assert!(schedule.total().abs_diff(18_000) <= 1, "{}", schedule.total());
+        assert_eq!(schedule.rate_at(Nanos::from_secs(5)), Tps::per_second(400));
+        assert_eq!(schedule.rate_at(Nanos::from_secs(15)), Tps::per_second(200));
+    }
+
+    #[test]
+    fn the_integer_sine_is_the_sine() {
+        for i in 0..10_000u64 {
+            let turn = i * (u64::MAX / 10_000);
+            let exact = (turn as f64 / 2f64.powi(64) * std::f64::consts::TAU).sin();
+            let ours = sine(turn) as f64 / 2f64.powi(60);
+            assert!((exact - ours).abs() < 1e-12, "{turn}: {exact} {ours}");
+        }
+    }
+
+    #[test]
+    fn poisson_keeps_the_total_of_every_stage() {
+        let shapes = vec![hold(100, 10), ramp(0, 500, 4), hold(50, 3)];
+        let even = uniform(shapes.clone());
+        let random = Schedule::new(shapes, Arrivals::Poisson { seed: 7 });
+        assert_eq!(scheduled(&even), scheduled(&random));
+        let mut cursor = random.cursor();
+        let mut per_stage = vec![0; 3];
+        let mut last = Nanos::ZERO;
+        for n in 0..random.total() {
+            let (due, stage) = cursor.due_at(n);
+            assert!(due >= last);
+            let totals = random.stages()[stage];
+            assert!(due >= totals.start && due < totals.end);
+            per_stage[stage] += 1;
+            last = due;
+        }
+        assert_eq!(per_stage, scheduled(&random));
+    }
+
+    #[test]
+    fn poisson_gaps_are_exponential() {
+        let schedule = Schedule::new(vec![hold(1000, 20)], Arrivals::Poisson { seed: 3 });
+        let mut cursor = schedule.cursor();
+        let due: Vec<u64> = (0..schedule.total()).map(|n| cursor.due_at(n).0.0).collect();
+        let gaps: Vec<f64> = due.windows(2).map(|w| (w[1] - w[0]) as f64 / 1e6).collect();
+        let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+        let variance = gaps.iter().map(|g| (g - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
+        let above_mean = gaps.iter().filter(|&&g| g > mean).count() as f64 / gaps.len() as f64;
+        assert!((mean - 1.0).abs() < 0.01, "{mean}");
+        assert!((variance.sqrt() / mean - 1.0).abs() < 0.05, "{variance}");
+        assert!((above_mean - (-1f64).exp()).abs() < 0.02, "{above_mean}");
+    }
+
+    fn arbitrary_shape() -> impl Strategy<Value = Shape> {
+        let rate = 0u64..200 * Tps::UNITS_PER_TPS;
+        let piece = (1u64..3_000_000_000, rate.clone(), rate.clone(), any::<bool>()).prop_map(
+            |(duration_ns, from, to, flat)| Piece { duration_ns, from, to: if flat { from } else { to } },
+        );
+        prop_oneof![
+            prop::collection::vec(piece, 1..4).prop_map(Shape::Pieces),
+            (rate, 0u64..100, 1u64..3_000_000_000, 1u64..3_000_000_000).prop_map(
+                |(mean, share, period_ns, duration_ns)| Shape::Sine {
+                    mean,
+                    amplitude: mean * share / 100,
+                    period_ns,
+                    duration_ns
+                }
+            ),
+        ]
+    }
+
+    /// Exact area up to an instant, rounded down, by another road: piece by piece in i128.
+    fn area_upto(schedule: &Schedule, at: u64) -> u128 {
+        let (mut area, mut start) = (0u128, 0u64);
+        for shape in schedule.shapes() {
+            for index in 0..shape.piece_count() {
+                let piece = shape.piece(index);
+                let x = i128::from(at.saturating_sub(start).min(piece.duration_ns));
+                let (from, d) = (i128::from(piece.from), i128::from(piece.duration_ns));
+                let doubled = 2 * from * x + ((i128::from(piece.to) - from) * x * x).div_euclid(d);
+                area += doubled as u128;
+                start += piece.duration_ns;
+            }
+        }
+        area
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// `due_at(n)` is the smallest time at which the area reaches n, never falls, and the plan
+        /// holds exactly the requests that are due before its end.
+        #[test]
+        fn due_times_follow_the_definition(shapes in prop::collection::vec(arbitrary_shape(), 1..5)) {
+            let schedule = uniform(shapes);
+            let mut cursor = schedule.cursor();
+            let mut last = 0;
+            for n in 0..schedule.total() {
+                let due = cursor.due_at(n).0.0;
+                prop_assert!(due >= last && due < schedule.end().0);
+                // The checking sum rounds each sampled piece down, so allow it that much.
+                let slack = 2 * schedule.shapes().map(Shape::piece_count).sum::<u64>();
+                let target = u128::from(n) * AREA_PER_REQUEST;
+                prop_assert!(area_upto(&schedule, due) + u128::from(slack) >= target);
+                if due > 0 {
+                    prop_assert!(area_upto(&schedule, due - 1) < target || n == 0);
+                }
+                last = due;
+            }
+            let reached = area_upto(&schedule, schedule.end().0) / AREA_PER_REQUEST;
+            prop_assert!(u128::from(schedule.total()) <= reached + 1);
+            prop_assert!(u128::from(schedule.total()) + 1 >= reached);
+        }
+
+        /// Asking at random gives what walking gives.
+        #[test]
+        fn walking_and_asking_agree(
+            shapes in prop::collection::vec(arbitrary_shape(), 1..4),
+            poisson in any::<bool>(),
+            asked in prop::collection::vec(any::<prop::sample::Index>(), 1..20),
+        ) {
+            let arrivals = if poisson { Arrivals::Poisson { seed: 11 } } else { Arrivals::Uniform };
+            let schedule = Schedule::new(shapes, arrivals);
+            let mut cursor = schedule.cursor();
+            let walked: Vec<_> = (0..schedule.total()).map(|n| cursor.due_at(n)).collect();
+            let mut jumping = schedule.cursor();
+            for index in asked {
+                let n = index.index(walked.len()) as u64;
+                prop_assert_eq!(schedule.due_at(n), walked[n as usize].0);
+                prop_assert_eq!(jumping.due_at(n), walked[n as usize]);
+            }
+        }
+
+        /// The exact comparison holds far beyond 128 bits.
+        #[test]
+        fn the_longest_and_steepest_ramps_stay_exact(
+            from in 0u64..=10_000_000, to in 0u64..=10_000_000, days in 1u64..=30, share in 0u64..1_000_000,
+        ) {
+            prop_assume!(from != to);
+            let schedule = uniform(vec![ramp(from, to, days * 86_400)]);
+            let n = (u128::from(schedule.total() - 1) * u128::from(share) / 1_000_000) as u64;
+            let due = schedule.due_at(n).0;
+            let span = &schedule.spans[0].shape.piece(0);
+            let target = u128::from(n) * AREA_PER_REQUEST;
+            prop_assert!(span.reaches(due, target));
+            prop_assert!(due == 0 || !span.reaches(due - 1, target));
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Who sends request `n`: which machine, which worker, which connection slot. Pure functions.
+//!
+//! Request `n` belongs to segment `n mod N` and to connection slot `n mod count`; slot `s` belongs
+//! to worker `s mod workers`. Nobody hands out numbers while running, so the union of all segments
+//! and workers is the plan, whatever their number.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// One of `of` equal parts of a plan, counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Segment {
+    index: u64,
+    of: u64,
+}
+
+/// Why a segment could not be read. Fits after "failed to read".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid segment `{0}`: write I/N with I from 0 to N-1, such as 0/3, 1/3 and 2/3 for three machines")]
+pub struct SegmentError(String);
+
+impl Segment {
+    /// The whole plan.
+    pub const WHOLE: Segment = Segment { index: 0, of: 1 };
+
+    /// Part `index` of `of`; `None` unless `index < of`.
+    pub fn new(index: u64, of: u64) -> Option<Segment> {
+        (index < of).then_some(Segment { index, of })
+    }
+
+    /// Which part, from 0.
+    pub fn index(self) -> u64 {
+        self.index
+    }
+
+    /// Of how many.
+    pub fn of(self) -> u64 {
+        self.of
+    }
+
+    /// How many of the requests `0..total` belong to this segment.
+    pub fn count(self, total: u64) -> u64 {
+        if total <= self.index { 0 } else { (total - 1 - self.index) / self.of + 1 }
+    }
+
+    /// How many of the requests `0..total` of this segment go over connection slot `slot` of `slots`.
+    pub fn count_on_slot(self, total: u64, slot: u64, slots: u64) -> u64 {
+        let stride = lcm(self.of, slots);
+        // The first request of both: at most `slots` steps away, or none.
+        let first =
+            (0..slots).map(|j| self.index + j * self.of).find(|n| n % slots == slot).filter(|&n| n < total);
+        first.map_or(0, |first| (total - 1 - first) / stride + 1)
+    }
+}
+
+impl FromStr for Segment {
+    type Err = SegmentError;
+
+    fn from_str(text: &str) -> Result<Segment, SegmentError> {
+        let bad = || SegmentError(text.to_string());
+        let (index, of) = text.split_once('/').ok_or_else(bad)?;
+        let number = |s: &str| s.trim().parse::<u64>().map_err(|_| bad());
+        Segment::new(number(index)?, number(of)?).filter(|s| s.of <= 1_000_000).ok_or_else(bad)
+    }
+}
+
+impl fmt::Display for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.index, self.of)
+    }
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// Least common multiple.
+pub(crate) fn lcm(a: u64, b: u64) -> u64 {
+    a / gcd(a, b) * b
+}
+
+/// The requests of one worker: those of a segment whose slot belongs to the worker, in order.
+#[derive(Debug, Clone)]
+pub struct Share {
+    next: u64,
+    total: u64,
+    segment: Segment,
+    slots: u64,
+    worker: u64,
+    workers: u64,
+}
+
+impl Share {
+    /// The share of `worker` (from 0) of `workers` in the requests `0..total` of `segment`.
+    pub fn new(total: u64, segment: Segment, slots: u64, worker: u64, workers: u64) -> Share {
+        Share { next: segment.index, total, segment, slots, worker, workers }
+    }
+
+    /// How many requests are left.
+    pub fn remaining(&self) -> u64 {
+        // The pattern repeats after `period` requests of the segment.
+        let period = lcm(self.segment.of, self.slots) / self.segment.of;
+        let left =
+            if self.next >= self.total { 0 } else { (self.total - 1 - self.next) / self.segment.of + 1 };
+        let count =
+            |steps: u64| (0..steps).filter(|&j| self.owns(self.next + j * self.segment.of)).count() as u64;
+        (left / period) * count(period.min(left)) + count(left % period)
+    }
+
+    fn owns(&self, n: u64) -> bool {
+        self.workers == 1 || n % self.slots % self.workers == self.worker
+    }
+}
+
+impl Iterator for Share {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        while self.next < self.total {
+            let n = self.next;
+            self.next += self.segment.of;
+            if self.owns(n) {
+                return Some(n);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_segment_is_written_from_zero() {
+        assert_eq!("0/1".parse(), Ok(Segment::WHOLE));
+        assert_eq!("2/3".parse::<Segment>().map(|s| s.to_string()).as_deref(), Ok("2/3"));
+        for text in ["3/3", "1", "-1/2", "a/b", "0/0", ""] {
+            assert!(text.parse::<Segment>().is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        /// The shares of all segments and workers are the plan: every request once.
+        #[test]
+        fn shares_make_up_the_plan(
+            total in 0u64..2000, segments in 1u64..6, slots in 1u64..13, workers in 1u64..5,
+        ) {
+            let workers = workers.min(slots);
+            let mut all = Vec::new();
+            for index in 0..segments {
+                let segment = Segment::new(index, segments).expect("inside");
+                let mut of_segment = 0;
+                for worker in 0..workers {
+                    let share = Share::new(total, segment, slots, worker, workers);
+                    let remaining = share.remaining();
+                    let requests: Vec<u64> = share.collect();
+                    prop_assert_eq!(remaining, requests.len() as u64);
+                    of_segment += remaining;
+                    all.extend(requests);
+                }
+                prop_assert_eq!(segment.count(total), of_segment);
+                let by_slot: u64 = (0..slots).map(|s| segment.count_on_slot(total, s, slots)).sum();
+                prop_assert_eq!(by_slot, of_segment);
+            }
+            all.sort_unstable();
+            prop_assert_eq!(all, (0..total).collect::<Vec<_>>());
+        }
+    }
+}
