@@ -4,5 +4,6 @@ pub mod seeded;
 pub mod units;
 
 pub mod clock;
+pub mod wire;
 
 pub mod plan;
