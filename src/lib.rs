@@ -4,6 +4,9 @@ pub mod seeded;
 pub mod units;
 
 pub mod clock;
+pub mod handoff;
+pub mod ledger;
 pub mod wire;
 
 pub mod plan;
+pub mod recorder;

@@ -1,0 +1,285 @@
+//! Hot path
+//!
+//! What one worker counts. Windows are taken from a small stock that the collector refills, so that
+//! the worker does not allocate when a second begins.
+
+use std::collections::VecDeque;
+
+use crate::ledger::{Outcome, Outcomes, Receipts};
+use crate::recorder::histogram::Latencies;
+use crate::units::NANOS_PER_SEC;
+
+/// Seconds and stages that may be open before a new one is allocated.
+const STOCK: usize = 4;
+
+/// What happened to the requests that were due in one second or one stage.
+#[derive(Debug, Clone, Default)]
+pub struct Window {
+    /// Requests that came due.
+    pub scheduled: u64,
+    /// Of these, sent.
+    pub sent: u64,
+    /// How they ended.
+    pub outcomes: Outcomes,
+    /// How long they took.
+    pub latencies: Latencies,
+    /// Requests in flight when the window ended.
+    pub in_flight: u64,
+    /// Connections open when the window ended.
+    pub connections: u64,
+    gauged: bool,
+}
+
+impl Window {
+    /// Adds the same window of another worker.
+    pub fn merge(&mut self, other: &Window) {
+        self.scheduled += other.scheduled;
+        self.sent += other.sent;
+        self.outcomes.merge(&other.outcomes);
+        self.latencies.merge(&other.latencies);
+        self.in_flight += other.in_flight;
+        self.connections += other.connections;
+    }
+
+    /// Makes it as new.
+    pub fn clear(&mut self) {
+        self.latencies.clear();
+        self.outcomes = Outcomes::default();
+        (self.scheduled, self.sent, self.in_flight, self.connections) = (0, 0, 0, 0);
+        self.gauged = false;
+    }
+
+    fn open(&self) -> u64 {
+        self.scheduled - self.outcomes.total()
+    }
+}
+
+/// A window that is complete, on its way to the collector.
+#[derive(Debug)]
+pub enum Closed {
+    /// A second of the schedule, counted from 0.
+    Second(u64, Box<Window>),
+    /// A stage of the schedule, counted from 0.
+    Stage(usize, Box<Window>),
+}
+
+/// A row of windows of which the oldest are handed over first.
+#[derive(Debug)]
+struct Row {
+    first: u64,
+    windows: VecDeque<Box<Window>>,
+}
+
+impl Row {
+    fn at(&mut self, index: u64, stock: &mut Vec<Box<Window>>) -> &mut Window {
+        // Due times never fall and a window closes only after all of its requests have ended, so
+        // the index is never below the first.
+        let offset = index.saturating_sub(self.first) as usize;
+        while self.windows.len() <= offset {
+            self.windows.push_back(stock.pop().unwrap_or_default());
+        }
+        &mut self.windows[offset]
+    }
+}
+
+/// The counters of one worker.
+#[derive(Debug)]
+pub struct Shard {
+    seconds: Row,
+    stages: Row,
+    stage_ends_ns: Vec<u64>,
+    stock: Vec<Box<Window>>,
+    /// First bytes given to the kernel.
+    pub sent: u64,
+    /// How requests ended.
+    pub outcomes: Outcomes,
+    /// What came back.
+    pub receipts: Receipts,
+}
+
+impl Shard {
+    /// A shard for stages that end at the given instants.
+    pub fn new(stage_ends_ns: Vec<u64>) -> Shard {
+        let row = || Row { first: 0, windows: VecDeque::with_capacity(64) };
+        let stock = (0..STOCK).map(|_| Box::default()).collect();
+        Shard {
+            seconds: row(),
+            stages: row(),
+            stage_ends_ns,
+            stock,
+            sent: 0,
+            outcomes: Outcomes::default(),
+            receipts: Receipts::default(),
+        }
+    }
+
+    /// A request came due.
+    #[inline]
+    pub fn scheduled(&mut self, due_ns: u64, stage: u16) {
+        self.seconds.at(due_ns / NANOS_PER_SEC, &mut self.stock).scheduled += 1;
+        self.stages.at(u64::from(stage), &mut self.stock).scheduled += 1;
+    }
+
+    /// Its first byte was given to the kernel.
+    #[inline]
+    pub fn sent(&mut self, due_ns: u64, stage: u16, sent_ns: u64) {
+        self.sent += 1;
+        let lag = sent_ns.saturating_sub(due_ns);
+        let second = self.seconds.at(due_ns / NANOS_PER_SEC, &mut self.stock);
+        second.sent += 1;
+        second.latencies.lag.saturating_record(lag);
+        let stage = self.stages.at(u64::from(stage), &mut self.stock);
+        stage.sent += 1;
+        stage.latencies.lag.saturating_record(lag);
+    }
+
+    /// Its response came in time.
+    #[inline]
+    pub fn matched(&mut self, due_ns: u64, stage: u16, sent_ns: u64, received_ns: u64) {
+        self.outcomes.add(Outcome::Matched, 1);
+        let response = received_ns.saturating_sub(due_ns);
+        let service = received_ns.saturating_sub(sent_ns);
+        let second = self.seconds.at(due_ns / NANOS_PER_SEC, &mut self.stock);
+        second.outcomes.add(Outcome::Matched, 1);
+        second.latencies.response.saturating_record(response);
+        second.latencies.service.saturating_record(service);
+        let stage = self.stages.at(u64::from(stage), &mut self.stock);
+        stage.outcomes.add(Outcome::Matched, 1);
+        stage.latencies.response.saturating_record(response);
+        stage.latencies.service.saturating_record(service);
+    }
+
+    /// It ended in another way, after it had come due.
+    #[inline]
+    pub fn ended(&mut self, due_ns: u64, stage: u16, outcome: Outcome) {
+        self.outcomes.add(outcome, 1);
+        self.seconds.at(due_ns / NANOS_PER_SEC, &mut self.stock).outcomes.add(outcome, 1);
+        self.stages.at(u64::from(stage), &mut self.stock).outcomes.add(outcome, 1);
+    }
+
+    /// Requests that never came due.
+    pub fn not_reached(&mut self, count: u64) {
+        self.outcomes.add(Outcome::NotReached, count);
+    }
+
+    /// Hands over the windows that have ended and whose requests have all ended too; all of them
+    /// when `finished`. The gauges are those of the moment in which the window ended.
+    pub fn close(
+        &mut self,
+        now_ns: u64,
+        in_flight: u64,
+        connections: u64,
+        finished: bool,
+        mut hand_over: impl FnMut(Closed),
+    ) {
+        let past = now_ns / NANOS_PER_SEC;
+        // Seconds in which nothing was due get their row too.
+        let reached =
+            if finished { self.schedule_seconds().min(past + 1) } else { self.schedule_seconds().min(past) };
+        if let Some(last) = reached.checked_sub(1).filter(|&last| last >= self.seconds.first) {
+            self.seconds.at(last, &mut self.stock);
+        }
+        let mut index = self.seconds.first;
+        for window in self.seconds.windows.iter_mut().take_while(|_| {
+            index += 1;
+            index <= past || finished
+        }) {
+            if !window.gauged {
+                (window.in_flight, window.connections, window.gauged) = (in_flight, connections, true);
+            }
+        }
+        while self.seconds.first < past || finished {
+            if !finished && self.seconds.windows.front().is_none_or(|w| w.open() > 0) {
+                break;
+            }
+            let Some(window) = self.seconds.windows.pop_front() else { break };
+            hand_over(Closed::Second(self.seconds.first, window));
+            self.seconds.first += 1;
+        }
+        while let Some(&end_ns) = self.stage_ends_ns.get(self.stages.first as usize) {
+            let open = self.stages.windows.front().map_or(0, |w| w.open());
+            if !finished && (now_ns < end_ns || open > 0) {
+                break;
+            }
+            let window = self.stages.windows.pop_front().or_else(|| self.stock.pop()).unwrap_or_default();
+            hand_over(Closed::Stage(self.stages.first as usize, window));
+            self.stages.first += 1;
+        }
+    }
+
+    fn schedule_seconds(&self) -> u64 {
+        self.stage_ends_ns.last().map_or(0, |end| end.div_ceil(NANOS_PER_SEC))
+    }
+
+    /// Takes back an emptied window.
+    pub fn restock(&mut self, window: Box<Window>) {
+        if self.stock.len() < STOCK {
+            self.stock.push(window);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = NANOS_PER_SEC;
+
+    fn close(shard: &mut Shard, now_ns: u64, finished: bool) -> Vec<(u64, u64)> {
+        let mut rows = Vec::new();
+        shard.close(now_ns, 3, 10, finished, |closed| {
+            if let Closed::Second(index, window) = closed {
+                rows.push((index, window.scheduled));
+            }
+        });
+        rows
+    }
+
+    #[test]
+    fn a_second_is_handed_over_when_its_last_request_has_ended() {
+        let mut shard = Shard::new(vec![3 * SECOND]);
+        shard.scheduled(SECOND - 1, 0);
+        shard.sent(SECOND - 1, 0, SECOND + 5);
+        assert_eq!(close(&mut shard, SECOND + 10, false), []);
+        shard.matched(SECOND - 1, 0, SECOND + 5, SECOND + 20);
+        assert_eq!(close(&mut shard, SECOND + 30, false), [(0, 1)]);
+        assert_eq!(close(&mut shard, 2 * SECOND + 30, false), [(1, 0)]);
+    }
+
+    #[test]
+    fn every_second_of_the_schedule_gets_a_row_even_an_empty_one() {
+        let mut shard = Shard::new(vec![SECOND, 4 * SECOND]);
+        shard.scheduled(0, 0);
+        shard.ended(0, 0, Outcome::Late);
+        assert_eq!(close(&mut shard, 10 * SECOND, true), [(0, 1), (1, 0), (2, 0), (3, 0)]);
+    }
+
+    #[test]
+    fn a_stage_without_requests_is_handed_over_too() {
+        let mut shard = Shard::new(vec![SECOND, 2 * SECOND]);
+        let mut stages = Vec::new();
+        shard.close(5 * SECOND, 0, 0, true, |closed| {
+            if let Closed::Stage(index, _) = closed {
+                stages.push(index);
+            }
+        });
+        assert_eq!(stages, [0, 1]);
+    }
+
+    #[test]
+    fn times_are_taken_from_the_due_time() {
+        let mut shard = Shard::new(vec![SECOND]);
+        shard.scheduled(1000, 0);
+        shard.sent(1000, 0, 4000);
+        shard.matched(1000, 0, 4000, 9000);
+        let mut seen = None;
+        shard.close(SECOND, 0, 0, true, |closed| {
+            if let Closed::Stage(_, window) = closed {
+                let l = &window.latencies;
+                // Three digits are kept, so a value of 8000 may come back as 8003.
+                seen = Some([&l.response, &l.service, &l.lag].map(|h| h.max() / 10 * 10));
+            }
+        });
+        assert_eq!(seen, Some([8000, 5000, 3000]));
+    }
+}

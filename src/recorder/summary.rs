@@ -1,0 +1,1 @@
+//! What a run comes to: windows of all workers merged, ready to be printed.
