@@ -98,12 +98,23 @@ impl Reuse for Batch {
     }
 }
 
+/// Wakes the other end when this end is gone.
+#[derive(Debug)]
+struct LastWord(Arc<Notify>);
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
 /// The giving end.
 #[derive(Debug)]
 pub struct Sender<T> {
+    // Fields are dropped in this order: the ring is given up before the receiver is woken by it.
     ring: rtrb::Producer<Box<T>>,
     returned: rtrb::Consumer<Box<T>>,
-    filled: Arc<Notify>,
+    filled: LastWord,
     room: Arc<Notify>,
 }
 
@@ -112,8 +123,8 @@ pub struct Sender<T> {
 pub struct Receiver<T> {
     ring: rtrb::Consumer<Box<T>>,
     returned: rtrb::Producer<Box<T>>,
+    room: LastWord,
     filled: Arc<Notify>,
-    room: Arc<Notify>,
 }
 
 /// A ring that holds at most `capacity` boxes.
@@ -122,8 +133,13 @@ pub fn channel<T: Reuse>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     let (returned_in, returned_out) = rtrb::RingBuffer::new(capacity + 2);
     let (filled, room) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     (
-        Sender { ring: ring_in, returned: returned_out, filled: filled.clone(), room: room.clone() },
-        Receiver { ring: ring_out, returned: returned_in, filled, room },
+        Sender {
+            ring: ring_in,
+            returned: returned_out,
+            filled: LastWord(filled.clone()),
+            room: room.clone(),
+        },
+        Receiver { ring: ring_out, returned: returned_in, room: LastWord(room), filled },
     )
 }
 
@@ -140,7 +156,7 @@ impl<T: Reuse> Sender<T> {
     pub fn try_send(&mut self, full: Box<T>) -> Result<(), Box<T>> {
         match self.ring.push(full) {
             Ok(()) => {
-                self.filled.notify_one();
+                self.filled.0.notify_one();
                 Ok(())
             }
             Err(rtrb::PushError::Full(full)) => Err(full),
@@ -152,9 +168,9 @@ impl<T: Reuse> Sender<T> {
         self.ring.slots()
     }
 
-    /// Waits until the receiver has taken something. May return once too often.
-    pub async fn room(&self) {
-        self.room.notified().await;
+    /// Rings when the receiver has taken something or is gone. May ring once too often.
+    pub fn bell(&self) -> Arc<Notify> {
+        self.room.clone()
     }
 
     /// Whether the receiver is gone.
@@ -163,24 +179,12 @@ impl<T: Reuse> Sender<T> {
     }
 }
 
-impl<T> Drop for Sender<T> {
-    fn drop(&mut self) {
-        self.filled.notify_one();
-    }
-}
-
-impl<T> Drop for Receiver<T> {
-    fn drop(&mut self) {
-        self.room.notify_one();
-    }
-}
-
 impl<T: Reuse> Receiver<T> {
     /// Takes the oldest box.
     pub fn try_recv(&mut self) -> Option<Box<T>> {
         let taken = self.ring.pop().ok();
         if taken.is_some() {
-            self.room.notify_one();
+            self.room.0.notify_one();
         }
         taken
     }
@@ -192,9 +196,9 @@ impl<T: Reuse> Receiver<T> {
         let _ = self.returned.push(used);
     }
 
-    /// Waits until something was sent or the sender is gone. May return once too often.
-    pub async fn filled(&self) {
-        self.filled.notified().await;
+    /// Rings when something was sent or the sender is gone. May ring once too often.
+    pub fn bell(&self) -> Arc<Notify> {
+        self.filled.clone()
     }
 
     /// Whether nothing will come any more: the sender is gone and the ring is empty.

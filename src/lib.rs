@@ -10,3 +10,6 @@ pub mod wire;
 
 pub mod plan;
 pub mod recorder;
+
+pub mod engine;
+pub mod responder;

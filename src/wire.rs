@@ -130,7 +130,16 @@ impl Codec {
         }
     }
 
-    /// The request or response at the front of `buffer`, or `None` while it is incomplete.
+    /// The request at the front of `buffer`; the responder's side.
+    ///
+    /// # Errors
+    /// As [`Codec::decode`].
+    #[inline]
+    pub fn decode_request<'a>(&self, buffer: &'a [u8]) -> Result<Option<Frame<'a>>, Error> {
+        self.decode(buffer)
+    }
+
+    /// The response at the front of `buffer`, or `None` while it is incomplete.
     ///
     /// # Errors
     /// When the bytes can never become a frame. The connection is then of no more use.

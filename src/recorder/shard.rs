@@ -21,8 +21,8 @@ pub struct Window {
     pub sent: u64,
     /// How they ended.
     pub outcomes: Outcomes,
-    /// How long they took.
-    pub latencies: Latencies,
+    /// How long they took; nothing where nothing was sent.
+    pub latencies: Option<Box<Latencies>>,
     /// Requests in flight when the window ended.
     pub in_flight: u64,
     /// Connections open when the window ended.
@@ -36,17 +36,26 @@ impl Window {
         self.scheduled += other.scheduled;
         self.sent += other.sent;
         self.outcomes.merge(&other.outcomes);
-        self.latencies.merge(&other.latencies);
+        if let Some(theirs) = &other.latencies {
+            self.latencies.get_or_insert_default().merge(theirs);
+        }
         self.in_flight += other.in_flight;
         self.connections += other.connections;
     }
 
     /// Makes it as new.
     pub fn clear(&mut self) {
-        self.latencies.clear();
+        if let Some(latencies) = &mut self.latencies {
+            latencies.clear();
+        }
         self.outcomes = Outcomes::default();
         (self.scheduled, self.sent, self.in_flight, self.connections) = (0, 0, 0, 0);
         self.gauged = false;
+    }
+
+    #[inline]
+    fn latencies(&mut self) -> &mut Latencies {
+        self.latencies.get_or_insert_default()
     }
 
     fn open(&self) -> u64 {
@@ -101,7 +110,8 @@ impl Shard {
     /// A shard for stages that end at the given instants.
     pub fn new(stage_ends_ns: Vec<u64>) -> Shard {
         let row = || Row { first: 0, windows: VecDeque::with_capacity(64) };
-        let stock = (0..STOCK).map(|_| Box::default()).collect();
+        let stocked = || Box::new(Window { latencies: Some(Box::default()), ..Window::default() });
+        let stock = (0..STOCK).map(|_| stocked()).collect();
         Shard {
             seconds: row(),
             stages: row(),
@@ -127,10 +137,10 @@ impl Shard {
         let lag = sent_ns.saturating_sub(due_ns);
         let second = self.seconds.at(due_ns / NANOS_PER_SEC, &mut self.stock);
         second.sent += 1;
-        second.latencies.lag.saturating_record(lag);
+        second.latencies().lag.saturating_record(lag);
         let stage = self.stages.at(u64::from(stage), &mut self.stock);
         stage.sent += 1;
-        stage.latencies.lag.saturating_record(lag);
+        stage.latencies().lag.saturating_record(lag);
     }
 
     /// Its response came in time.
@@ -141,12 +151,12 @@ impl Shard {
         let service = received_ns.saturating_sub(sent_ns);
         let second = self.seconds.at(due_ns / NANOS_PER_SEC, &mut self.stock);
         second.outcomes.add(Outcome::Matched, 1);
-        second.latencies.response.saturating_record(response);
-        second.latencies.service.saturating_record(service);
+        second.latencies().response.saturating_record(response);
+        second.latencies().service.saturating_record(service);
         let stage = self.stages.at(u64::from(stage), &mut self.stock);
         stage.outcomes.add(Outcome::Matched, 1);
-        stage.latencies.response.saturating_record(response);
-        stage.latencies.service.saturating_record(service);
+        stage.latencies().response.saturating_record(response);
+        stage.latencies().service.saturating_record(service);
     }
 
     /// It ended in another way, after it had come due.
@@ -213,7 +223,7 @@ impl Shard {
 
     /// Takes back an emptied window.
     pub fn restock(&mut self, window: Box<Window>) {
-        if self.stock.len() < STOCK {
+        if self.stock.len() < STOCK && window.latencies.is_some() {
             self.stock.push(window);
         }
     }
@@ -275,7 +285,7 @@ mod tests {
         let mut seen = None;
         shard.close(SECOND, 0, 0, true, |closed| {
             if let Closed::Stage(_, window) = closed {
-                let l = &window.latencies;
+                let l = window.latencies.expect("something was sent");
                 // Three digits are kept, so a value of 8000 may come back as 8003.
                 seen = Some([&l.response, &l.service, &l.lag].map(|h| h.max() / 10 * 10));
             }

@@ -1,0 +1,262 @@
+//! Engine: sends every request when it is due and finds out how it ended.
+//!
+//! Worker threads share out the connection slots (`slot mod workers`). Each runs one current-thread
+//! runtime and owns its connections and its counters, so nothing on the sending path is shared. A
+//! worker takes ready-made frames from a bounded ring, lets each go at its due time, and gives
+//! completions to another ring. It knows no YAML, Redis, Lua, terminal or file.
+
+mod connection;
+mod inflight;
+mod pacer;
+mod worker;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+
+use tokio::sync::oneshot;
+
+use crate::clock::Clock;
+use crate::handoff::{Batch, Chunk, Receiver, Sender};
+use crate::ledger::{Outcomes, Receipts};
+use crate::plan::connections::Connections;
+use crate::plan::segment::Segment;
+use crate::recorder::shard::{Closed, Window};
+use crate::units::Nanos;
+use crate::wire::Codec;
+
+pub use pacer::Pacing;
+
+/// What to do with a request that is due while its connection has no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnOverload {
+    /// Send it late; the lateness is measured.
+    Queue,
+    /// Drop and count it.
+    Drop,
+    /// End the run.
+    Fail,
+}
+
+/// Everything a worker has to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Which worker this is, from 0.
+    pub worker: u64,
+    /// Of how many.
+    pub workers: u64,
+    /// Which part of the plan this process sends.
+    pub segment: Segment,
+    /// Requests in the whole plan.
+    pub total: u64,
+    /// Ends of the stages, in nanoseconds from time zero.
+    pub stage_ends_ns: Vec<u64>,
+    /// The connections.
+    pub connections: Connections,
+    /// Addresses of the target; connections take them in turn.
+    pub addresses: Arc<[SocketAddr]>,
+    /// How the target is spoken to.
+    pub codec: Codec,
+    /// How exactly to wait.
+    pub pacing: Pacing,
+    /// What to do without room.
+    pub on_overload: OnOverload,
+    /// Requests that would leave later than this are dropped.
+    pub max_lateness: Nanos,
+    /// How long to wait for responses after the last request.
+    pub graceful_stop: Nanos,
+    /// Requests that may wait for room, over all slots of the worker.
+    pub queue_limit: usize,
+    /// Whether completions of all requests are wanted, or only of the matched.
+    pub all_completions: bool,
+    /// For the spread of back-off.
+    pub seed: u64,
+}
+
+/// How a run is told to end before its time.
+#[derive(Debug, Default)]
+pub struct Control {
+    stop: AtomicU8,
+}
+
+const DRAIN: u8 = 1;
+const NOW: u8 = 2;
+
+impl Control {
+    /// Send nothing more, wait for what is in flight.
+    pub fn drain(&self) {
+        self.stop.fetch_max(DRAIN, Ordering::Relaxed);
+    }
+
+    /// Do not even wait.
+    pub fn stop_now(&self) {
+        self.stop.fetch_max(NOW, Ordering::Relaxed);
+    }
+
+    /// Whether the run was told to end.
+    pub fn is_draining(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) >= DRAIN
+    }
+
+    /// Whether the run was told not to wait.
+    pub fn is_stopping_now(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) >= NOW
+    }
+}
+
+/// Numbers for the screen, written by one worker every few milliseconds.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    /// Requests that have come due.
+    pub due: AtomicU64,
+    /// First bytes given to the kernel.
+    pub sent: AtomicU64,
+    /// Responses matched.
+    pub matched: AtomicU64,
+    /// Failed and timed out.
+    pub failed: AtomicU64,
+    /// Dropped.
+    pub dropped: AtomicU64,
+    /// In flight.
+    pub in_flight: AtomicU64,
+    /// Connections open.
+    pub connections: AtomicU64,
+    /// Processor time of the worker in nanoseconds.
+    pub cpu_ns: AtomicU64,
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It had carried its limit.
+    Limit,
+    /// The run was over.
+    Finished,
+    /// The peer closed it before its limit.
+    PeerClosed,
+    /// It was reset, or writing to it failed.
+    Reset,
+    /// The peer sent bytes that are no frame.
+    Protocol,
+    /// Too many of its requests were never answered.
+    Unanswered,
+}
+
+impl End {
+    /// The word used in files.
+    pub const fn word(self) -> &'static str {
+        match self {
+            End::Limit => "limit",
+            End::Finished => "finished",
+            End::PeerClosed => "peer_closed",
+            End::Reset => "reset",
+            End::Protocol => "protocol",
+            End::Unanswered => "unanswered",
+        }
+    }
+}
+
+/// The life of one connection.
+#[derive(Debug, Clone)]
+pub struct ConnectionRecord {
+    /// Its slot.
+    pub slot: u64,
+    /// Which connection of the slot, from 0.
+    pub generation: u64,
+    /// The peer.
+    pub address: SocketAddr,
+    /// When it was open, from time zero; 0 for those opened before.
+    pub opened: Nanos,
+    /// How long opening took.
+    pub connect_time: Nanos,
+    /// When it ended.
+    pub closed: Nanos,
+    /// Requests sent on it.
+    pub sent: u64,
+    /// Responses matched on it.
+    pub matched: u64,
+    /// Why it ended.
+    pub end: End,
+}
+
+/// Something went wrong with a connection. Requests are counted elsewhere.
+#[derive(Debug, Clone)]
+pub struct Trouble {
+    /// When, from time zero.
+    pub at: Nanos,
+    /// What was being done: `connect`, `connect_timeout`, `read`, `write`, `protocol`, `overload`.
+    pub kind: &'static str,
+    /// The peer.
+    pub address: SocketAddr,
+    /// The system's or the decoder's words.
+    pub detail: String,
+}
+
+/// What a worker tells the collector.
+#[derive(Debug)]
+pub enum Event {
+    /// All connections are open and payloads are ready.
+    Ready,
+    /// The first connections could not be opened.
+    Unreachable(Trouble),
+    /// A window is complete.
+    Window(Closed),
+    /// A connection ended.
+    Connection(ConnectionRecord),
+    /// Something went wrong.
+    Trouble(Trouble),
+    /// `on_overload: fail` came to pass.
+    Overloaded,
+    /// The worker is done.
+    Finished(Box<Totals>),
+}
+
+/// What one worker counted over the whole run.
+#[derive(Debug, Clone, Default)]
+pub struct Totals {
+    /// First bytes given to the kernel.
+    pub sent: u64,
+    /// How requests ended.
+    pub outcomes: Outcomes,
+    /// What came back.
+    pub receipts: Receipts,
+    /// Connections opened.
+    pub opened: u64,
+    /// Connections opened in place of another.
+    pub reconnects: u64,
+    /// Slots that had no connection at the end although they had requests left.
+    pub unreachable_slots: u64,
+    /// When the last request was settled.
+    pub finished: Nanos,
+    /// Processor time.
+    pub cpu: std::time::Duration,
+    /// Times that the worker had to wait for payloads which were already due.
+    pub starved: u64,
+}
+
+/// The ends of a worker's rings and wires.
+#[derive(Debug)]
+pub struct Ports {
+    /// Frames to send.
+    pub source: Receiver<Chunk>,
+    /// Completions, where somebody wants them.
+    pub sink: Option<Sender<Batch>>,
+    /// Events to the collector.
+    pub events: mpsc::Sender<(u64, Event)>,
+    /// Emptied windows from the collector.
+    pub windows: mpsc::Receiver<Box<Window>>,
+    /// Gives time zero, when all workers are ready.
+    pub start: oneshot::Receiver<Clock>,
+    /// Tells the worker to end.
+    pub control: Arc<Control>,
+    /// Numbers for the screen.
+    pub gauges: Arc<Gauges>,
+}
+
+/// Runs one worker on the calling thread until all its requests have ended.
+///
+/// # Errors
+/// When the system gives no runtime or no timer.
+pub fn run_worker(config: Config, ports: Ports) -> std::io::Result<()> {
+    worker::run(config, ports)
+}

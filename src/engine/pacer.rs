@@ -1,0 +1,142 @@
+//! Hot path
+//!
+//! Decides how to wait for the next due time. Pure: time comes in, a decision goes out.
+//!
+//! 1. What is due goes out at once, in order, at most [`BURST`] in a turn so that replies are read.
+//! 2. `exact`: the kernel's timer wakes the worker [`GUARD_NS`] early, and it polls its sockets until
+//!    the very instant. A send is then late by the cost of one poll.
+//! 3. `relaxed`: the timer wakes it at the due time, and what comes due within [`QUANTUM_NS`] of the
+//!    last send waits for it, to leave in one write.
+//! 4. `auto`: exact while requests are further apart than [`SPARSE_NS`] and another processor is left
+//!    for everybody else, else relaxed.
+
+/// How exactly to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pacing {
+    /// Exact where there is room for it.
+    Auto,
+    /// Poll before each send.
+    Exact,
+    /// Let the kernel's timer do it.
+    Relaxed,
+}
+
+/// How long before the due time the timer wakes an exact worker.
+pub(crate) const GUARD_NS: u64 = 80_000;
+
+/// How long a relaxed worker gathers what comes due.
+pub(crate) const QUANTUM_NS: u64 = 100_000;
+
+/// The mean distance of requests above which `auto` is exact.
+pub(crate) const SPARSE_NS: u64 = 40_000;
+
+/// The most requests in one turn.
+pub(crate) const BURST: usize = 512;
+
+/// What to do until the next turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Poll the sockets once and come back.
+    Poll,
+    /// Sleep until this instant.
+    Until(u64),
+}
+
+/// Chooses between exact and relaxed, and remembers how dense the schedule is.
+#[derive(Debug)]
+pub(crate) struct Pacer {
+    pacing: Pacing,
+    may_spin: bool,
+    last_due_ns: u64,
+    /// Moving mean of the distance of due times, over about 16 of them.
+    gap_ns: u64,
+    last_send_ns: u64,
+}
+
+impl Pacer {
+    /// `spare_processors`: processors that are left when each worker has one.
+    pub(crate) fn new(pacing: Pacing, spare_processors: usize) -> Pacer {
+        let may_spin = spare_processors > 0;
+        Pacer { pacing, may_spin, last_due_ns: 0, gap_ns: SPARSE_NS, last_send_ns: 0 }
+    }
+
+    /// A request that was due at `due_ns` left at `now_ns`.
+    #[inline]
+    pub(crate) fn sent(&mut self, due_ns: u64, now_ns: u64) {
+        let gap = due_ns.saturating_sub(self.last_due_ns);
+        self.last_due_ns = due_ns;
+        self.gap_ns = self.gap_ns - self.gap_ns / 16 + gap / 16;
+        self.last_send_ns = now_ns;
+    }
+
+    /// How to wait for a request due at `due_ns`, or for `deadline_ns` if that comes first.
+    #[inline]
+    pub(crate) fn wait(&self, now_ns: u64, due_ns: Option<u64>, deadline_ns: u64) -> Wait {
+        let Some(due_ns) = due_ns else { return Wait::Until(deadline_ns) };
+        let wake_ns = if self.is_exact() {
+            due_ns.saturating_sub(GUARD_NS)
+        } else {
+            due_ns.max(self.last_send_ns + QUANTUM_NS)
+        };
+        if wake_ns <= now_ns { Wait::Poll } else { Wait::Until(wake_ns.min(deadline_ns)) }
+    }
+
+    /// Whether what has come due should wait a little for more.
+    #[inline]
+    pub(crate) fn gathers(&self, now_ns: u64) -> bool {
+        !self.is_exact() && now_ns < self.last_send_ns + QUANTUM_NS
+    }
+
+    fn is_exact(&self) -> bool {
+        match self.pacing {
+            Pacing::Exact => true,
+            Pacing::Relaxed => false,
+            Pacing::Auto => self.may_spin && self.gap_ns >= SPARSE_NS,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn after_gaps(pacing: Pacing, spare: usize, gap: u64) -> Pacer {
+        let mut pacer = Pacer::new(pacing, spare);
+        for n in 1..200 {
+            pacer.sent(n * gap, n * gap);
+        }
+        pacer
+    }
+
+    #[test]
+    fn exact_wakes_a_guard_early_and_then_polls() {
+        let pacer = after_gaps(Pacing::Auto, 1, 10 * MS);
+        let due = 2_000 * MS;
+        assert_eq!(pacer.wait(due - 5 * MS, Some(due), u64::MAX), Wait::Until(due - GUARD_NS));
+        assert_eq!(pacer.wait(due - GUARD_NS, Some(due), u64::MAX), Wait::Poll);
+        assert_eq!(pacer.wait(due + 1, Some(due), u64::MAX), Wait::Poll);
+    }
+
+    #[test]
+    fn a_dense_schedule_is_gathered() {
+        let pacer = after_gaps(Pacing::Auto, 1, 5_000);
+        let last = 199 * 5_000;
+        assert_eq!(pacer.wait(last + 1, Some(last + 5_000), u64::MAX), Wait::Until(last + QUANTUM_NS));
+        assert!(pacer.gathers(last + 1) && !pacer.gathers(last + QUANTUM_NS));
+    }
+
+    #[test]
+    fn auto_never_spins_on_the_last_processor() {
+        let pacer = after_gaps(Pacing::Auto, 0, 10 * MS);
+        assert_eq!(pacer.wait(2_000 * MS - 1, Some(2_000 * MS), u64::MAX), Wait::Until(2_000 * MS));
+    }
+
+    #[test]
+    fn a_deadline_comes_first() {
+        let pacer = Pacer::new(Pacing::Exact, 0);
+        assert_eq!(pacer.wait(0, Some(100 * MS), 10 * MS), Wait::Until(10 * MS));
+        assert_eq!(pacer.wait(0, None, 10 * MS), Wait::Until(10 * MS));
+    }
+}
