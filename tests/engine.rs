@@ -1,0 +1,363 @@
+//! The engine against real sockets: what is scheduled is sent, matched and accounted for.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use runner::clock::Clock;
+use runner::engine::{self, Config, Control, Event, Gauges, OnOverload, Pacing, Ports, Totals};
+use runner::handoff::{self, Batch, Chunk, Fate, Item};
+use runner::ledger::{Ledger, Outcome};
+use runner::plan::connections::Connections;
+use runner::plan::schedule::{Arrivals, Piece, Schedule, Shape};
+use runner::plan::segment::{Segment, Share};
+use runner::recorder::histogram::{Latencies, percentile_us};
+use runner::recorder::shard::Closed;
+use runner::responder::{self, Responder};
+use runner::units::{NANOS_PER_SEC, Nanos, Tps};
+use runner::wire::{Codec, Correlate, Framing, length};
+
+const LENGTH: Codec = Codec {
+    framing: Framing::Length(length::Header {
+        width: 4,
+        endian: length::Endian::Big,
+        includes_header: false,
+        limit: 1 << 20,
+    }),
+    correlate: Correlate::Id,
+};
+
+fn hold(tps: u64, millis: u64) -> Schedule {
+    let rate = Tps::per_second(tps).units();
+    let piece = Piece { duration_ns: millis * 1_000_000, from: rate, to: rate };
+    Schedule::new(vec![Shape::Pieces(vec![piece])], Arrivals::Uniform)
+}
+
+fn connections(count: u64, limit: u64, window: usize) -> Connections {
+    Connections {
+        count,
+        limit,
+        window,
+        stagger: true,
+        connect_timeout: Nanos::from_secs(1),
+        request_timeout: Nanos::from_secs(2),
+        source_addresses: vec![],
+    }
+}
+
+fn config(schedule: &Schedule, connections: Connections, addresses: Vec<SocketAddr>, codec: Codec) -> Config {
+    Config {
+        worker: 0,
+        workers: 1,
+        segment: Segment::WHOLE,
+        total: schedule.total(),
+        stage_ends_ns: schedule.stages().iter().map(|s| s.end.0).collect(),
+        connections,
+        addresses: addresses.into(),
+        codec,
+        pacing: Pacing::Auto,
+        on_overload: OnOverload::Queue,
+        max_lateness: Nanos::from_secs(2),
+        graceful_stop: Nanos::from_secs(10),
+        queue_limit: 100_000,
+        all_completions: true,
+        seed: 1,
+    }
+}
+
+fn responder(codec: Codec, limit: u64, delay: Duration) -> Responder {
+    let config = responder::Config {
+        bind: Ipv4Addr::LOCALHOST.into(),
+        first_port: 0,
+        ports: 10,
+        codec,
+        limit,
+        delay,
+        threads: 1,
+    };
+    Responder::start(&config).expect("free ports")
+}
+
+#[derive(Default)]
+struct Result {
+    totals: Totals,
+    latencies: Latencies,
+    seconds: Vec<u64>,
+    completions: u64,
+    connections: u64,
+    unreachable: bool,
+}
+
+impl Result {
+    fn ledger(&self, scheduled: u64) -> Ledger {
+        Ledger {
+            scheduled,
+            sent: self.totals.sent,
+            outcomes: self.totals.outcomes,
+            receipts: self.totals.receipts,
+            mapping: None,
+        }
+    }
+
+    fn assert_balances(&self, scheduled: u64) {
+        assert_eq!(self.ledger(scheduled).balance(), Ok(()));
+    }
+
+    fn of(&self, outcome: Outcome) -> u64 {
+        self.totals.outcomes.of(outcome)
+    }
+}
+
+/// Feeds every request of the schedule with a small payload, and collects what comes back.
+fn run(schedule: &Schedule, config: Config, during: impl FnOnce(&Control) + Send) -> Result {
+    let (mut payloads, source) = handoff::channel::<Chunk>(16);
+    let (sink, mut completions) = handoff::channel::<Batch>(16);
+    let (events, collected) = mpsc::channel();
+    let (windows_back, windows) = mpsc::channel();
+    let (start, started) = tokio::sync::oneshot::channel();
+    let control = Arc::new(Control::default());
+    let ports = Ports {
+        source,
+        sink: Some(sink),
+        events,
+        windows,
+        start: started,
+        control: control.clone(),
+        gauges: Arc::new(Gauges::default()),
+    };
+    let codec = config.codec;
+    let share =
+        Share::new(schedule.total(), config.segment, config.connections.count, config.worker, config.workers);
+    std::thread::scope(|scope| {
+        scope.spawn(|| engine::run_worker(config, ports).expect("a runtime"));
+        scope.spawn(move || {
+            let mut cursor = schedule.cursor();
+            let mut numbers = share.peekable();
+            while numbers.peek().is_some() {
+                let mut chunk = payloads.empty();
+                for n in numbers.by_ref().take(100) {
+                    let (due, stage) = cursor.due_at(n);
+                    let frame = chunk.bytes.len() as u32;
+                    codec.encode_request(&mut chunk.bytes, n, b"payload").expect("fits");
+                    let frame = frame..chunk.bytes.len() as u32;
+                    chunk.items.push(Item { n, due_ns: due.0, stage: stage as u16, fate: Fate::Send, frame });
+                }
+                let mut full = Some(chunk);
+                while let Some(chunk) = full.take() {
+                    if payloads.is_closed() {
+                        return;
+                    }
+                    full = payloads.try_send(chunk).err();
+                    std::thread::yield_now();
+                }
+            }
+        });
+        let counted = scope.spawn(move || {
+            let mut count = 0;
+            while !completions.is_finished() {
+                match completions.try_recv() {
+                    Some(batch) => {
+                        count += batch.items.len() as u64;
+                        completions.recycle(batch);
+                    }
+                    None => std::thread::yield_now(),
+                }
+            }
+            count
+        });
+        let mut result = Result::default();
+        let mut start = Some(start);
+        let mut during = Some(during);
+        for (_, event) in collected {
+            match event {
+                Event::Ready => {
+                    let clock = Clock::starting_in(Duration::from_millis(1));
+                    start.take().expect("once").send(clock).expect("the worker waits");
+                    if let Some(during) = during.take() {
+                        let control = control.clone();
+                        scope.spawn(move || during(&control));
+                    }
+                }
+                Event::Unreachable(_) => result.unreachable = true,
+                Event::Window(Closed::Second(_, window)) => {
+                    result.seconds.push(window.scheduled);
+                    let _ = windows_back.send(window);
+                }
+                Event::Window(Closed::Stage(_, window)) => {
+                    if let Some(latencies) = window.latencies {
+                        result.latencies.merge(&latencies);
+                    }
+                }
+                Event::Connection(_) => result.connections += 1,
+                Event::Finished(totals) => result.totals = *totals,
+                Event::Trouble(_) | Event::Overloaded => {}
+            }
+        }
+        result.completions = counted.join().expect("no panic");
+        result
+    })
+}
+
+#[test]
+fn a_thousand_requests_are_sent_matched_and_counted_once() {
+    let schedule = hold(1000, 1000);
+    let target = responder(LENGTH, 100, Duration::ZERO);
+    let connections = connections(10, 100, 16);
+    let expected = connections.expected(1000, Segment::WHOLE);
+    let result = run(&schedule, config(&schedule, connections, target.addresses().to_vec(), LENGTH), |_| {});
+    result.assert_balances(1000);
+    assert_eq!((result.totals.sent, result.of(Outcome::Matched), result.completions), (1000, 1000, 1000));
+    assert_eq!((result.totals.opened, result.totals.reconnects), (expected.opened, expected.reconnects()));
+    assert_eq!((result.connections, result.seconds.as_slice()), (expected.opened, &[1000][..]));
+    assert_eq!(target.stop().issued, 1000);
+}
+
+#[test]
+fn a_limit_of_one_opens_a_connection_for_each_request() {
+    let schedule = hold(500, 400);
+    let target = responder(LENGTH, 1, Duration::ZERO);
+    let result =
+        run(&schedule, config(&schedule, connections(4, 1, 1), target.addresses().to_vec(), LENGTH), |_| {});
+    result.assert_balances(200);
+    assert_eq!((result.of(Outcome::Matched), result.totals.opened), (200, 200));
+}
+
+#[test]
+fn all_framings_and_correlations_find_their_requests() {
+    let line = Framing::Line { limit: 1 << 20 };
+    for (framing, correlate, window) in [
+        (LENGTH.framing, Correlate::Id, 16),
+        (LENGTH.framing, Correlate::Order, 16),
+        (line, Correlate::Id, 4),
+        (line, Correlate::Order, 4),
+        (Framing::Raw, Correlate::Order, 1),
+    ] {
+        let codec = Codec { framing, correlate };
+        let schedule = hold(2000, 200);
+        let target = responder(codec, 0, Duration::ZERO);
+        let result = run(
+            &schedule,
+            config(&schedule, connections(7, 0, window), target.addresses().to_vec(), codec),
+            |_| {},
+        );
+        result.assert_balances(400);
+        assert_eq!(result.of(Outcome::Matched), 400, "{codec:?}");
+    }
+}
+
+#[test]
+fn requests_that_find_no_room_are_late_or_dropped_as_asked() {
+    let schedule = hold(100, 1000);
+    let delay = Duration::from_millis(100);
+    for (policy, matched) in [(OnOverload::Queue, 100..=100), (OnOverload::Drop, 1..=30)] {
+        let target = responder(LENGTH, 0, delay);
+        let mut config = config(&schedule, connections(1, 0, 1), target.addresses().to_vec(), LENGTH);
+        config.on_overload = policy;
+        config.max_lateness = Nanos::from_secs(60);
+        let result = run(&schedule, config, |_| {});
+        result.assert_balances(100);
+        assert!(
+            matched.contains(&result.of(Outcome::Matched)),
+            "{policy:?}: {}",
+            result.of(Outcome::Matched)
+        );
+        if policy == OnOverload::Queue {
+            // The hundredth waited for 99 responses of 100 ms, 90 ms longer each time.
+            assert!(percentile_us(&result.latencies.response, 100.0) > 8_000_000);
+            assert!(percentile_us(&result.latencies.service, 50.0) < 500_000);
+        }
+    }
+}
+
+#[test]
+fn a_request_later_than_max_lateness_is_dropped() {
+    let schedule = hold(100, 1000);
+    let target = responder(LENGTH, 0, Duration::from_millis(100));
+    let mut config = config(&schedule, connections(1, 0, 1), target.addresses().to_vec(), LENGTH);
+    config.max_lateness = Nanos::from_millis(150);
+    let result = run(&schedule, config, |_| {});
+    result.assert_balances(100);
+    assert!(result.of(Outcome::Late) > 50);
+    assert!(percentile_us(&result.latencies.lag, 100.0) < 300_000);
+}
+
+#[test]
+fn a_target_that_never_answers_times_out_and_the_account_balances() {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let schedule = hold(200, 300);
+    let mut config = config(&schedule, connections(2, 0, 64), vec![address], LENGTH);
+    config.connections.request_timeout = Nanos::from_millis(100);
+    let result = run(&schedule, config, |_| {});
+    result.assert_balances(60);
+    assert_eq!((result.totals.sent, result.of(Outcome::TimedOut)), (60, 60));
+}
+
+#[test]
+fn a_target_that_dies_costs_what_was_in_flight_and_nothing_hangs() {
+    let schedule = hold(1000, 1500);
+    let target = responder(LENGTH, 100, Duration::from_millis(5));
+    let mut config = config(&schedule, connections(10, 100, 16), target.addresses().to_vec(), LENGTH);
+    config.max_lateness = Nanos::from_millis(200);
+    let (told, tell) = mpsc::channel::<()>();
+    let watched = std::sync::Mutex::new(Some((target, tell)));
+    let result = run(&schedule, config, |_| {
+        // Half a second of schedule: the responder has then answered some hundred requests.
+        let (target, tell) = watched.lock().expect("not poisoned").take().expect("once");
+        while target.stats().issued < 300 {
+            std::thread::yield_now();
+        }
+        target.stop();
+        drop(tell);
+    });
+    drop(told);
+    result.assert_balances(1500);
+    assert!(result.of(Outcome::Matched) >= 250);
+    assert!(result.of(Outcome::Late) > 500);
+    assert!(result.totals.unreachable_slots > 0);
+}
+
+#[test]
+fn a_stopped_run_waits_for_what_is_in_flight() {
+    let schedule = hold(1000, 60_000);
+    let target = responder(LENGTH, 0, Duration::from_millis(30));
+    let config = config(&schedule, connections(4, 0, 100), target.addresses().to_vec(), LENGTH);
+    let result = run(&schedule, config, |control| {
+        while target.stats().issued < 200 {
+            std::thread::yield_now();
+        }
+        control.drain();
+    });
+    result.assert_balances(60_000);
+    assert_eq!(result.totals.sent, result.of(Outcome::Matched));
+    assert!(result.of(Outcome::NotReached) > 50_000);
+}
+
+#[test]
+fn nothing_listens_and_the_worker_says_so() {
+    let closed = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let address = closed.local_addr().expect("bound");
+    drop(closed);
+    let schedule = hold(10, 1000);
+    let result = run(&schedule, config(&schedule, connections(2, 0, 1), vec![address], LENGTH), |_| {});
+    assert!(result.unreachable);
+}
+
+#[test]
+fn segments_and_workers_make_up_the_whole() {
+    let schedule = hold(1000, 500);
+    let target = responder(LENGTH, 0, Duration::ZERO);
+    let mut sent = 0;
+    for (index, of, worker, workers) in [(0, 2, 0, 1), (1, 2, 0, 2), (1, 2, 1, 2)] {
+        let mut config = config(&schedule, connections(5, 50, 4), target.addresses().to_vec(), LENGTH);
+        config.segment = Segment::new(index, of).expect("inside");
+        (config.worker, config.workers) = (worker, workers);
+        let share = Share::new(500, config.segment, 5, worker, workers).remaining();
+        let result = run(&schedule, config, |_| {});
+        result.assert_balances(share);
+        sent += result.totals.sent;
+    }
+    assert_eq!(sent, 500);
+    let _ = NANOS_PER_SEC;
+}
