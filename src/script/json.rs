@@ -21,8 +21,19 @@ const MAX_DEPTH: u32 = 64;
 /// Bytes of a JSON text, read or written.
 const MAX_TEXT: usize = 16 << 20;
 
-/// Keys of one object, which are sorted before they are written.
-const MAX_KEYS: usize = 65_536;
+/// Keys of the objects within each other that are being written: they are held to be sorted, and the
+/// binding has a bounded number of slots for what Rust holds (see [`reserve_slots`]).
+const MAX_KEYS: usize = 8192;
+
+/// Values that Rust may hold besides: a few for each level of a text that is read.
+const SPARE_SLOTS: usize = 1024;
+
+/// Makes room for what [`encode`] holds while there is memory: the binding panics when it finds no slot.
+pub(super) fn reserve_slots(lua: &Lua) -> mlua::Result<()> {
+    let slots: mlua::Result<Vec<_>> =
+        (0..2 * MAX_KEYS + SPARE_SLOTS).map(|_| lua.create_string("")).collect();
+    slots.map(drop)
+}
 
 /// The last whole number up to which all whole numbers are exact as a double.
 pub(super) const EXACT: u64 = 1 << 53;
@@ -212,12 +223,14 @@ impl<'de> Visitor<'de> for Node<'_> {
 struct Encoder<'a> {
     limits: &'a Limits,
     mark: &'a Table,
+    /// Entries of all objects around the present place.
+    held: usize,
     out: &'a mut Vec<u8>,
 }
 
 /// Appends the JSON text of `value` to `out`.
 pub(super) fn encode(limits: &Limits, mark: &Table, value: &Value, out: &mut Vec<u8>) -> Result<(), Fault> {
-    Encoder { limits, mark, out }.value(value, 0)
+    Encoder { limits, mark, held: 0, out }.value(value, 0)
 }
 
 impl Encoder<'_> {
@@ -309,11 +322,11 @@ impl Encoder<'_> {
         let mut wrong = None;
         let seen = table.for_each(|key: Value, value: Value| {
             match key {
-                Value::String(key) if entries.len() < MAX_KEYS => {
+                Value::String(key) if self.held + entries.len() < MAX_KEYS => {
                     entries.push((key, value));
                     return Ok(());
                 }
-                Value::String(_) => wrong = Some(format!("an object has more than {MAX_KEYS} keys")),
+                Value::String(_) => wrong = Some(format!("objects have more than {MAX_KEYS} keys")),
                 key => {
                     wrong = Some(format!(
                         "the key of an object must be a text, got a {}: a list must have elements 1 to n",
@@ -328,6 +341,7 @@ impl Encoder<'_> {
         }
         seen?;
         entries.sort_unstable_by_key(|(key, _)| key.as_bytes());
+        self.held += entries.len();
         self.out.push(b'{');
         for (i, (key, value)) in entries.iter().enumerate() {
             if i > 0 {
@@ -341,6 +355,7 @@ impl Encoder<'_> {
             self.value(value, depth)?;
         }
         self.out.push(b'}');
+        self.held -= entries.len();
         Ok(())
     }
 }

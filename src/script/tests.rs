@@ -192,6 +192,11 @@ fn json_that_makes_no_sense_is_an_error_of_the_calling_line() {
         ("return json.encode(0/0)", "NaN has no JSON form"),
         ("return json.encode({1, x = 2})", "neither a list (1 to n) nor an object"),
         ("return json.encode({[7.5] = 2})", "the key of an object must be a text, got a number"),
+        ("local t = {} for i = 1, 8193 do t['k' .. i] = i end return json.encode(t)", "more than 8192 keys"),
+        (
+            "local t = {} for i = 1, 60 do local u = {t = t} for j = 1, 200 do u['k' .. j] = j end t = u end return json.encode(t)",
+            "more than 8192 keys",
+        ),
         ("return json.encode(print)", "a function has no JSON form"),
         ("return json.encode('\\255')", "not valid UTF-8 (byte 1 of it)"),
     ] {
@@ -465,6 +470,10 @@ runaways! {
         "local s = '[' .. ('{\"a\":1},'):rep(2e5) .. '0]' while true do json.decode(s) end" => Error::Timeout { .. } | Error::Memory { .. },
     decoding_in_pcall_is_stopped:
         "local s = '[' .. ('[],'):rep(1e6) .. '0]' while true do pcall(json.decode, s) end" => Error::Timeout { .. },
+    helpers_without_memory_are_stopped:
+        "local hog = {} pcall(function() while true do hog[#hog + 1] = ('x'):rep(100) .. #hog end end)
+        while true do pcall(json.encode, {a = {b = hog}}) pcall(json.decode, '{\"a\":[1,2]}') pcall(uuid) pcall(check, uuid(), 1) end"
+        => Error::Timeout { .. } | Error::Memory { .. },
     a_wide_format_is_an_error: "return string.format('%99999d', 1)" => Error::Runtime { .. },
     a_format_bomb_ends_at_the_memory_limit:
         "local s = ('x'):rep(8e6) return string.format('%s%s%s%s%s%s', s, s, s, s, s, s)" => Error::Memory { .. },
