@@ -61,6 +61,14 @@ fn monotonic_ns() -> u64 {
     now.as_nanos() as u64
 }
 
+/// CLOCK_MONOTONIC as the kernel last noted it: 1 to 10 ms coarse, a few nanoseconds to read. For
+/// limits that are checked very often and need not be sharp; never to measure.
+#[inline]
+pub fn coarse_ns() -> u64 {
+    let now = nix::time::ClockId::CLOCK_MONOTONIC_COARSE.now().map(Duration::from).unwrap_or_default();
+    now.as_nanos() as u64
+}
+
 /// The wall clock, for names and reports. Never used to measure.
 pub fn wall() -> SystemTime {
     SystemTime::now()

@@ -93,8 +93,9 @@ pub struct Codec {
 }
 
 impl Codec {
-    fn with_id(&self) -> bool {
-        self.correlate == Correlate::Id
+    /// Lines carry an id where responses are matched by it.
+    fn id_in_line(&self, id: u64) -> Option<u64> {
+        (self.correlate == Correlate::Id).then_some(id)
     }
 
     /// Appends one request to `out`.
@@ -103,10 +104,9 @@ impl Codec {
     /// When the payload does not fit the framing. `out` is then as it was before.
     #[inline]
     pub fn encode_request(&self, out: &mut Vec<u8>, id: u64, payload: &[u8]) -> Result<(), Error> {
-        let id = self.with_id().then_some(id);
         match self.framing {
             Framing::Length(header) => header.encode(out, id, payload),
-            Framing::Line { limit } => line::encode(out, id, payload, limit),
+            Framing::Line { limit } => line::encode(out, self.id_in_line(id), payload, limit),
             Framing::Raw | Framing::Resp { .. } => {
                 out.extend_from_slice(payload);
                 Ok(())
@@ -121,7 +121,7 @@ impl Codec {
     #[inline]
     pub fn encode_response(&self, out: &mut Vec<u8>, id: Option<u64>, body: &[u8]) -> Result<(), Error> {
         match self.framing {
-            Framing::Length(header) => header.encode(out, id, body),
+            Framing::Length(header) => header.encode(out, id.unwrap_or(0), body),
             Framing::Line { limit } => line::encode(out, id, body, limit),
             Framing::Raw | Framing::Resp { .. } => {
                 out.extend_from_slice(body);
@@ -146,8 +146,8 @@ impl Codec {
     #[inline]
     pub fn decode<'a>(&self, buffer: &'a [u8]) -> Result<Option<Frame<'a>>, Error> {
         match self.framing {
-            Framing::Length(header) => header.decode(buffer, self.with_id()),
-            Framing::Line { limit } => line::decode(buffer, self.with_id(), limit),
+            Framing::Length(header) => header.decode(buffer),
+            Framing::Line { limit } => line::decode(buffer, self.correlate == Correlate::Id, limit),
             Framing::Raw if buffer.is_empty() => Ok(None),
             Framing::Raw => {
                 Ok(Some(Frame { consumed: buffer.len(), id: None, body: buffer, refused: false }))

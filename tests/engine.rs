@@ -15,18 +15,12 @@ use runner::plan::segment::{Segment, Share};
 use runner::recorder::histogram::{Latencies, percentile_us};
 use runner::recorder::shard::Closed;
 use runner::responder::{self, Responder};
-use runner::units::{NANOS_PER_SEC, Nanos, Tps};
+use runner::units::{Nanos, Tps};
 use runner::wire::{Codec, Correlate, Framing, length};
 
-const LENGTH: Codec = Codec {
-    framing: Framing::Length(length::Header {
-        width: 4,
-        endian: length::Endian::Big,
-        includes_header: false,
-        limit: 1 << 20,
-    }),
-    correlate: Correlate::Id,
-};
+fn length() -> Codec {
+    Codec { framing: Framing::Length(length::Header::default()), correlate: Correlate::Id }
+}
 
 fn hold(tps: u64, millis: u64) -> Schedule {
     let rate = Tps::per_second(tps).units();
@@ -202,10 +196,11 @@ fn run(schedule: &Schedule, config: Config, during: impl FnOnce(&Control) + Send
 #[test]
 fn a_thousand_requests_are_sent_matched_and_counted_once() {
     let schedule = hold(1000, 1000);
-    let target = responder(LENGTH, 100, Duration::ZERO);
+    let target = responder(length(), 100, Duration::ZERO);
     let connections = connections(10, 100, 16);
     let expected = connections.expected(1000, Segment::WHOLE);
-    let result = run(&schedule, config(&schedule, connections, target.addresses().to_vec(), LENGTH), |_| {});
+    let result =
+        run(&schedule, config(&schedule, connections, target.addresses().to_vec(), length()), |_| {});
     result.assert_balances(1000);
     assert_eq!((result.totals.sent, result.of(Outcome::Matched), result.completions), (1000, 1000, 1000));
     assert_eq!((result.totals.opened, result.totals.reconnects), (expected.opened, expected.reconnects()));
@@ -216,9 +211,12 @@ fn a_thousand_requests_are_sent_matched_and_counted_once() {
 #[test]
 fn a_limit_of_one_opens_a_connection_for_each_request() {
     let schedule = hold(500, 400);
-    let target = responder(LENGTH, 1, Duration::ZERO);
-    let result =
-        run(&schedule, config(&schedule, connections(4, 1, 1), target.addresses().to_vec(), LENGTH), |_| {});
+    let target = responder(length(), 1, Duration::ZERO);
+    let result = run(
+        &schedule,
+        config(&schedule, connections(4, 1, 1), target.addresses().to_vec(), length()),
+        |_| {},
+    );
     result.assert_balances(200);
     assert_eq!((result.of(Outcome::Matched), result.totals.opened), (200, 200));
 }
@@ -227,8 +225,8 @@ fn a_limit_of_one_opens_a_connection_for_each_request() {
 fn all_framings_and_correlations_find_their_requests() {
     let line = Framing::Line { limit: 1 << 20 };
     for (framing, correlate, window) in [
-        (LENGTH.framing, Correlate::Id, 16),
-        (LENGTH.framing, Correlate::Order, 16),
+        (length().framing, Correlate::Id, 16),
+        (length().framing, Correlate::Order, 16),
         (line, Correlate::Id, 4),
         (line, Correlate::Order, 4),
         (Framing::Raw, Correlate::Order, 1),
@@ -251,8 +249,8 @@ fn requests_that_find_no_room_are_late_or_dropped_as_asked() {
     let schedule = hold(100, 1000);
     let delay = Duration::from_millis(100);
     for (policy, matched) in [(OnOverload::Queue, 100..=100), (OnOverload::Drop, 1..=30)] {
-        let target = responder(LENGTH, 0, delay);
-        let mut config = config(&schedule, connections(1, 0, 1), target.addresses().to_vec(), LENGTH);
+        let target = responder(length(), 0, delay);
+        let mut config = config(&schedule, connections(1, 0, 1), target.addresses().to_vec(), length());
         config.on_overload = policy;
         config.max_lateness = Nanos::from_secs(60);
         let result = run(&schedule, config, |_| {});
@@ -273,8 +271,8 @@ fn requests_that_find_no_room_are_late_or_dropped_as_asked() {
 #[test]
 fn a_request_later_than_max_lateness_is_dropped() {
     let schedule = hold(100, 1000);
-    let target = responder(LENGTH, 0, Duration::from_millis(100));
-    let mut config = config(&schedule, connections(1, 0, 1), target.addresses().to_vec(), LENGTH);
+    let target = responder(length(), 0, Duration::from_millis(100));
+    let mut config = config(&schedule, connections(1, 0, 1), target.addresses().to_vec(), length());
     config.max_lateness = Nanos::from_millis(150);
     let result = run(&schedule, config, |_| {});
     result.assert_balances(100);
@@ -287,7 +285,7 @@ fn a_target_that_never_answers_times_out_and_the_account_balances() {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let address = listener.local_addr().expect("bound");
     let schedule = hold(200, 300);
-    let mut config = config(&schedule, connections(2, 0, 64), vec![address], LENGTH);
+    let mut config = config(&schedule, connections(2, 0, 64), vec![address], length());
     config.connections.request_timeout = Nanos::from_millis(100);
     let result = run(&schedule, config, |_| {});
     result.assert_balances(60);
@@ -297,8 +295,8 @@ fn a_target_that_never_answers_times_out_and_the_account_balances() {
 #[test]
 fn a_target_that_dies_costs_what_was_in_flight_and_nothing_hangs() {
     let schedule = hold(1000, 1500);
-    let target = responder(LENGTH, 100, Duration::from_millis(5));
-    let mut config = config(&schedule, connections(10, 100, 16), target.addresses().to_vec(), LENGTH);
+    let target = responder(length(), 100, Duration::from_millis(5));
+    let mut config = config(&schedule, connections(10, 100, 16), target.addresses().to_vec(), length());
     config.max_lateness = Nanos::from_millis(200);
     let (told, tell) = mpsc::channel::<()>();
     let watched = std::sync::Mutex::new(Some((target, tell)));
@@ -321,8 +319,8 @@ fn a_target_that_dies_costs_what_was_in_flight_and_nothing_hangs() {
 #[test]
 fn a_stopped_run_waits_for_what_is_in_flight() {
     let schedule = hold(1000, 60_000);
-    let target = responder(LENGTH, 0, Duration::from_millis(30));
-    let config = config(&schedule, connections(4, 0, 100), target.addresses().to_vec(), LENGTH);
+    let target = responder(length(), 0, Duration::from_millis(30));
+    let config = config(&schedule, connections(4, 0, 100), target.addresses().to_vec(), length());
     let result = run(&schedule, config, |control| {
         while target.stats().issued < 200 {
             std::thread::yield_now();
@@ -340,17 +338,17 @@ fn nothing_listens_and_the_worker_says_so() {
     let address = closed.local_addr().expect("bound");
     drop(closed);
     let schedule = hold(10, 1000);
-    let result = run(&schedule, config(&schedule, connections(2, 0, 1), vec![address], LENGTH), |_| {});
+    let result = run(&schedule, config(&schedule, connections(2, 0, 1), vec![address], length()), |_| {});
     assert!(result.unreachable);
 }
 
 #[test]
 fn segments_and_workers_make_up_the_whole() {
     let schedule = hold(1000, 500);
-    let target = responder(LENGTH, 0, Duration::ZERO);
+    let target = responder(length(), 0, Duration::ZERO);
     let mut sent = 0;
     for (index, of, worker, workers) in [(0, 2, 0, 1), (1, 2, 0, 2), (1, 2, 1, 2)] {
-        let mut config = config(&schedule, connections(5, 50, 4), target.addresses().to_vec(), LENGTH);
+        let mut config = config(&schedule, connections(5, 50, 4), target.addresses().to_vec(), length());
         config.segment = Segment::new(index, of).expect("inside");
         (config.worker, config.workers) = (worker, workers);
         let share = Share::new(500, config.segment, 5, worker, workers).remaining();
@@ -359,5 +357,4 @@ fn segments_and_workers_make_up_the_whole() {
         sent += result.totals.sent;
     }
     assert_eq!(sent, 500);
-    let _ = NANOS_PER_SEC;
 }
