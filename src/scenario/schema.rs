@@ -373,11 +373,11 @@ pub enum StageKind {
         /// The rate at the end.
         to: Tps,
     },
-    /// Stairs: levels from `from` to `to`, both included, each `every` long.
+    /// Stairs: levels from `from` to `to`, each `every` long. `to` is a level when the steps meet it.
     Step {
         /// The first level.
         from: Tps,
-        /// The last level, which may lie below the first.
+        /// The last level, which may lie below the first. No level lies past it.
         to: Tps,
         /// The height of one step. A magnitude: `from` and `to` give the direction.
         by: Tps,
@@ -428,7 +428,7 @@ struct StageInFile {
     /// A straight line from one rate to another.
     #[serde(skip_serializing_if = "Option::is_none")]
     ramp: Option<RampInFile>,
-    /// Stairs: levels from `from` to `to`, both included, each `every` long.
+    /// Stairs: levels from `from` to `to`, each `every` long. `to` is a level when the steps meet it.
     #[serde(skip_serializing_if = "Option::is_none")]
     step: Option<StepInFile>,
     /// A wave around a mean rate.
@@ -675,7 +675,7 @@ pub struct LengthFraming {
     pub endian: Endian,
     /// Whether the length counts the header's own bytes.
     pub includes_header: bool,
-    /// The largest frame that is accepted, without the header. 2-byte headers hold at most 64 KiB.
+    /// The largest frame that is accepted, without the header. A 2-byte header holds at most 65535.
     pub max: Bytes,
     /// Whether an eight-byte request id stands between the header and the payload, both ways.
     pub id: bool,
@@ -684,6 +684,15 @@ pub struct LengthFraming {
 impl Default for LengthFraming {
     fn default() -> LengthFraming {
         LengthFraming { bytes: 4, endian: Endian::Big, includes_header: false, max: Bytes(1 << 20), id: true }
+    }
+}
+
+impl LengthFraming {
+    /// The largest frame that the length header can express, without the header.
+    pub fn largest(&self) -> u64 {
+        let header = if self.includes_header { u64::from(self.bytes) } else { 0 };
+        let number = if self.bytes == 2 { u64::from(u16::MAX) } else { u64::from(u32::MAX) };
+        number - header
     }
 }
 
