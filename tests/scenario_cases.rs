@@ -231,7 +231,8 @@ fn a_variable_may_stand_wherever_a_number_is_wanted() {
     assert_eq!(scenario.connections.count, 7);
 
     let env = BTreeMap::from([("PEAK".to_string(), "600".to_string()), ("N".to_string(), "3".to_string())]);
-    let from_env = text(yaml, &Overrides { env: env.clone(), ..Overrides::default() }).expect("loads").scenario;
+    let from_env =
+        text(yaml, &Overrides { env: env.clone(), ..Overrides::default() }).expect("loads").scenario;
     assert_eq!(from_env.load.stages[0].kind, StageKind::Hold(Tps::per_second(600)));
     assert_eq!(from_env.connections.count, 3);
 
@@ -275,7 +276,7 @@ fn a_later_finding_is_put_at_its_line() {
     let yaml = "name: p\nload:\n  stages:\n    - { hold: 5, duration: 1s }\n    - ramp: { from: 0, to: 9 }\n      duration: 1s\n";
     let loaded = text(yaml, &Overrides::default()).expect("loads");
     let problem = loaded.problem("load.stages[1].ramp.to", "too much", Some("less".into()));
-    assert_eq!((problem.line, problem.column, problem.severity), (5, 26, Severity::Error));
+    assert_eq!((problem.line, problem.column, problem.severity), (5, 28, Severity::Error));
     assert_eq!(loaded.place_of("load.stages[1].ramp").map(|place| (place.line, place.column)), Some((5, 7)));
     assert_eq!(loaded.place_of("load.stages[1].nothing.here").map(|place| place.line), Some(5));
     assert_eq!(loaded.place_of("connections.count"), None);
@@ -298,7 +299,8 @@ fn a_password_is_shown_nowhere() {
 #[test]
 fn a_script_is_found_beside_the_scenario_file() {
     let yaml = format!("script: {{ file: ../scripts/a.lua }}\n{MINIMAL}");
-    let loaded = Scenario::from_text("x/y.yaml", Path::new("x"), &yaml, &Overrides::default()).expect("loads");
+    let loaded =
+        Scenario::from_text("x/y.yaml", Path::new("x"), &yaml, &Overrides::default()).expect("loads");
     assert_eq!(loaded.script_path(), Some(PathBuf::from("x/../scripts/a.lua")));
 }
 

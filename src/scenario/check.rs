@@ -1,7 +1,6 @@
 //! What is readable but impossible, or probably not meant. Each problem is put at its key.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use super::diagnostics::{Severity, Sink, quoted, suggestion};
 use super::schema::{Correlate, Framing, MapInto, Redis, Scenario, mask_password};
@@ -324,9 +323,6 @@ fn responder(scenario: &Scenario, check: &mut Check<'_, '_>) {
 
 fn script(scenario: &Scenario, check: &mut Check<'_, '_>) {
     let Some(script) = &scenario.script else { return };
-    if script.file == Path::new("") {
-        check.fail("script.file", "the path is empty", "write a path such as ../scripts/hook.lua");
-    }
     check.not_zero("script.timeout", script.timeout);
     if script.memory < MIN_MEMORY || script.memory > MAX_MEMORY {
         let message = format!("a script has from {MIN_MEMORY} to {MAX_MEMORY} of memory");

@@ -56,11 +56,14 @@ macro_rules! by_from_str {
                 match text.parse::<$type>() {
                     Ok(value) => Some(value),
                     Err(error) => {
-                        // What follows the colon says what to write.
+                        // What follows the colon after the value says what to write.
                         let error = error.to_string();
-                        let (message, help) = error.split_once("`: ").unwrap_or((&error, ""));
-                        let close = if help.is_empty() { "" } else { "`" };
-                        sink.error(&node.spot, path, format!("{message}{close}"), help);
+                        let value_end = error.rfind('`').unwrap_or(0);
+                        let (message, help) = match error[value_end..].find(": ") {
+                            Some(colon) => (&error[..value_end + colon], &error[value_end + colon + 2..]),
+                            None => (error.as_str(), ""),
+                        };
+                        sink.error(&node.spot, path, message, help);
                         None
                     }
                 }
@@ -342,6 +345,7 @@ fn plain_value(node: &Node, text: &str, path: &str, sink: &mut Sink<'_>) -> Opti
 pub(crate) struct Fields<'n> {
     node: &'n Node,
     entries: &'n [Entry],
+    known: Vec<&'static str>,
     path: String,
 }
 
@@ -362,7 +366,7 @@ impl<'n> Fields<'n> {
             let path = join(path, &entry.key);
             sink.error(&entry.key_spot, &path, "unknown key", help_for_key(&entry.key, known));
         }
-        Some(Fields { node, entries, path: path.to_string() })
+        Some(Fields { node, entries, known: known.to_vec(), path: path.to_string() })
     }
 
     /// The value of a key, if the key stands here.
@@ -385,9 +389,16 @@ impl<'n> Fields<'n> {
         self.node(key).and_then(|node| T::decode(node, &self.path(key), sink))
     }
 
+    /// Whether an unknown key, which is reported, was probably meant to be this one.
+    pub(crate) fn misspelt(&self, key: &str) -> bool {
+        let unknown = self.entries.iter().filter(|entry| !self.known.contains(&entry.key.as_str()));
+        let mut meant = unknown.filter_map(|entry| suggestion(&entry.key, self.known.iter().copied()));
+        meant.any(|meant| meant == key)
+    }
+
     /// The value of a key that must be there.
     pub(crate) fn required<T: Decode>(&self, key: &str, help: &str, sink: &mut Sink<'_>) -> Option<T> {
-        if self.node(key).is_none() {
+        if self.node(key).is_none() && !self.misspelt(key) {
             sink.error(&self.node.spot, &self.path, format!("the key `{key}` is missing"), help);
         }
         self.optional(key, sink)

@@ -108,13 +108,18 @@ impl Problems {
         let mut group = if problem.line == 0 {
             group.element(Origin::path(name))
         } else {
-            let origin = Origin::path(name).line(problem.line).char_column(problem.column);
-            let (shown, span) = shown_line(text, &problem.span);
+            let (shown, span, is_cut) = shown_line(text, &problem.span);
             let snippet = Snippet::source(shown)
                 .line_start(problem.line)
                 .fold(false)
                 .annotation(AnnotationKind::Primary.span(span));
-            group.element(origin).element(snippet)
+            if is_cut {
+                // The snippet would count the column from where the line was cut.
+                let origin = Origin::path(name).line(problem.line).char_column(problem.column);
+                group.element(origin).element(snippet)
+            } else {
+                group.element(snippet.path(name))
+            }
         };
         if let Some(help) = &problem.help {
             group = group.element(Level::HELP.message(help.as_str()));
@@ -139,8 +144,9 @@ pub(crate) fn sort(list: &mut [Problem]) {
     });
 }
 
-/// The part of the source line around `span` that is worth showing, and where the span is in it.
-fn shown_line(text: &str, span: &Range<usize>) -> (String, Range<usize>) {
+/// The part of the source line around `span` that is worth showing, where the span is in it, and
+/// whether the start of the line was cut off.
+fn shown_line(text: &str, span: &Range<usize>) -> (String, Range<usize>, bool) {
     let start = floor(text, span.start);
     let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
     let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
@@ -151,7 +157,7 @@ fn shown_line(text: &str, span: &Range<usize>) -> (String, Range<usize>) {
     let from = from.map_or(start, |(at, _)| line_start + at);
     let to = text[start..line_end].char_indices().nth(SHOWN_AFTER).map_or(line_end, |(at, _)| start + at);
     let end = end.min(to);
-    (text[from..to].to_string(), start - from..end - from)
+    (text[from..to].to_string(), start - from..end - from, from > line_start)
 }
 
 /// The nearest character boundary at or below `at`.

@@ -99,7 +99,8 @@ macro_rules! words {
 words!(Arrivals Correlate Endian Framing MapInto Model NoData OnExhausted OnMissing OnOverload Order Pacing);
 words!(ReportFile Verify);
 
-/// Reads the whole file. None only when the root is no mapping or a required key is missing or wrong.
+/// Reads the whole file. What is missing or wrong is in the sink, and at its default in the result, so
+/// that the checks that follow see all the rest. None only when the root is no mapping.
 pub(crate) fn scenario(root: &Node, sink: &mut Sink<'_>) -> Option<Scenario> {
     let fields = Fields::open(root, "", SCENARIO, sink)?;
     let name = fields.required("name", "write `name: my-scenario`", sink);
@@ -119,8 +120,8 @@ pub(crate) fn scenario(root: &Node, sink: &mut Sink<'_>) -> Option<Scenario> {
     let mut connections = connections;
     follow_framing(root, &mut target, &mut connections);
     Some(Scenario {
-        name: name?,
-        load: load?,
+        name: name.unwrap_or_default(),
+        load: load.unwrap_or_else(|| Load::with_stages(Vec::new())),
         description,
         seed,
         vars,
@@ -183,7 +184,7 @@ impl Decode for Load {
             on_overload: fields.or("on_overload", default.on_overload, sink),
             max_lateness: fields.or("max_lateness", default.max_lateness, sink),
             graceful_stop: fields.or("graceful_stop", default.graceful_stop, sink),
-            stages: stages?,
+            stages: stages.unwrap_or_default(),
         })
     }
 }
@@ -198,14 +199,13 @@ impl Decode for Script {
     fn decode(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<Script> {
         let fields = Fields::open(node, path, SCRIPT, sink)?;
         let file = fields.required("file", "write `file: ../scripts/hook.lua`", sink);
-        let default = Script::new(file.clone().unwrap_or_default());
-        let script = Script {
-            file: default.file,
+        let default = Script::new(file.unwrap_or_default());
+        Some(Script {
             timeout: fields.or("timeout", default.timeout, sink),
             memory: fields.or("memory", default.memory, sink),
             args: fields.or("args", default.args, sink),
-        };
-        file.map(|_| script)
+            file: default.file,
+        })
     }
 }
 

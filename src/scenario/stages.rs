@@ -52,6 +52,7 @@ fn kind(node: &Node, fields: &Fields<'_>, path: &str, sink: &mut Sink<'_>) -> Op
     let written: Vec<&str> = KINDS.iter().copied().filter(|kind| fields.node(kind).is_some()).collect();
     let (&word, more) = match written.split_first() {
         Some(split) => split,
+        None if KINDS.iter().any(|kind| fields.misspelt(kind)) => return None,
         None => {
             let message = format!("the stage has no kind: one of {} is missing", listed(KINDS));
             sink.error(&node.spot, path, message, "write `hold: 100` for 100 requests per second");
@@ -100,6 +101,9 @@ fn duration(node: &Node, fields: &Fields<'_>, path: &str, sink: &mut Sink<'_>) -
         return None;
     }
     if fields.node("duration").is_none() {
+        if fields.misspelt("duration") {
+            return None;
+        }
         sink.error(
             &node.spot,
             path,
@@ -159,7 +163,7 @@ fn step(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<StageKind> {
     let from = fields.required("from", "write the first level, such as `from: 100`", sink);
     let to = fields.required("to", "write the last level, such as `to: 500`", sink);
     let every = fields.required("every", "write how long each level lasts, such as `every: 10s`", sink);
-    if fields.node("by").is_none() {
+    if fields.node("by").is_none() && !fields.misspelt("by") {
         sink.error(
             &node.spot,
             path,

@@ -481,6 +481,11 @@ fn hide_variables(text: &str) -> Result<String, usize> {
     for line in text.split_inclusive('\n') {
         let mut rest = line;
         while let Some(start) = rest.find("${") {
+            if !begins_variable(&rest[start + 2..]) {
+                out.push_str(&rest[..start + 2]);
+                rest = &rest[start + 2..];
+                continue;
+            }
             let Some(length) = balanced(&rest[start + 1..]) else { break };
             let end = start + 1 + length;
             out.push_str(&rest[..start]);
@@ -490,6 +495,12 @@ fn hide_variables(text: &str) -> Result<String, usize> {
         out.push_str(rest);
     }
     Ok(out)
+}
+
+/// Whether what stands behind `${` is a variable, and not a text that only looks like one.
+fn begins_variable(text: &str) -> bool {
+    let name = text.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    name.len() < text.len() && (name.starts_with('}') || name.starts_with(":-") || name.starts_with(":?"))
 }
 
 /// How many bytes the braces at the start of `text` span, closing brace included.
