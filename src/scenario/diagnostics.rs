@@ -254,9 +254,9 @@ impl<'s> Sink<'s> {
         spot: &Spot,
         path: &str,
         message: impl std::convert::Into<String>,
-        help: impl AsHelp,
+        help: impl IntoHelp,
     ) {
-        self.add(Severity::Error, spot, path, message.into(), help.as_help());
+        self.add(Severity::Error, spot, path, message.into(), help.into_help());
     }
 
     pub(crate) fn warning(
@@ -264,9 +264,9 @@ impl<'s> Sink<'s> {
         spot: &Spot,
         path: &str,
         message: impl std::convert::Into<String>,
-        help: impl AsHelp,
+        help: impl IntoHelp,
     ) {
-        self.add(Severity::Warning, spot, path, message.into(), help.as_help());
+        self.add(Severity::Warning, spot, path, message.into(), help.into_help());
     }
 
     fn add(&mut self, severity: Severity, spot: &Spot, path: &str, message: String, help: Option<String>) {
@@ -276,24 +276,24 @@ impl<'s> Sink<'s> {
 }
 
 /// What may be given as the help of a problem.
-pub(crate) trait AsHelp {
-    fn as_help(self) -> Option<String>;
+pub(crate) trait IntoHelp {
+    fn into_help(self) -> Option<String>;
 }
 
-impl AsHelp for &str {
-    fn as_help(self) -> Option<String> {
+impl IntoHelp for &str {
+    fn into_help(self) -> Option<String> {
         if self.is_empty() { None } else { Some(self.to_string()) }
     }
 }
 
-impl AsHelp for String {
-    fn as_help(self) -> Option<String> {
-        self.as_str().as_help()
+impl IntoHelp for String {
+    fn into_help(self) -> Option<String> {
+        self.as_str().into_help()
     }
 }
 
-impl AsHelp for Option<String> {
-    fn as_help(self) -> Option<String> {
+impl IntoHelp for Option<String> {
+    fn into_help(self) -> Option<String> {
         self
     }
 }

@@ -545,13 +545,13 @@ struct RateInFile(Tps);
 impl Serialize for RateInFile {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let units = self.0.units();
-        if units % Tps::UNITS_PER_TPS == 0 {
+        if units.is_multiple_of(Tps::UNITS_PER_TPS) {
             return serializer.serialize_u64(units / Tps::UNITS_PER_TPS);
         }
         // A unit is a millionth of a request per hour: six decimals of the first denominator
         // that divides are exact.
         for (per_denominator, name) in [(3600, ""), (60, "/m"), (1, "/h")] {
-            if units % per_denominator == 0 {
+            if units.is_multiple_of(per_denominator) {
                 let millionths = units / per_denominator;
                 let decimals = format!("{:06}", millionths % 1_000_000);
                 let decimals = decimals.trim_end_matches('0');

@@ -72,12 +72,19 @@ impl<'v> Lookup<'v> {
     /// The text with its variables replaced.
     ///
     /// # Errors
-    /// See [`Error`].
-    pub(crate) fn substitute(&mut self, text: &str) -> Result<String, Error> {
-        self.expand(text, 0)
+    /// Every variable that has no value, up to one that cannot be read.
+    pub(crate) fn substitute(&mut self, text: &str) -> Result<String, Vec<Error>> {
+        let mut errors = Vec::new();
+        match self.expand(text, 0, &mut errors) {
+            Ok(text) if errors.is_empty() => return Ok(text),
+            Ok(_) => {}
+            Err(error) => errors.push(error),
+        }
+        Err(errors)
     }
 
-    fn expand(&mut self, text: &str, depth: usize) -> Result<String, Error> {
+    /// Errors that leave the rest of the text readable are collected in `errors`.
+    fn expand(&mut self, text: &str, depth: usize, errors: &mut Vec<Error>) -> Result<String, Error> {
         if depth > MAX_NESTED {
             return Err(Error::TooDeep);
         }
@@ -93,7 +100,14 @@ impl<'v> Lookup<'v> {
             out.push_str(&rest[..at]);
             let length = balanced(&rest[at + 1..]).ok_or(Error::Unclosed)?;
             let inside = &rest[at + 2..at + length];
-            let value = self.variable(inside, depth)?;
+            let value = match self.variable(inside, depth, errors) {
+                Err(error @ (Error::TooDeep | Error::TooLarge)) => return Err(error),
+                Err(error) => {
+                    errors.push(error);
+                    String::new()
+                }
+                Ok(value) => value,
+            };
             self.produced += value.len();
             if self.produced > MAX_SUBSTITUTED {
                 return Err(Error::TooLarge);
@@ -105,7 +119,7 @@ impl<'v> Lookup<'v> {
         Ok(out)
     }
 
-    fn variable(&mut self, inside: &str, depth: usize) -> Result<String, Error> {
+    fn variable(&mut self, inside: &str, depth: usize, errors: &mut Vec<Error>) -> Result<String, Error> {
         let end = inside.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(inside.len());
         let (name, rest) = inside.split_at(end);
         if !is_name(name) {
@@ -121,7 +135,7 @@ impl<'v> Lookup<'v> {
         }
         let filled = value.filter(|value| !value.is_empty()).map(str::to_string);
         if let Some(default) = rest.strip_prefix(":-") {
-            return filled.map_or_else(|| self.expand(default, depth + 1), Ok);
+            return filled.map_or_else(|| self.expand(default, depth + 1, errors), Ok);
         }
         match rest.strip_prefix(":?") {
             Some(message) => {
@@ -257,10 +271,11 @@ fn replace_all(node: &mut Node, path: &str, lookup: &mut Lookup<'_>, sink: &mut 
                 scalar.substituted = true;
                 scalar.text = text;
             }
-            Err(Error::Broken(_)) => node.kind = Kind::Failed,
-            Err(error) => {
-                let help = help_for(&error, lookup);
-                sink.error(&node.spot, path, error.to_string(), help);
+            Err(errors) => {
+                for error in errors.iter().filter(|error| !matches!(error, Error::Broken(_))) {
+                    let help = help_for(error, lookup);
+                    sink.error(&node.spot, path, error.to_string(), help);
+                }
                 node.kind = Kind::Failed;
             }
         },
@@ -311,7 +326,14 @@ mod tests {
             ("HOST".to_string(), "h".to_string()),
             ("EMPTY".to_string(), String::new()),
         ]);
-        Lookup::new(&vars, &env).substitute(text)
+        Lookup::new(&vars, &env).substitute(text).map_err(|mut errors| errors.remove(0))
+    }
+
+    #[test]
+    fn every_variable_without_a_value_is_named() {
+        let none = BTreeMap::new();
+        let errors = Lookup::new(&none, &none).substitute("${A} ${B:-${C}} ${D:-d}").expect_err("unset");
+        assert_eq!(errors, ["A", "C"].map(|name| Error::Unset(name.into())));
     }
 
     #[test]
