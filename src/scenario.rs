@@ -126,7 +126,7 @@ impl Scenario {
         let mut sink = Sink::new(&sources);
         let read = read(text, &set_flags, &given, &mut sink);
         let failed = check::has_errors(&sink);
-        let mut list = sink.list;
+        let (mut list, more) = (sink.list, sink.more);
         match read {
             Some((root, scenario)) if !failed => {
                 diagnostics::sort(&mut list);
@@ -136,7 +136,7 @@ impl Scenario {
                 if list.is_empty() {
                     list.push(sources.problem_of_file("the scenario cannot be read".to_string(), ""));
                 }
-                Err(Problems::new(&sources, list))
+                Err(Problems { more, ..Problems::new(&sources, list) })
             }
         }
     }

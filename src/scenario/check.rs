@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::diagnostics::{Severity, Sink, quoted, suggestion};
-use super::schema::{Correlate, Framing, MapInto, Redis, Scenario, mask_password};
+use super::schema::{Correlate, Framing, MapInto, Redis, Scenario, StageKind, mask_password};
 use super::stages::check_name;
 use super::tree::{Kind, Node, locate};
 use super::vars::is_name;
@@ -15,7 +15,10 @@ const MAX_WINDOW: u32 = 65_536;
 const MAX_PREFETCH: u32 = 1_000_000;
 const MAX_STAGES: usize = 10_000;
 const MAX_PORTS: u16 = 4096;
+const MAX_RUN: Nanos = Nanos::from_secs(365 * 86_400);
 const MAX_FRAME: Bytes = Bytes(1 << 30);
+/// Placeholders that are looked at for typos, over all fields.
+const MAX_PLACEHOLDERS: usize = 1000;
 const MIN_MEMORY: Bytes = Bytes(256 << 10);
 const MAX_MEMORY: Bytes = Bytes(64 << 30);
 
@@ -148,6 +151,7 @@ fn stage_list(root: &Node, stages: &[Node], sink: &mut Sink<'_>) {
 /// What is impossible in a scenario that could be read.
 pub(crate) fn scenario(scenario: &Scenario, root: &Node, sink: &mut Sink<'_>) {
     let mut check = Check { root, sink };
+    length_of_run(scenario, &mut check);
     redis(&scenario.redis, &mut check);
     records(scenario, &mut check);
     connections(scenario, &mut check);
@@ -156,6 +160,23 @@ pub(crate) fn scenario(scenario: &Scenario, root: &Node, sink: &mut Sink<'_>) {
     script(scenario, &mut check);
     mapping(scenario, &mut check);
     report(scenario, &mut check);
+}
+
+/// Due times are nanoseconds in 64 bits; a bound far below that keeps every sum of them exact.
+fn length_of_run(scenario: &Scenario, check: &mut Check<'_, '_>) {
+    let stages = scenario.load.stages.iter();
+    let total: u128 = stages
+        .map(|stage| match stage.kind {
+            StageKind::Step { from, to, by, every } => {
+                let levels = from.units().abs_diff(to.units()) / by.units().max(1) + 1;
+                u128::from(every.0) * u128::from(levels)
+            }
+            _ => u128::from(stage.duration.unwrap_or_default().0),
+        })
+        .sum();
+    if total > u128::from(MAX_RUN.0) {
+        check.fail("load.stages", "the stages last longer than 365 days together", "make them shorter");
+    }
 }
 
 fn redis(redis: &Redis, check: &mut Check<'_, '_>) {
@@ -355,12 +376,17 @@ fn mapping(scenario: &Scenario, check: &mut Check<'_, '_>) {
             "write { response_id: \"{response.id}\" }",
         );
     }
+    let mut looked_at = 0;
     for (name, template) in &mapping.fields {
         let path = super::tree::join("mapping.fields", name);
         if name.is_empty() {
             check.fail(&path, "the name of a field is empty", "");
         }
         for placeholder in placeholders(template) {
+            looked_at += 1;
+            if looked_at > MAX_PLACEHOLDERS {
+                return;
+            }
             let near = suggestion(placeholder, MAPPING_NAMES.iter().copied());
             if let (false, Some(near)) = (MAPPING_NAMES.contains(&placeholder), near) {
                 check.warn(
@@ -374,14 +400,16 @@ fn mapping(scenario: &Scenario, check: &mut Check<'_, '_>) {
 }
 
 fn report(scenario: &Scenario, check: &mut Check<'_, '_>) {
-    let files = &scenario.report.files;
-    for (index, file) in files.iter().enumerate() {
-        if files[..index].contains(file) {
+    let mut seen = Vec::new();
+    for (index, file) in scenario.report.files.iter().enumerate() {
+        if seen.contains(file) {
             check.warn(
                 &format!("report.files[{index}]"),
                 format!("`{file}` stands in the list twice"),
                 "remove it",
             );
+        } else {
+            seen.push(*file);
         }
     }
 }

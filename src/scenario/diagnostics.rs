@@ -9,6 +9,9 @@ use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet}
 
 /// The most problems that [`Problems::render`] prints; the rest are counted.
 const MAX_RENDERED: usize = 100;
+/// The most problems of each severity that are kept; the rest are counted. More than this is an attack,
+/// or a file that is no scenario.
+const MAX_KEPT: usize = 1000;
 /// The longest piece of a source line that is shown, in characters on each side of the problem.
 const SHOWN_BEFORE: usize = 90;
 const SHOWN_AFTER: usize = 120;
@@ -62,6 +65,8 @@ pub struct Problems {
     pub file: String,
     /// The problems, sorted by line; those of flags come last.
     pub list: Vec<Problem>,
+    /// How many more there are than were kept: above a thousand they are only counted.
+    pub more: usize,
     /// The text of the file, for the source lines.
     pub source: Arc<str>,
 }
@@ -70,7 +75,7 @@ impl Problems {
     /// Sorts the problems by place.
     pub(crate) fn new(sources: &Sources, mut list: Vec<Problem>) -> Problems {
         sort(&mut list);
-        Problems { file: sources.file.clone(), list, source: Arc::clone(&sources.text) }
+        Problems { file: sources.file.clone(), list, more: 0, source: Arc::clone(&sources.text) }
     }
 
     /// Whether the scenario must be refused.
@@ -88,7 +93,8 @@ impl Problems {
             out.push_str(&renderer.render(&[self.group(problem)]));
             out.push_str("\n\n");
         }
-        if let Some(more) = self.list.len().checked_sub(MAX_RENDERED).filter(|&more| more > 0) {
+        let more = self.list.len().saturating_sub(MAX_RENDERED) + self.more;
+        if more > 0 {
             out.push_str(&format!("... and {more} more\n\n"));
         }
         out.pop();
@@ -242,11 +248,14 @@ impl Sources {
 pub(crate) struct Sink<'s> {
     sources: &'s Sources,
     pub(crate) list: Vec<Problem>,
+    /// Problems that were counted and not kept.
+    pub(crate) more: usize,
+    errors: usize,
 }
 
 impl<'s> Sink<'s> {
     pub(crate) fn new(sources: &'s Sources) -> Sink<'s> {
-        Sink { sources, list: Vec::new() }
+        Sink { sources, list: Vec::new(), more: 0, errors: 0 }
     }
 
     pub(crate) fn error(
@@ -270,6 +279,14 @@ impl<'s> Sink<'s> {
     }
 
     fn add(&mut self, severity: Severity, spot: &Spot, path: &str, message: String, help: Option<String>) {
+        let is_error = severity == Severity::Error;
+        // Each severity has its own share, so that warnings never push an error out.
+        let kept = if is_error { self.errors } else { self.list.len() - self.errors };
+        if kept >= MAX_KEPT {
+            self.more += 1;
+            return;
+        }
+        self.errors += usize::from(is_error);
         let problem = self.sources.problem(severity, spot, path, message);
         self.list.push(Problem { help, ..problem });
     }

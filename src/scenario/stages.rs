@@ -8,7 +8,7 @@
 //! 5. Stairs lead from one level to another, in at most 10,000 levels.
 
 use super::decode::{Decode, Fields, mismatch};
-use super::diagnostics::{Sink, listed};
+use super::diagnostics::{Sink, Spot, listed};
 use super::schema::{Stage, StageKind};
 use super::tree::{Kind, Node};
 use crate::units::{Nanos, Tps};
@@ -188,40 +188,58 @@ fn step(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<StageKind> {
         return None;
     }
     let (spot, at) = (fields.node("by").map_or(&node.spot, |node| &node.spot), fields.path("by"));
-    let distance = from.units().abs_diff(to.units());
-    if by.units() > distance {
-        sink.error(
-            spot,
-            &at,
-            format!("a step of {by} leads past `to`, which is {} away", Tps::from_units(distance)),
-            "make the step smaller",
-        );
-        return None;
+    let stairs = Stairs { from, to, by, every };
+    stairs.are_possible(spot, &at, sink).then_some(StageKind::Step { from, to, by, every })
+}
+
+/// The numbers of a step stage.
+struct Stairs {
+    from: Tps,
+    to: Tps,
+    by: Tps,
+    every: Nanos,
+}
+
+impl Stairs {
+    /// Whether the levels fit between the ends and into the limits; reported at the step's height.
+    fn are_possible(&self, spot: &Spot, at: &str, sink: &mut Sink<'_>) -> bool {
+        let Stairs { from, to, by, every } = *self;
+        let distance = from.units().abs_diff(to.units());
+        if by.units() > distance {
+            sink.error(
+                spot,
+                at,
+                format!("a step of {by} leads past `to`, which is {} away", Tps::from_units(distance)),
+                "make the step smaller",
+            );
+            return false;
+        }
+        let levels = distance / by.units() + 1;
+        if levels > MAX_LEVELS {
+            sink.error(
+                spot,
+                at,
+                format!("the stairs have {levels} levels; the limit is {MAX_LEVELS}"),
+                "make the step larger, or write a `ramp`",
+            );
+            return false;
+        }
+        if every.0.checked_mul(levels).is_none_or(|total| total > Nanos::MAX_DURATION.0) {
+            sink.error(
+                spot,
+                at,
+                "the stairs last longer than 30 days",
+                "make the step larger or `every` shorter",
+            );
+            return false;
+        }
+        if distance % by.units() != 0 {
+            let message =
+                format!("steps of {by} from {from} do not meet {to}: the last level falls short of it");
+            sink.warning(spot, at, message, "choose a step that divides the distance");
+        }
+        true
     }
-    let levels = distance / by.units() + 1;
-    if levels > MAX_LEVELS {
-        sink.error(
-            spot,
-            &at,
-            format!("the stairs have {levels} levels; the limit is {MAX_LEVELS}"),
-            "make the step larger, or write a `ramp`",
-        );
-        return None;
-    }
-    if every.0.checked_mul(levels).is_none_or(|total| total > Nanos::MAX_DURATION.0) {
-        sink.error(
-            spot,
-            &at,
-            "the stairs last longer than 30 days",
-            "make the step larger or `every` shorter",
-        );
-        return None;
-    }
-    if distance % by.units() != 0 {
-        let message = format!("steps of {by} from {from} do not meet {to}: the last level falls short of it");
-        sink.warning(spot, &at, message, "choose a step that divides the distance");
-    }
-    Some(StageKind::Step { from, to, by, every })
 }
 
 /// The height of a step: a magnitude, whose sign, if written, must agree with the direction.
