@@ -10,11 +10,15 @@ pub mod ledger;
 pub mod script;
 pub mod wire;
 
+pub mod scenario;
+
 pub mod plan;
 pub mod recorder;
 
 pub mod datastore;
 pub mod records;
+
+pub mod mapping;
 
 pub mod engine;
 pub mod responder;
