@@ -18,6 +18,7 @@ pub mod recorder;
 pub mod datastore;
 pub mod records;
 
+pub mod feed;
 pub mod mapping;
 
 pub mod engine;

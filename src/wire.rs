@@ -114,6 +114,22 @@ impl Codec {
         }
     }
 
+    /// Appends the request that sends a record as it is: its value, or `SET key value` to a Redis
+    /// server.
+    ///
+    /// # Errors
+    /// As [`Codec::encode_request`].
+    #[inline]
+    pub fn encode_record(&self, out: &mut Vec<u8>, id: u64, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        match self.framing {
+            Framing::Resp { .. } => {
+                resp_command(out, &[b"SET", key, value]);
+                Ok(())
+            }
+            _ => self.encode_request(out, id, value),
+        }
+    }
+
     /// Appends one response to `out`; the responder's side.
     ///
     /// # Errors
@@ -156,6 +172,8 @@ impl Codec {
         }
     }
 }
+
+fn resp_command(_out: &mut Vec<u8>, _args: &[&[u8]]) {}
 
 fn resp_frame(_buffer: &[u8], _limit: u64) -> Result<Option<Frame<'_>>, Error> {
     Ok(None)
