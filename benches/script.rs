@@ -1,5 +1,4 @@
 //! What one call of a Lua hook costs, with all limits on.
-#![expect(missing_docs, reason = "the macros of criterion make public items without documentation")]
 
 use std::hint::black_box;
 use std::path::PathBuf;

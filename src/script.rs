@@ -27,6 +27,9 @@ use crate::units::{Bytes, Nanos};
 /// The longest script, in bytes: compiling is not interrupted.
 pub const MAX_SOURCE_BYTES: usize = 1 << 20;
 
+/// The least that a VM with its helpers can live in, in bytes.
+pub const MIN_MEMORY: Bytes = Bytes(2 << 20);
+
 /// The hooks that are called by their name.
 const HOOK_NAMES: [&str; 4] = ["setup", "request", "response", "done"];
 
@@ -46,7 +49,7 @@ pub struct Config {
     pub seed: u64,
     /// The time that one call may take (from 0 to 10 ms more is tolerated).
     pub timeout: Duration,
-    /// The bytes that the VM may hold.
+    /// The bytes that the VM may hold, at least [`MIN_MEMORY`].
     pub memory: Bytes,
     /// The functions that `lua` stages name; each must exist.
     pub rates: Vec<String>,
@@ -104,12 +107,20 @@ impl fmt::Display for Place {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
     /// The VM itself could not be made.
-    #[error("{path}: cannot start the Lua VM: {message}: is script.memory large enough?", path = path.display())]
+    #[error("{path}: cannot start the Lua VM: {message}", path = path.display())]
     Vm {
         /// The script.
         path: PathBuf,
         /// What the VM says.
         message: String,
+    },
+    /// A memory limit in which nothing can run.
+    #[error("{path}: script.memory is {memory}, a script needs at least {MIN_MEMORY}", path = path.display())]
+    LittleMemory {
+        /// The script.
+        path: PathBuf,
+        /// The limit that was given.
+        memory: Bytes,
     },
     /// Too long to compile.
     #[error("{path}: the script has {bytes} bytes, the limit is {MAX_SOURCE_BYTES}", path = path.display())]
@@ -396,6 +407,9 @@ impl Script {
     pub fn load(config: &Config) -> Result<Script, Error> {
         if config.source.len() > MAX_SOURCE_BYTES {
             return Err(Error::TooLong { path: config.path.clone(), bytes: config.source.len() });
+        }
+        if config.memory.0 < MIN_MEMORY.0 {
+            return Err(Error::LittleMemory { path: config.path.clone(), memory: config.memory });
         }
         let mut script = Script::empty(config)
             .map_err(|error| Error::Vm { path: config.path.clone(), message: error.to_string() })?;

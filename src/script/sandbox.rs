@@ -70,9 +70,8 @@ impl Limits {
 
     /// The same from inside the VM: notes the line once, for the message.
     fn interrupt(&self, lua: &Lua, chunk: &str) -> mlua::Result<VmState> {
-        let first = !self.expired.get();
         self.check().inspect_err(|_| {
-            if first {
+            if self.line.get().is_none() {
                 self.line.set(running_line(lua, chunk));
             }
         })?;
@@ -103,6 +102,8 @@ pub(super) fn open(memory: u64, limits: &Rc<Limits>, chunk: &str) -> mlua::Resul
         | StdLib::BUFFER
         | StdLib::VECTOR;
     let lua = Lua::new_with(libraries, LuaOptions::default())?;
+    // Before the limit counts: growing the slots needs old and new ones side by side for a moment.
+    super::json::reserve_slots(&lua)?;
     lua.set_memory_limit(usize::try_from(memory).unwrap_or(usize::MAX))?;
     let (limits, chunk) = (Rc::clone(limits), chunk.to_owned());
     lua.set_interrupt(move |lua| limits.interrupt(lua, &chunk));

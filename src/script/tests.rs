@@ -523,6 +523,44 @@ fn a_script_goes_on_after_an_error() {
 }
 
 #[test]
+fn a_script_that_sits_on_all_its_memory_fails_cleanly() {
+    let source = "function request(ctx, record)
+            if record.seq == 0 then
+                for _, size in {1e6, 1e5, 1e4, 1e3, 100, 10, 1} do
+                    pcall(function() while true do ctx[#ctx + 1] = ('x'):rep(size) .. #ctx end end)
+                end
+            end
+            return json.encode({id = uuid(), list = json.decode('[1,{\"a\":[]}]')})
+        end
+        function response(ctx, record, reply) check(uuid(), true) metrics.counter(uuid()):inc() end
+        function done(summary) json.encode(summary) end";
+    let memory = MIN_MEMORY;
+    let mut script = Script::load(&Config { memory, timeout: Duration::from_secs(5), ..config(source) })
+        .expect("a script that loads in the least memory");
+    let value = vec![b'x'; 100_000];
+    for seq in 0..200 {
+        let record = Record { value: &value[..usize::try_from(seq).expect("small") * 500], ..record(seq) };
+        let result = script.request(&record, &mut Vec::new());
+        assert!(!matches!(result, Err(Error::Timeout { .. })), "{result:?}");
+        let reply = Reply { id: b"r", body: record.value, service_us: 1, response_us: 1 };
+        // Whether there is room is chance; that nothing panics is not.
+        let _ = script.response(&record, &reply);
+    }
+    let _ = script.done(&serde_json::json!({ "list": vec![1; 10_000] }));
+    assert_eq!(script.tallies().hooks[&Hook::Request].calls, 200);
+}
+
+#[test]
+fn a_memory_limit_in_which_nothing_runs_is_refused() {
+    for bytes in [0, 1, MIN_MEMORY.0 - 1] {
+        let error = Script::load(&Config { memory: Bytes(bytes), ..config("function request() end") });
+        assert!(matches!(error, Err(Error::LittleMemory { .. })));
+    }
+    let error = Script::load(&Config { memory: Bytes(0), ..config("") }).expect_err("no memory").to_string();
+    assert_eq!(error, "scripts/hook.lua: script.memory is 0B, a script needs at least 2MiB");
+}
+
+#[test]
 fn memory_does_not_grow_over_many_calls() {
     let mut script = script(
         "function request(ctx, record)
