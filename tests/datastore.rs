@@ -262,6 +262,25 @@ async fn somebody_who_speaks_something_else_is_an_error() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_still_loading_is_away() {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let url = format!("redis://{}", listener.local_addr().expect("it is bound"));
+    let server = tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let (mut stream, _) = listener.accept().await.expect("a client");
+        let mut request = [0; 256];
+        while stream.read(&mut request).await.is_ok_and(|n| n > 0) {
+            let said = b"-LOADING Redis is loading the dataset in memory\r\n";
+            stream.write_all(said).await.expect("written");
+        }
+    });
+    let error = Datastore::connect(&Config { url, timeout: Duration::from_secs(5) }).await;
+    let error = error.expect_err("it is not ready");
+    assert!(matches!(error, Error::Loading { .. }) && error.is_away(), "{error}");
+    server.await.expect("the connection was closed");
+}
+
+#[tokio::test]
 async fn a_wrong_or_missing_password_is_a_refused_login() {
     let server = Server::with_password(Some("secret"));
     let good = server.config();

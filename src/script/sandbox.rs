@@ -18,6 +18,9 @@ use crate::clock::coarse_ns;
 /// The coarse clock may lag one kernel tick (up to 10 ms): a hook gets this much more rather than less.
 const TICK_NS: u64 = 10_000_000;
 
+/// Bytes of a message that a script raises which are shown.
+const MAX_MESSAGE: usize = 2000;
+
 /// How far down the stack the interrupted line of the script is looked for.
 const LOCATE_LEVELS: usize = 32;
 
@@ -137,7 +140,7 @@ pub(super) fn explain(error: &mlua::Error, chunk: &str) -> Cause {
         mlua::Error::MemoryError(_) => Cause::Memory,
         mlua::Error::SyntaxError { message, .. } => {
             let (line, message) = split_place(message, chunk);
-            Cause::Syntax { line, message: message.to_owned() }
+            Cause::Syntax { line, message: shown(message) }
         }
         mlua::Error::CallbackError { traceback, cause } => match explain(cause, chunk) {
             Cause::Runtime { line, message } => {
@@ -151,11 +154,23 @@ pub(super) fn explain(error: &mlua::Error, chunk: &str) -> Cause {
             let (line, message) = split_place(message, chunk);
             Cause::Runtime {
                 line: line.or_else(|| first_line(traceback, chunk)),
-                message: message.trim_end().to_owned(),
+                message: shown(message.trim_end()),
             }
         }
-        other => Cause::Runtime { line: None, message: other.to_string() },
+        other => Cause::Runtime { line: None, message: shown(&other.to_string()) },
     }
+}
+
+/// A message as a terminal may see it: a script can raise a whole record with anything in it.
+fn shown(message: &str) -> String {
+    let longest = message.len().min(MAX_MESSAGE);
+    let end = (0..=longest).rev().find(|&at| message.is_char_boundary(at)).unwrap_or(0);
+    let visible = |c: char| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c };
+    let mut text: String = message[..end].chars().map(visible).collect();
+    if end < message.len() {
+        text.push_str("...");
+    }
+    text
 }
 
 /// Takes `chunk:12: ` (or the prelude's own place, which means nothing to a user) off a message.
