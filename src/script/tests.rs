@@ -513,3 +513,14 @@ fn rate_is_a_sawtooth_between_50_and_200() {
         assert!((50.0..200.0).contains(&rate));
     }
 }
+
+#[test]
+fn the_memory_limit_holds_again_after_reading_json() {
+    let source = "function request(ctx, record)
+        pcall(json.decode, '[1,') json.decode('[1]')
+        return ('x'):rep(1e9)
+    end";
+    let mut script = script(source);
+    assert!(matches!(request(&mut script, 0), Err(Error::Memory { .. })));
+    assert_eq!(script.lua.set_memory_limit(1).expect("a limit"), 32 << 20);
+}

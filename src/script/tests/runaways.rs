@@ -117,6 +117,10 @@ runaways! {
         "local hog = {} pcall(function() while true do hog[#hog + 1] = ('x'):rep(100) .. #hog end end)
         while true do pcall(json.encode, {a = {b = hog}}) pcall(json.decode, '{\"a\":[1,2]}') pcall(uuid) pcall(check, uuid(), 1) end"
         => Error::Timeout { .. } | Error::Memory { .. },
+    decoding_more_than_fits_ends_at_the_memory_limit:
+        "return json.decode('[' .. ('[],'):rep(2e6) .. '0]')" => Error::Memory { .. } | Error::Timeout { .. },
+    decoding_objects_more_than_fit_ends_at_the_memory_limit:
+        "return json.decode('[' .. ('{\"a\":{}},'):rep(1e6) .. '0]')" => Error::Memory { .. } | Error::Timeout { .. },
     a_wide_format_is_an_error: "return string.format('%99999d', 1)" => Error::Runtime { .. },
     a_format_bomb_ends_at_the_memory_limit:
         "local s = ('x'):rep(8e6) return string.format('%s%s%s%s%s%s', s, s, s, s, s, s)" => Error::Memory { .. },
