@@ -52,7 +52,7 @@ pub struct Config {
     pub args: serde_json::Value,
     /// The seed of the run.
     pub seed: u64,
-    /// The time that one call may take (from 0 to 10 ms more is tolerated).
+    /// The time that one call may take (some 20 ms more are tolerated).
     pub timeout: Duration,
     /// The bytes that the VM may hold, at least [`MIN_MEMORY`].
     pub memory: Bytes,

@@ -2,7 +2,8 @@
 //!
 //! 1. Time: the VM calls back at every loop turn, call, return and pattern step. Past the deadline each
 //!    of these raises an error again, so `pcall` and coroutines cannot hold on to the thread. What runs
-//!    long inside C without such a step is bounded by `prelude.lua`.
+//!    long inside C without such a step is bounded by `prelude.lua`. A hook waits for nothing, so one that
+//!    is late but uses no processor time was only not let run: it gets [`GRACE`] more to finish.
 //! 2. Memory: the allocator refuses beyond the limit; strings, tables and stacks all count.
 //! 3. Reach: no `os`, `io`, `debug`, `require`, `load`; globals and libraries are read-only.
 
@@ -13,10 +14,14 @@ use std::rc::Rc;
 
 use mlua::{Lua, LuaOptions, StdLib, VmState};
 
-use crate::clock::coarse_ns;
+use crate::clock::{coarse_ns, thread_cpu};
 
 /// The coarse clock may lag one kernel tick (up to 10 ms): a hook gets this much more rather than less.
 const TICK_NS: u64 = 10_000_000;
+
+/// Processor time after the deadline. A busy machine may keep a thread waiting for longer than a hook's
+/// time; an honest hook is done within this, an endless one is stopped all the same.
+const GRACE: Duration = Duration::from_millis(10);
 
 /// Bytes of a message that a script raises which are shown.
 const MAX_MESSAGE: usize = 2000;
@@ -29,6 +34,8 @@ const LOCATE_LEVELS: usize = 32;
 pub(super) struct Limits {
     timeout_ns: u64,
     deadline_ns: Cell<u64>,
+    /// The thread's processor time at which the grace ends, once the deadline has passed.
+    grace_until: Cell<Option<Duration>>,
     expired: Cell<bool>,
     line: Cell<Option<u32>>,
 }
@@ -39,6 +46,7 @@ impl Limits {
         Limits {
             timeout_ns,
             deadline_ns: Cell::new(u64::MAX),
+            grace_until: Cell::new(None),
             expired: Cell::new(false),
             line: Cell::new(None),
         }
@@ -47,6 +55,7 @@ impl Limits {
     /// Starts the time of one call.
     pub(super) fn begin(&self) {
         self.expired.set(false);
+        self.grace_until.set(None);
         self.line.set(None);
         self.deadline_ns.set(coarse_ns().saturating_add(self.timeout_ns).saturating_add(TICK_NS));
     }
@@ -64,11 +73,19 @@ impl Limits {
 
     /// Fails when the time of the call is used up, for work that Rust does for a script.
     pub(super) fn check(&self) -> mlua::Result<()> {
-        if coarse_ns() < self.deadline_ns.get() {
+        if coarse_ns() < self.deadline_ns.get() || self.has_grace() {
             return Ok(());
         }
         self.expired.set(true);
         Err(mlua::Error::RuntimeError("time limit reached".to_owned()))
+    }
+
+    #[cold]
+    fn has_grace(&self) -> bool {
+        let used = thread_cpu();
+        let until = self.grace_until.get().unwrap_or(used + GRACE);
+        self.grace_until.set(Some(until));
+        !self.expired.get() && used < until
     }
 
     /// The same from inside the VM: notes the line once, for the message.
