@@ -289,7 +289,9 @@ mod tests {
     use super::*;
 
     fn second(number: u64, scheduled: u64) -> Closed {
-        Closed::Second(number, Box::new(Window { scheduled, ..Window::default() }))
+        let mut window = Window::default();
+        window.scheduled = scheduled;
+        Closed::Second(number, Box::new(window))
     }
 
     #[test]
