@@ -3,5 +3,5 @@
 pub mod units;
 
 pub mod clock;
-pub mod wire;
 pub mod store;
+pub mod wire;

@@ -7,6 +7,7 @@
 
 mod connection;
 mod hashes;
+mod info;
 mod keys;
 mod scan;
 mod server;
@@ -108,12 +109,25 @@ impl Command {
         fn unreached(call: &mut Call<'_>) -> Result<(), Failure> {
             Err(Failure::arity(call.command.name))
         }
-        Command { name, arity: -2, flags: 0, keys: (0, 0, 0), group, summary, handler: unreached, subcommands }
+        Command {
+            name,
+            arity: -2,
+            flags: 0,
+            keys: (0, 0, 0),
+            group,
+            summary,
+            handler: unreached,
+            subcommands,
+        }
     }
 
     #[inline]
     fn accepts(&self, args: usize) -> bool {
-        if self.arity >= 0 { args == self.arity as usize } else { args >= usize::from(self.arity.unsigned_abs()) }
+        if self.arity >= 0 {
+            args == self.arity as usize
+        } else {
+            args >= usize::from(self.arity.unsigned_abs())
+        }
     }
 }
 
@@ -142,8 +156,7 @@ impl Failure {
     /// An option that does not exist, or stands in the wrong place.
     pub const SYNTAX: Failure = Failure(Cow::Borrowed("ERR syntax error"));
     /// An argument that must be an integer.
-    pub const NOT_INTEGER: Failure =
-        Failure(Cow::Borrowed("ERR value is not an integer or out of range"));
+    pub const NOT_INTEGER: Failure = Failure(Cow::Borrowed("ERR value is not an integer or out of range"));
     /// There is no such key.
     pub const NO_KEY: Failure = Failure(Cow::Borrowed("ERR no such key"));
     /// An increment that leaves the range.

@@ -63,12 +63,15 @@ pub struct Connection {
     parser: Option<Box<CommandParser>>,
     /// Not read from until output has gone.
     paused: bool,
+    /// The client has closed its side. The queue says so only once, so it is remembered until the last
+    /// byte before it has been read.
+    pub peer_closed: bool,
 }
 
 impl Connection {
     /// A socket that has just been accepted.
     pub fn new(stream: TcpStream) -> Connection {
-        Connection { stream, rest: Vec::new(), parser: None, paused: false }
+        Connection { stream, rest: Vec::new(), parser: None, paused: false, peer_closed: false }
     }
 
     /// Reads once, runs every complete command.
@@ -92,7 +95,7 @@ impl Connection {
             // The client has closed its side: what it has asked is run, and nobody waits for replies.
             Some(0) => Outcome::Closed,
             Some(_) if session.killed => Outcome::Closed,
-            Some(_) if full => Outcome::More,
+            Some(_) if full || self.peer_closed => Outcome::More,
             Some(_) => Outcome::Waiting,
         }
     }

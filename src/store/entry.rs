@@ -364,7 +364,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn text<'a>(entry: &'a Entry) -> &'a [u8] {
+    fn text(entry: &Entry) -> &[u8] {
         match entry.view() {
             View::String(bytes) => bytes,
             other => panic!("not a string: {other:?}"),
@@ -390,8 +390,7 @@ mod tests {
 
     #[test]
     fn an_object_is_owned_and_dropped_with_its_entry() {
-        let mut entry =
-            Entry::new(b"key", Content::Object(Box::new(Object::Raw(vec![1, 2, 3]))), Some(5));
+        let mut entry = Entry::new(b"key", Content::Object(Box::new(Object::Raw(vec![1, 2, 3]))), Some(5));
         let Some(Object::Raw(bytes)) = entry.object_mut() else { panic!("not raw") };
         bytes.push(4);
         entry.set_expiry(None);

@@ -176,12 +176,7 @@ impl Keyspace {
     }
 
     /// Changes a value in place. `changes` counts what `edit` says it changed; 0 is no write.
-    pub fn edit<R>(
-        &mut self,
-        db: usize,
-        key: &[u8],
-        edit: impl FnOnce(&mut Entry) -> (R, u64),
-    ) -> Option<R> {
+    pub fn edit<R>(&mut self, db: usize, key: &[u8], edit: impl FnOnce(&mut Entry) -> (R, u64)) -> Option<R> {
         let entry = self.live(db, key)?;
         let (result, changes) = edit(entry);
         if changes > 0 {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::connection::{Connection, Outcome, Shared};
 use super::engine::{Engine, Limit};
@@ -28,6 +28,8 @@ const WAKER: Token = Token(usize::MAX - 1);
 const EVENTS: usize = 1024;
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 4096;
+/// A client that is silent for so long is asked whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(300);
 /// How often expired keys are looked for.
 const EXPIRY_EVERY: Duration = Duration::from_millis(100);
 /// How soon again when there are many.
@@ -257,6 +259,11 @@ impl Loop {
                     if event.is_writable() && self.has_output(slot) {
                         self.outgoing.push(slot);
                     }
+                    if event.is_read_closed()
+                        && let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_mut)
+                    {
+                        connection.peer_closed = true;
+                    }
                     if event.is_readable() || event.is_read_closed() || event.is_error() {
                         self.read(slot);
                     }
@@ -399,6 +406,7 @@ impl Loop {
         let slot = self.free.pop().unwrap_or(self.connections.len());
         // Replies are written once a turn, so nothing is gained by holding back small ones.
         let ready = stream.set_nodelay(true).and_then(|()| {
+            SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
             let interest = Interest::READABLE | Interest::WRITABLE;
             self.poll.registry().register(&mut stream, Token(slot), interest)
         });
@@ -413,8 +421,7 @@ impl Loop {
         engine.connected += 1;
         let id = engine.next_client_id();
         let local = stream.local_addr().unwrap_or(self.addr);
-        let mut session =
-            Session::new(id, peer, local, engine.keyspace.now_ms(), engine.config.max_output);
+        let mut session = Session::new(id, peer, local, engine.keyspace.now_ms(), engine.config.max_output);
         session.fd = stream.as_raw_fd();
         session.authenticated = engine.config.password.is_none();
         if slot == self.connections.len() {

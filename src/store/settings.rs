@@ -32,7 +32,11 @@ const DEFAULTS: &[(&str, Rule, &str)] = &[
     ("appendfsync", Rule::Text, "everysec"),
     ("appendonly", Rule::Immutable, "no"),
     ("bind", Rule::Immutable, "127.0.0.1"),
-    ("client-output-buffer-limit", Rule::Text, "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60"),
+    (
+        "client-output-buffer-limit",
+        Rule::Text,
+        "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60",
+    ),
     ("client-query-buffer-limit", Rule::Immutable, "1073741824"),
     ("cluster-enabled", Rule::Immutable, "no"),
     ("daemonize", Rule::Immutable, "no"),
@@ -90,15 +94,19 @@ impl Settings {
         }
     }
 
-    /// Names and values that match one of `patterns`.
-    pub fn matching<'s, 'p>(
-        &'s self,
-        patterns: impl Iterator<Item = &'p [u8]> + Clone,
-    ) -> impl Iterator<Item = (&'static str, &'s str)> {
-        let wanted = move |setting: &&Setting| {
-            patterns.clone().any(|pattern| glob::matches(pattern, setting.name.as_bytes(), true))
-        };
-        self.0.iter().filter(wanted).map(|setting| (setting.name, setting.value.as_str()))
+    /// Names and values that match one of `patterns`. A name that is no pattern comes back as it was
+    /// written.
+    pub fn matching<'a>(
+        &'a self,
+        patterns: impl Iterator<Item = &'a [u8]> + Clone,
+    ) -> Vec<(&'a [u8], &'a str)> {
+        let found = self.0.iter().filter_map(|setting| {
+            let name = setting.name.as_bytes();
+            let pattern = patterns.clone().find(|pattern| glob::matches(pattern, name, true))?;
+            let is_name = memchr::memchr3(b'*', b'?', b'[', pattern).is_none();
+            Some((if is_name { pattern } else { name }, setting.value.as_str()))
+        });
+        found.collect()
     }
 
     /// Checks that a setting may be set to a value; its own name and the value as it is kept.

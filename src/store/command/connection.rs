@@ -1,8 +1,8 @@
 //! Who is connected, and how they speak.
 
 use super::{
-    ADMIN, ALLOW_BUSY, Call, Command, FAST, Failure, LOADING, NO_AUTH, NOSCRIPT, SKIP_MONITOR,
-    SKIP_SLOWLOG, STALE, integer, shown,
+    ADMIN, ALLOW_BUSY, Call, Command, FAST, Failure, LOADING, NO_AUTH, NOSCRIPT, SKIP_MONITOR, SKIP_SLOWLOG,
+    STALE, integer, shown,
 };
 use crate::store::VERSION;
 use crate::store::session::Session;
@@ -24,8 +24,24 @@ pub const COMMANDS: &[Command] = &[
     Command::new("quit", -1, OPEN, NONE, G, "Closes the connection", quit),
     Command::container("client", G, "Looks at clients", CLIENT),
     // What a browser sends when a page tricks it into talking to this port: drop it at once.
-    Command::new("post", -1, LOADING | STALE | NO_AUTH, NONE, G, "Closes the connection of an HTTP client", drop_http),
-    Command::new("host:", -1, LOADING | STALE | NO_AUTH, NONE, G, "Closes the connection of an HTTP client", drop_http),
+    Command::new(
+        "post",
+        -1,
+        LOADING | STALE | NO_AUTH,
+        NONE,
+        G,
+        "Closes the connection of an HTTP client",
+        drop_http,
+    ),
+    Command::new(
+        "host:",
+        -1,
+        LOADING | STALE | NO_AUTH,
+        NONE,
+        G,
+        "Closes the connection of an HTTP client",
+        drop_http,
+    ),
 ];
 
 const CLIENT: &[Command] = &[
@@ -36,7 +52,15 @@ const CLIENT: &[Command] = &[
     Command::new("client|list", -2, ADM, NONE, G, "Lists the clients", client_list),
     Command::new("client|info", 2, OWN, NONE, G, "Describes this client", client_info),
     Command::new("client|kill", -3, ADM, NONE, G, "Closes clients", client_kill),
-    Command::new("client|no-evict", 3, ADM, NONE, G, "Keeps this client when memory is short", client_no_evict),
+    Command::new(
+        "client|no-evict",
+        3,
+        ADM,
+        NONE,
+        G,
+        "Keeps this client when memory is short",
+        client_no_evict,
+    ),
 ];
 
 fn ping(call: &mut Call<'_>) -> Result<(), Failure> {
@@ -129,9 +153,9 @@ fn hello(call: &mut Call<'_>) -> Result<(), Failure> {
     }
     if !call.session.authenticated {
         return Err(Failure::text(
-            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> \
-             AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol \
-             version at the same time",
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> \
+             <pass> option can be used to authenticate the client and select the RESP protocol version at the \
+             same time",
         ));
     }
     if let Some(name) = name {
@@ -296,7 +320,7 @@ impl Victims {
         let args = call.args;
         let mut victims = Victims { id: None, addr: None, laddr: None, skip_me: true };
         let options = args.from(2);
-        if options.len() % 2 != 0 {
+        if !options.len().is_multiple_of(2) {
             return Err(Failure::SYNTAX);
         }
         for (word, value) in options.pairs() {

@@ -42,7 +42,7 @@ fn read<'c>(call: &'c mut Call<'_>) -> Result<(Option<Hash<'c>>, &'c mut Replies
 fn set_pairs(call: &mut Call<'_>) -> Result<usize, Failure> {
     let (args, db) = (call.args, call.session.db);
     let pairs = args.from(2);
-    if pairs.len() % 2 != 0 {
+    if !pairs.len().is_multiple_of(2) {
         return Err(Failure::arity(call.command.name));
     }
     let engine = &mut *call.engine;

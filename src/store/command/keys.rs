@@ -39,9 +39,25 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 const OBJECT: &[Command] = &[
-    Command::new("object|encoding", 3, READONLY, (2, 2, 1), G, "Returns how a value is held", object_encoding),
+    Command::new(
+        "object|encoding",
+        3,
+        READONLY,
+        (2, 2, 1),
+        G,
+        "Returns how a value is held",
+        object_encoding,
+    ),
     Command::new("object|refcount", 3, READONLY, (2, 2, 1), G, "Returns 1", object_refcount),
-    Command::new("object|idletime", 3, READONLY, (2, 2, 1), G, "Returns 0: idle times are not kept", object_idletime),
+    Command::new(
+        "object|idletime",
+        3,
+        READONLY,
+        (2, 2, 1),
+        G,
+        "Returns 0: idle times are not kept",
+        object_idletime,
+    ),
     Command::new("object|freq", 3, READONLY, (2, 2, 1), G, "Refuses: frequencies are not kept", object_freq),
 ];
 
@@ -110,9 +126,7 @@ impl Condition {
             }
         }
         if condition.none && (condition.some || condition.later || condition.earlier) {
-            return Err(Failure::text(
-                "ERR NX and XX, GT or LT options at the same time are not compatible",
-            ));
+            return Err(Failure::text("ERR NX and XX, GT or LT options at the same time are not compatible"));
         }
         if condition.later && condition.earlier {
             return Err(Failure::text("ERR GT and LT options at the same time are not compatible"));
@@ -218,9 +232,8 @@ fn keys(call: &mut Call<'_>) -> Result<(), Failure> {
     let (pattern, now_ms) = (&args[1], call.engine.keyspace.now_ms());
     let all = pattern == b"*";
     let entries = call.engine.keyspace.table(call.session.db).iter();
-    let wanted = |entry: &&Entry| {
-        !entry.is_expired(now_ms) && (all || glob::matches(pattern, entry.key(), false))
-    };
+    let wanted =
+        |entry: &&Entry| !entry.is_expired(now_ms) && (all || glob::matches(pattern, entry.key(), false));
     let found: Vec<&[u8]> = entries.filter(wanted).map(Entry::key).collect();
     call.session.out.array(found.len());
     found.iter().for_each(|key| call.session.out.bulk(key));

@@ -2,6 +2,7 @@
 
 use super::{Failure, integer};
 use crate::store::glob;
+use crate::store::stream::parse_u64;
 use crate::wire::resp::Args;
 
 /// The options of a scan.
@@ -16,9 +17,16 @@ pub struct Scan<'a> {
     pub of_type: Option<&'a [u8]>,
 }
 
-/// The cursor of a scan.
+/// The cursor of a scan: any unsigned number, with a sign as C reads it (`-1` wraps around).
 pub fn cursor(text: &[u8]) -> Result<u64, Failure> {
-    crate::store::stream::parse_u64(text).ok_or(Failure::text("ERR invalid cursor"))
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        _ => (false, text),
+    };
+    let value = if text.is_empty() { Some(0) } else { parse_u64(digits) };
+    let value = value.ok_or(Failure::text("ERR invalid cursor"))?;
+    Ok(if negative { value.wrapping_neg() } else { value })
 }
 
 impl<'a> Scan<'a> {

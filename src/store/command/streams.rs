@@ -15,7 +15,15 @@ pub const COMMANDS: &[Command] = &[
     Command::new("xadd", -5, WRITE | DENYOOM | FAST, ONE, G, "Appends an entry to a stream", xadd),
     Command::new("xlen", 2, READONLY | FAST, ONE, G, "Returns the number of entries", xlen),
     Command::new("xrange", -4, READONLY, ONE, G, "Returns the entries between two ids", xrange),
-    Command::new("xrevrange", -4, READONLY, ONE, G, "Returns the entries between two ids backwards", xrevrange),
+    Command::new(
+        "xrevrange",
+        -4,
+        READONLY,
+        ONE,
+        G,
+        "Returns the entries between two ids backwards",
+        xrevrange,
+    ),
     Command::new("xdel", -3, WRITE | FAST, ONE, G, "Removes entries", xdel),
     Command::new("xtrim", -4, WRITE, ONE, G, "Shortens a stream", xtrim),
 ];

@@ -90,8 +90,7 @@ fn set(call: &mut Call<'_>) -> Result<(), Failure> {
 
 fn set_options(call: &Call<'_>) -> Result<SetOptions, Failure> {
     let args = call.args;
-    let mut options =
-        SetOptions { only_new: false, only_existing: false, get: false, expiry: Expiry::Clear };
+    let mut options = SetOptions { only_new: false, only_existing: false, get: false, expiry: Expiry::Clear };
     let mut time: Option<(&[u8], i64, bool)> = None;
     let mut index = 3;
     while let Some(word) = args.get(index) {
@@ -191,7 +190,7 @@ fn mget(call: &mut Call<'_>) -> Result<(), Failure> {
 
 fn mset(call: &mut Call<'_>) -> Result<(), Failure> {
     let pairs = call.args.from(1);
-    if pairs.len() % 2 != 0 {
+    if !pairs.len().is_multiple_of(2) {
         return Err(Failure::arity(call.command.name));
     }
     for (key, value) in pairs.pairs() {
@@ -203,7 +202,7 @@ fn mset(call: &mut Call<'_>) -> Result<(), Failure> {
 
 fn msetnx(call: &mut Call<'_>) -> Result<(), Failure> {
     let pairs = call.args.from(1);
-    if pairs.len() % 2 != 0 {
+    if !pairs.len().is_multiple_of(2) {
         return Err(Failure::arity(call.command.name));
     }
     let db = call.session.db;

@@ -280,11 +280,7 @@ fn find_line(input: &[u8], start: usize, too_long: Error) -> Result<Option<usize
 /// The number in the line at `start` (which begins with a type byte) and where the next line
 /// begins; `None` inside when it is no number.
 #[inline]
-fn number_line(
-    input: &[u8],
-    start: usize,
-    too_long: Error,
-) -> Result<Option<(Option<i64>, usize)>, Error> {
+fn number_line(input: &[u8], start: usize, too_long: Error) -> Result<Option<(Option<i64>, usize)>, Error> {
     // One to four digits, as nearly all lengths are.
     let mut value = 0i64;
     for (index, &byte) in input[start + 1..].iter().take(5).enumerate() {
@@ -472,11 +468,9 @@ mod tests {
             assert_eq!(all(input), Err(error.clone()));
             assert_eq!(byte_by_byte(input), Err(error));
         }
-        for (first, error) in [
-            (&b""[..], Error::InlineLine),
-            (b"*", Error::MultibulkLine),
-            (b"*1\r\n$", Error::BulkLine),
-        ] {
+        for (first, error) in
+            [(&b""[..], Error::InlineLine), (b"*", Error::MultibulkLine), (b"*1\r\n$", Error::BulkLine)]
+        {
             let mut input = first.to_vec();
             input.resize(first.len() + MAX_LINE + 1, b'1');
             assert_eq!(all(&input), Err(error));

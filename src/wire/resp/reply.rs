@@ -254,9 +254,7 @@ mod tests {
             prop::collection::vec(any::<u8>(), 0..30).prop_map(Resp2::BulkString),
             Just(Resp2::Null),
         ];
-        leaf.prop_recursive(4, 40, 6, |inner| {
-            prop::collection::vec(inner, 0..6).prop_map(Resp2::Array)
-        })
+        leaf.prop_recursive(4, 40, 6, |inner| prop::collection::vec(inner, 0..6).prop_map(Resp2::Array))
     }
 
     proptest! {
