@@ -23,3 +23,4 @@ pub mod mapping;
 
 pub mod engine;
 pub mod responder;
+pub mod store;
