@@ -1,6 +1,6 @@
 //! A Redis-compatible store: RESP2, RESP3 and inline commands over TCP, all data in memory.
 //!
-//! One thread owns everything ([`server`]): it waits for sockets, parses and runs every complete command
+//! One thread owns everything (`server`): it waits for sockets, parses and runs every complete command
 //! straight from one read buffer, and answers each connection with one write. Below it:
 //!
 //! ```text

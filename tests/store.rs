@@ -550,3 +550,23 @@ fn a_client_that_sends_and_closes_at_once_leaves_no_trace() {
     while last.call(&["DBSIZE"]) != ":200\r\n" {}
     while !last.call(&["INFO", "clients"]).contains("connected_clients:1\r\n") {}
 }
+
+#[test]
+fn command_info_describes_each_command_as_redis_does() {
+    let (ours, theirs) = (store(), RedisServer::start(&[]));
+    let describe = |addr: SocketAddr, name: &str| -> Vec<redis::Value> {
+        let client = redis::Client::open(format!("redis://{addr}/")).expect("a valid URL");
+        let mut connection = client.get_connection().expect("the server listens");
+        let mut info: Vec<Vec<redis::Value>> =
+            redis::cmd("COMMAND").arg("INFO").arg(name).query(&mut connection).expect("a description");
+        // Name, arity, flags, first, last and step of the keys, categories.
+        info.remove(0).into_iter().take(7).collect()
+    };
+    let client = redis::Client::open(format!("redis://{}/", ours.addr())).expect("a valid URL");
+    let mut connection = client.get_connection().expect("the store listens");
+    let names: Vec<String> = redis::cmd("COMMAND").arg("LIST").query(&mut connection).expect("names");
+    assert!(names.len() > 70);
+    for name in names {
+        assert_eq!(describe(ours.addr(), &name), describe(theirs.addr(), &name), "{name}");
+    }
+}

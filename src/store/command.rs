@@ -29,36 +29,35 @@ pub const READONLY: u32 = 1 << 1;
 pub const DENYOOM: u32 = 1 << 2;
 /// For administrators.
 pub const ADMIN: u32 = 1 << 3;
-/// Takes constant or logarithmic time.
-pub const FAST: u32 = 1 << 4;
 /// Not for scripts.
-pub const NOSCRIPT: u32 = 1 << 5;
+pub const NOSCRIPT: u32 = 1 << 4;
 /// Runs while a data set is loaded.
-pub const LOADING: u32 = 1 << 6;
+pub const LOADING: u32 = 1 << 5;
 /// Runs on a replica that has lost its master.
-pub const STALE: u32 = 1 << 7;
+pub const STALE: u32 = 1 << 6;
+/// Takes constant or logarithmic time.
+pub const FAST: u32 = 1 << 7;
 /// Runs before the password is given.
 pub const NO_AUTH: u32 = 1 << 8;
-/// Not shown by MONITOR.
-pub const SKIP_MONITOR: u32 = 1 << 9;
-/// Not in the slow log.
-pub const SKIP_SLOWLOG: u32 = 1 << 10;
+/// Not in a transaction.
+pub const NO_MULTI: u32 = 1 << 9;
 /// Allowed while the server is busy.
-pub const ALLOW_BUSY: u32 = 1 << 11;
+pub const ALLOW_BUSY: u32 = 1 << 10;
+/// Not shown by COMMAND.
+pub const HIDDEN: u32 = 1 << 31;
 
-/// The names of the flags, lowest bit first.
-pub const FLAG_NAMES: [&str; 12] = [
+/// The names of the flags, lowest bit first, in the order in which Redis shows them.
+pub const FLAG_NAMES: [&str; 11] = [
     "write",
     "readonly",
     "denyoom",
     "admin",
-    "fast",
     "noscript",
     "loading",
     "stale",
+    "fast",
     "no_auth",
-    "skip_monitor",
-    "skip_slowlog",
+    "no_multi",
     "allow_busy",
 ];
 
@@ -198,8 +197,10 @@ pub fn shown(bytes: &[u8], max: usize) -> Cow<'_, str> {
 /// All commands.
 #[derive(Debug)]
 pub struct Index {
+    rows: Vec<&'static Command>,
+    /// Those that are not hidden.
     commands: Vec<&'static Command>,
-    /// Open addressing by the hash of the name: position in `commands` plus one, 0 for none.
+    /// Open addressing by the hash of the name: position in `rows` plus one, 0 for none.
     slots: Vec<u16>,
 }
 
@@ -214,16 +215,17 @@ static INDEX: LazyLock<Index> = LazyLock::new(|| {
         hashes::COMMANDS,
         streams::COMMANDS,
     ];
-    let commands: Vec<&'static Command> = families.into_iter().flatten().collect();
+    let rows: Vec<&'static Command> = families.into_iter().flatten().collect();
     let mut slots = vec![0; SLOTS];
-    for (position, command) in commands.iter().enumerate() {
+    for (position, command) in rows.iter().enumerate() {
         let mut slot = slot_of(command.name.as_bytes());
         while slots[slot] != 0 {
             slot = (slot + 1) % SLOTS;
         }
         slots[slot] = position as u16 + 1;
     }
-    Index { commands, slots }
+    let commands = rows.iter().copied().filter(|command| command.flags & HIDDEN == 0).collect();
+    Index { rows, commands, slots }
 });
 
 /// Where the search for a name begins. Upper and lower case begin at the same place.
@@ -242,7 +244,7 @@ impl Index {
         &INDEX
     }
 
-    /// All rows.
+    /// All rows that COMMAND shows.
     pub fn commands(&self) -> &[&'static Command] {
         &self.commands
     }
@@ -252,7 +254,7 @@ impl Index {
     pub fn find(&self, name: &[u8]) -> Option<&'static Command> {
         let mut slot = slot_of(name);
         while let Some(position) = usize::from(self.slots[slot]).checked_sub(1) {
-            let command = self.commands[position];
+            let command = self.rows[position];
             if command.name.len() == name.len() && command.name.as_bytes().eq_ignore_ascii_case(name) {
                 return Some(command);
             }
@@ -325,7 +327,7 @@ mod tests {
     #[test]
     fn every_command_is_found_in_any_case() {
         let index = Index::shared();
-        for command in index.commands() {
+        for command in &index.rows {
             let upper = command.name.to_ascii_uppercase();
             for name in [command.name, &upper] {
                 assert_eq!(index.find(name.as_bytes()).map(|c| c.name), Some(command.name));
@@ -336,7 +338,7 @@ mod tests {
 
     #[test]
     fn no_two_rows_have_one_name() {
-        let mut names: Vec<&str> = Index::shared().commands().iter().map(|c| c.name).collect();
+        let mut names: Vec<&str> = Index::shared().rows.iter().map(|c| c.name).collect();
         names.sort_unstable();
         assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
         assert!(names.len() * 2 < SLOTS);

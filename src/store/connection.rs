@@ -32,12 +32,14 @@ const PAUSE_BYTES: usize = 64 << 20;
 pub struct Shared {
     buffer: Box<[u8]>,
     parser: CommandParser,
+    /// Output buffers that nobody uses.
+    spare: Vec<Vec<u8>>,
 }
 
 impl Default for Shared {
     fn default() -> Shared {
         let buffer = vec![0; SMALL_REST + READ_BYTES].into_boxed_slice();
-        Shared { buffer, parser: CommandParser::default() }
+        Shared { buffer, parser: CommandParser::default(), spare: Vec::new() }
     }
 }
 
@@ -79,6 +81,13 @@ impl Connection {
         if self.paused || session.closing {
             return Outcome::Waiting;
         }
+        session.out.take_spare(&mut shared.spare);
+        let outcome = self.read_once(session, engine, shared);
+        session.out.give_spare(&mut shared.spare);
+        outcome
+    }
+
+    fn read_once(&mut self, session: &mut Session, engine: &mut Engine, shared: &mut Shared) -> Outcome {
         let (received, full) = if self.rest.len() < SMALL_REST {
             match self.read_shared(session, engine, shared) {
                 Ok(received) => (received, received.unwrap_or(0) >= READ_BYTES),
@@ -113,7 +122,7 @@ impl Connection {
         };
         engine.stats.bytes_in += received as u64;
         shared.buffer[..kept].copy_from_slice(&self.rest);
-        let Shared { buffer, parser } = shared;
+        let Shared { buffer, parser, .. } = shared;
         let input = &buffer[..kept + received];
         let used = self.run_all(input, session, engine, parser);
         self.rest.clear();
@@ -231,6 +240,7 @@ impl Connection {
             self.run_rest(session, engine, shared);
             return if session.killed { Outcome::Closed } else { Outcome::More };
         }
+        session.out.give_spare(&mut shared.spare);
         Outcome::Waiting
     }
 

@@ -44,16 +44,34 @@ impl Replies {
         self.overflow
     }
 
-    /// Forgets the first `sent` bytes of what waits, and gives back memory beyond the usual.
+    /// Forgets the first `sent` bytes of what waits.
     pub fn sent(&mut self, sent: usize) {
         self.sent += sent;
         if self.sent >= self.bytes.len() {
             self.sent = 0;
             self.bytes.clear();
-            self.bytes.shrink_to(KEPT);
         } else if self.sent > MOVED_AFTER && self.sent > self.bytes.len() / 2 {
             self.bytes.drain(..self.sent);
             self.sent = 0;
+        }
+    }
+
+    /// Takes a spare buffer when it has none.
+    #[inline]
+    pub fn take_spare(&mut self, spare: &mut Vec<Vec<u8>>) {
+        if self.bytes.capacity() == 0 {
+            self.bytes = spare.pop().unwrap_or_default();
+        }
+    }
+
+    /// Hands its buffer on when all is sent, so that a client that waits holds none.
+    #[inline]
+    pub fn give_spare(&mut self, spare: &mut Vec<Vec<u8>>) {
+        if self.is_empty() && self.bytes.capacity() > 0 {
+            let bytes = std::mem::take(&mut self.bytes);
+            if spare.len() < SPARE_BUFFERS && bytes.capacity() <= SPARE_BYTES {
+                spare.push(bytes);
+            }
         }
     }
 
@@ -186,7 +204,9 @@ impl Replies {
     }
 }
 
-/// Memory that an empty output keeps.
-const KEPT: usize = 16 * 1024;
+/// Buffers that are kept for whoever answers next.
+const SPARE_BUFFERS: usize = 64;
+/// The largest buffer that is kept.
+const SPARE_BYTES: usize = 512 * 1024;
 /// Bytes that are sent before what follows them is moved to the front.
 const MOVED_AFTER: usize = 1 << 20;

@@ -1,8 +1,8 @@
 //! Who is connected, and how they speak.
 
 use super::{
-    ADMIN, ALLOW_BUSY, Call, Command, FAST, Failure, LOADING, NO_AUTH, NOSCRIPT, SKIP_MONITOR, SKIP_SLOWLOG,
-    STALE, integer, shown,
+    ADMIN, ALLOW_BUSY, Call, Command, FAST, Failure, HIDDEN, LOADING, NO_AUTH, NOSCRIPT, STALE, integer,
+    shown,
 };
 use crate::store::VERSION;
 use crate::store::session::Session;
@@ -16,10 +16,10 @@ const ADM: u32 = ADMIN | NOSCRIPT | LOADING | STALE;
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
     Command::new("ping", -1, FAST, NONE, G, "Answers PONG, or what it is given", ping),
-    Command::new("echo", 2, FAST, NONE, G, "Returns what it is given", echo),
+    Command::new("echo", 2, LOADING | STALE | FAST, NONE, G, "Returns what it is given", echo),
     Command::new("select", 2, LOADING | STALE | FAST, NONE, G, "Changes the database", select),
     Command::new("hello", -1, OPEN, NONE, G, "Changes the protocol, and greets", hello),
-    Command::new("auth", -2, OPEN | SKIP_MONITOR | SKIP_SLOWLOG, NONE, G, "Gives the password", auth),
+    Command::new("auth", -2, OPEN, NONE, G, "Gives the password", auth),
     Command::new("reset", 1, OPEN, NONE, G, "Sets the connection back to its start", reset),
     Command::new("quit", -1, OPEN, NONE, G, "Closes the connection", quit),
     Command::container("client", G, "Looks at clients", CLIENT),
@@ -27,7 +27,7 @@ pub const COMMANDS: &[Command] = &[
     Command::new(
         "post",
         -1,
-        LOADING | STALE | NO_AUTH,
+        LOADING | STALE | NO_AUTH | HIDDEN,
         NONE,
         G,
         "Closes the connection of an HTTP client",
@@ -36,7 +36,7 @@ pub const COMMANDS: &[Command] = &[
     Command::new(
         "host:",
         -1,
-        LOADING | STALE | NO_AUTH,
+        LOADING | STALE | NO_AUTH | HIDDEN,
         NONE,
         G,
         "Closes the connection of an HTTP client",

@@ -2,8 +2,8 @@
 
 use super::info;
 use super::{
-    ADMIN, ALLOW_BUSY, Call, Command, FAST, FLAG_NAMES, Failure, Index, LOADING, NOSCRIPT, READONLY, STALE,
-    WRITE, integer,
+    ADMIN, ALLOW_BUSY, Call, Command, FAST, FLAG_NAMES, Failure, Index, LOADING, NO_MULTI, NOSCRIPT,
+    READONLY, STALE, WRITE, integer,
 };
 use crate::clock;
 use crate::store::reply::Replies;
@@ -31,7 +31,7 @@ pub const COMMANDS: &[Command] = &[
     Command::new("time", 1, LS | FAST, NONE, G, "Returns seconds and microseconds of the clock", time),
     Command::new("wait", 3, NOSCRIPT, NONE, "generic", "Returns 0: there are no replicas", wait),
     Command::new("debug", -2, ADM, NONE, G, "Helps test suites", debug),
-    Command::new("shutdown", -1, ADM | ALLOW_BUSY, NONE, G, "Stops the server", shutdown),
+    Command::new("shutdown", -1, ADM | ALLOW_BUSY | NO_MULTI, NONE, G, "Stops the server", shutdown),
     Command::container("memory", G, "Looks at memory", MEMORY),
 ];
 
@@ -270,24 +270,29 @@ fn command_list(call: &mut Call<'_>) -> Result<(), Failure> {
 
 /// The categories of access control that a command is in.
 fn categories(command: &Command) -> Vec<&'static str> {
+    if !command.subcommands.is_empty() && command.arity == -2 {
+        return vec!["@slow"];
+    }
+    let (name, group) = (command.name, command.group);
+    let is = |names: &[&str]| names.contains(&name);
+    let about_commands = name == "command" || name.starts_with("command|");
     let mut found = Vec::new();
     let mut add = |on: bool, name: &'static str| {
         if on {
             found.push(name);
         }
     };
-    add(command.flags & WRITE != 0, "@write");
+    add(group == "generic" && name != "wait" || is(&["dbsize", "flushdb", "flushall"]), "@keyspace");
     add(command.flags & READONLY != 0, "@read");
-    add(command.group == "generic", "@keyspace");
-    add(command.group == "string", "@string");
-    add(command.group == "hash", "@hash");
-    add(command.group == "stream", "@stream");
+    add(command.flags & WRITE != 0, "@write");
+    add(group == "hash", "@hash");
+    add(group == "string", "@string");
+    add(group == "stream", "@stream");
     add(command.flags & ADMIN != 0, "@admin");
     add(command.flags & FAST != 0, "@fast");
     add(command.flags & FAST == 0, "@slow");
-    let dangerous = ["keys", "flushdb", "flushall", "info"];
-    add(command.flags & ADMIN != 0 || dangerous.contains(&command.name), "@dangerous");
-    add(command.group == "connection", "@connection");
+    add(command.flags & ADMIN != 0 || is(&["keys", "flushdb", "flushall", "info"]), "@dangerous");
+    add(group == "connection" || name == "wait" || about_commands, "@connection");
     found
 }
 
