@@ -30,16 +30,7 @@ impl RedisServer {
     fn try_start(args: &[&str]) -> Option<RedisServer> {
         let dir = tempfile::tempdir().expect("a folder for the server");
         let addr = free_addr();
-        let child = Command::new("redis-server")
-            .args(["--port", &addr.port().to_string(), "--bind", "127.0.0.1"])
-            .args(["--save", "", "--appendonly", "no"])
-            .args(args)
-            .current_dir(dir.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("redis-server is needed for this test: install the package redis-server");
+        let child = spawn(addr, args, dir.path());
         let mut server = RedisServer { child, addr, _dir: dir };
         let deadline = Instant::now() + Duration::from_secs(20);
         while Instant::now() < deadline {
@@ -54,6 +45,27 @@ impl RedisServer {
         None
     }
 
+    /// Ends the process and keeps its port in mind.
+    #[allow(dead_code, reason = "not every test that includes this file stops its server")]
+    pub fn stop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again, empty, on the same port, after [`RedisServer::stop`].
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[allow(dead_code, reason = "not every test that includes this file stops its server")]
+    pub fn start_again(&mut self) {
+        self.child = spawn(self.addr, &[], self._dir.path());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(self.addr).is_err() {
+            assert!(Instant::now() < deadline, "redis-server did not start again");
+            std::thread::yield_now();
+        }
+    }
+
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -66,6 +78,19 @@ impl Drop for RedisServer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn spawn(addr: SocketAddr, args: &[&str], dir: &std::path::Path) -> Child {
+    Command::new("redis-server")
+        .args(["--port", &addr.port().to_string(), "--bind", "127.0.0.1"])
+        .args(["--save", "", "--appendonly", "no"])
+        .args(args)
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("redis-server is needed for this test: install the package redis-server")
 }
 
 fn free_addr() -> SocketAddr {

@@ -1,0 +1,349 @@
+//! One run, top to bottom: prepare, start the parts, wait for all to be ready, time zero, collect,
+//! drain, verify, sum up, report.
+
+mod collect;
+mod conclude;
+mod interrupt;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::app::error::{Error, exit};
+use crate::app::prepare::{Prepared, prepare};
+use crate::app::{colour, dry_run, lane, parts, say, to_stdout};
+use crate::cli::RunArgs;
+use crate::clock::{self, Clock};
+use crate::engine::{self, Control, Gauges};
+use crate::feed;
+use crate::handoff::{self, Batch, Chunk};
+use crate::mapping::form::{self, Form};
+use crate::mapping::journal::{Header, Journal};
+use crate::mapping::verify::{Extent, LastWritten};
+use crate::plan::preflight::{Machine, Preflight};
+use crate::plan::segment::Share;
+use crate::recorder::shard::Window;
+use crate::recorder::summary::Summary;
+use crate::records::generator::Generator;
+use crate::report::progress::{self, Mode, Progress};
+use crate::report::requests::RequestsCsv;
+use crate::report::{self, Folder};
+use crate::responder::Responder;
+use crate::scenario::schema::{ReportFile, Word};
+use crate::store;
+
+/// Batches of completions that may lie between a worker and its lane.
+const BATCHES: usize = 64;
+
+/// Time between the last worker being ready and time zero.
+const LEAD: Duration = Duration::from_millis(2);
+
+/// Runs a scenario, or prints its plan.
+pub(super) fn run(args: &RunArgs) -> Result<u8, Error> {
+    let path = args.scenario.clone().unwrap_or_default();
+    let prepared = prepare(&path, &args.overrides, args.segment)?;
+    let machine = parts::machine();
+    let preflight = Preflight::of(&prepared.plan, parts::target(&prepared.loaded.scenario), machine);
+    let concerns = preflight.concerns(&prepared.plan);
+    let started_at = clock::wall();
+    let run_id = report::run_id(&prepared.plan.name, started_at);
+    let folder_path =
+        args.out.clone().unwrap_or_else(|| prepared.loaded.scenario.report.dir.join(&run_id));
+    let sheet = dry_run::Sheet { path: &path, prepared: &prepared, preflight, concerns: &concerns, folder: &folder_path };
+    if args.dry_run {
+        let text = if args.json { sheet.json() } else { sheet.text() };
+        return Ok(to_stdout(text.as_bytes()));
+    }
+    for concern in &concerns {
+        if concern.fatal {
+            return Err(Error::Preflight(concern.clone()));
+        }
+        say(&format!("warning: {}\nhint: {}", concern.message, concern.help));
+    }
+    let folder = Folder::create(&folder_path)?;
+    folder.write("plan.json", sheet.json().as_bytes())?;
+    let effective = prepared.loaded.effective_yaml().unwrap_or_else(|error| format!("# {error}\n"));
+    folder.write("effective.yaml", effective.as_bytes())?;
+
+    let mut run = Run::start(args, prepared, machine, run_id, folder)?;
+    let mut summary = run.execute()?;
+    run.keep_books(&mut summary)?;
+    let code = summary.verdict.exit_code;
+    run.show(&summary)?;
+    run.keep_store(args.keep_store);
+    Ok(code)
+}
+
+/// A run with all its parts.
+struct Run {
+    prepared: Prepared,
+    run_id: String,
+    folder: Folder,
+    quiet: bool,
+    json: bool,
+    control: Arc<Control>,
+    store: Option<store::Handle>,
+    responder: Option<Responder>,
+    form: Option<Arc<Form>>,
+    last_written: Arc<LastWritten>,
+    requests: Option<Arc<RequestsCsv>>,
+    datastore: crate::datastore::Config,
+    crew: Crew,
+    progress: Progress,
+    interrupts: interrupt::Interrupts,
+}
+
+/// The threads of a run and how they are reached.
+struct Crew {
+    workers: u64,
+    clock: Arc<OnceLock<Clock>>,
+    gauges: Vec<Arc<Gauges>>,
+    starts: Vec<oneshot::Sender<Clock>>,
+    windows_back: Vec<mpsc::Sender<Box<Window>>>,
+    summaries: Vec<oneshot::Sender<serde_json::Value>>,
+    events: mpsc::Receiver<(u64, engine::Event)>,
+    lane_events: mpsc::Receiver<lane::Event>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Run {
+    /// Starts every part, so that only time zero is missing.
+    fn start(
+        args: &RunArgs,
+        prepared: Prepared,
+        machine: Machine,
+        run_id: String,
+        folder: Folder,
+    ) -> Result<Run, Error> {
+        let scenario = &prepared.loaded.scenario;
+        let control = Arc::new(Control::default());
+        let interrupts = interrupt::Interrupts::watch(control.clone())?;
+        let store = match scenario.redis.is_embedded() {
+            true => Some(store::Server::start(parts::store(scenario))?),
+            false => None,
+        };
+        let url = store.as_ref().map_or(scenario.redis.url.clone(), |store| format!("redis://{}", store.addr()));
+        let datastore = crate::datastore::Config { url, timeout: scenario.redis.timeout.as_duration() };
+        let (responder, addresses) = match &scenario.target.addresses {
+            Some(typed) => (None, parts::addresses(typed)?),
+            None => {
+                let responder = Responder::start(&parts::responder(scenario, machine.cores))?;
+                let addresses = responder.addresses().to_vec();
+                (Some(responder), addresses)
+            }
+        };
+        let form = parts::mapping(scenario, &run_id).map(Form::new).transpose()?.map(Arc::new);
+        let last_written = Arc::new(LastWritten::new(
+            verifiable(form.as_deref(), parts::extent(scenario)),
+            prepared.plan.keys.count(),
+            prepared.plan.seed,
+        ));
+        let ports: Arc<[u16]> = addresses.iter().map(SocketAddr::port).collect();
+        let requests = match scenario.report.requests {
+            true => Some(Arc::new(RequestsCsv::new(&folder, ports.to_vec())?)),
+            false => None,
+        };
+        let mode = match (args.quiet, std::io::IsTerminal::is_terminal(&std::io::stderr())) {
+            (true, _) => Mode::Quiet,
+            (false, true) => Mode::Bars,
+            (false, false) => Mode::Lines,
+        };
+        let progress = Progress::new(&prepared.plan, mode);
+        let workers = parts::workers(args.workers, machine.cores, prepared.plan.expected_connections().slots);
+        let common = lane::Common {
+            schedule: prepared.plan.schedule.clone(),
+            keys: prepared.plan.keys.clone(),
+            generator: Arc::new(Generator::new(&scenario.records.key, &scenario.records.template)?),
+            datastore: datastore.clone(),
+            on_missing: parts::on_missing(scenario),
+            codec: parts::codec(&scenario.target),
+            script: prepared.script.clone(),
+            workers,
+            chunk: feed::sizes(parts::prefetch(&prepared, workers)).0,
+            clock: Arc::default(),
+            max_lateness: scenario.load.max_lateness,
+            patience: scenario.load.graceful_stop.as_duration(),
+            control: control.clone(),
+            form: form.clone(),
+            ports,
+            last_written: last_written.clone(),
+            requests: requests.clone(),
+        };
+        let crew = Crew::muster(&prepared, common, addresses.into(), workers, &folder)?;
+        Ok(Run {
+            prepared,
+            run_id,
+            folder,
+            quiet: args.quiet,
+            json: args.json,
+            control,
+            store,
+            responder,
+            form,
+            last_written,
+            requests,
+            datastore,
+            crew,
+            progress,
+            interrupts,
+        })
+    }
+
+    /// Shows how it ended: the screen, the JSON, and the last line that says why.
+    fn show(&mut self, summary: &Summary) -> Result<(), Error> {
+        self.progress.finish();
+        if self.json {
+            to_stdout(report::screen::summary_json(summary).as_bytes());
+        }
+        if !self.quiet {
+            let files = self.files();
+            say(&report::screen::final_screen(summary, self.folder.path(), &files, colour()));
+        }
+        let verdict = &summary.verdict;
+        let word = if verdict.passed { "PASSED" } else { "FAILED" };
+        let why = if verdict.reason.is_empty() { String::new() } else { format!(": {}", verdict.reason) };
+        say(&format!("{word} {} (exit {}){why}", self.run_id, verdict.exit_code));
+        Ok(())
+    }
+
+    fn files(&self) -> Vec<String> {
+        file_names(&self.prepared)
+    }
+
+    /// Leaves the store up until Ctrl-C, where that was asked for.
+    fn keep_store(&mut self, asked: bool) {
+        let Some(store) = &self.store else { return };
+        if !asked && self.prepared.loaded.scenario.redis.serve.is_none() {
+            return;
+        }
+        say(&format!("the store stays at redis://{} until Ctrl-C", store.addr()));
+        self.interrupts.wait_for_next();
+    }
+}
+
+/// Reading back needs a mapping for each record, a field that holds the response, and mappings that
+/// live.
+fn verifiable(form: Option<&Form>, extent: Extent) -> Extent {
+    match form {
+        Some(form) if form.config().ttl_ms == 0 && form.is_per_record() => match form.checked_field() {
+            None if form.config().into != form::Into::String => Extent::None,
+            _ => extent,
+        },
+        _ => Extent::None,
+    }
+}
+
+/// The files that a run of this scenario leaves behind.
+fn file_names(prepared: &Prepared) -> Vec<String> {
+    let report = &prepared.loaded.scenario.report;
+    let always = ["effective.yaml", "plan.json"].map(str::to_string);
+    let asked = ReportFile::WORDS.iter().filter(|(_, file)| report.files.contains(file));
+    let mut files: Vec<String> = always.into_iter().chain(asked.map(|(word, _)| format!("{word}.csv"))).collect();
+    if report.requests {
+        files.push("requests.csv".to_string());
+    }
+    files
+}
+
+impl Crew {
+    /// Starts a worker and a lane for each share of the slots.
+    fn muster(
+        prepared: &Prepared,
+        common: lane::Common,
+        addresses: Arc<[SocketAddr]>,
+        workers: u64,
+        folder: &Folder,
+    ) -> Result<Crew, Error> {
+        let (events_in, events) = mpsc::channel();
+        let (lane_events_in, lane_events) = mpsc::channel();
+        let mut crew = Crew {
+            workers,
+            clock: common.clock.clone(),
+            gauges: Vec::new(),
+            starts: Vec::new(),
+            windows_back: Vec::new(),
+            summaries: Vec::new(),
+            events,
+            lane_events,
+            threads: Vec::new(),
+        };
+        let wants_all = common.requests.is_some() || common.script.is_some();
+        let wants_any = wants_all || common.form.is_some();
+        let (_, ring) = feed::sizes(parts::prefetch(prepared, workers));
+        for worker in 0..workers {
+            let (payloads, source) = handoff::channel::<Chunk>(ring);
+            let (sink, completions) = handoff::channel::<Batch>(BATCHES);
+            let (start, started) = oneshot::channel();
+            let (window_back, windows) = mpsc::channel();
+            let (summary_in, summary) = oneshot::channel();
+            let gauges = Arc::new(Gauges::default());
+            let config = parts::worker(prepared, addresses.clone(), worker, workers, wants_all);
+            let plan = &prepared.plan;
+            let own = lane::Own {
+                worker,
+                share: Share::new(plan.schedule.total(), plan.segment, plan.connections.count, worker, workers),
+                payloads,
+                completions: wants_any.then_some(completions),
+                journal: common.form.as_ref().map(|form| journal(form, &common, folder, worker)),
+                summary,
+            };
+            let ports = engine::Ports {
+                source,
+                sink: wants_any.then_some(sink),
+                events: events_in.clone(),
+                windows,
+                start: started,
+                control: common.control.clone(),
+                gauges: gauges.clone(),
+            };
+            let (common, lane_events) = (common.clone(), lane_events_in.clone());
+            crew.spawn(format!("lane-{worker}"), move || lane::run(common, own, lane_events))?;
+            crew.spawn(format!("worker-{worker}"), move || {
+                if let Err(error) = engine::run_worker(config, ports) {
+                    tracing::error!("a worker stopped: {error}");
+                }
+            })?;
+            crew.gauges.push(gauges);
+            crew.starts.push(start);
+            crew.windows_back.push(window_back);
+            crew.summaries.push(summary_in);
+        }
+        Ok(crew)
+    }
+
+    fn spawn(&mut self, name: String, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+        let spawned = std::thread::Builder::new().name(name).spawn(work);
+        let thread = spawned.map_err(|source| Error::System { what: "start a thread", source })?;
+        self.threads.push(thread);
+        Ok(())
+    }
+}
+
+fn journal(form: &Form, common: &lane::Common, folder: &Folder, worker: u64) -> Journal {
+    let name = if common.workers == 1 { "mapping.journal".to_string() } else { format!("mapping-{worker}.journal") };
+    let path: PathBuf = folder.path().join(name);
+    Journal::new(path, Header { mapping: form.config().clone(), ports: common.ports.to_vec() })
+}
+
+/// Sets up log lines; once in a process.
+pub(super) fn init_logging(quiet: bool) -> Result<(), Error> {
+    progress::init_logging(quiet).map_err(Error::from)
+}
+
+/// Ends a run that could not begin: nothing was sent, so there is nothing to account for.
+fn give_up(control: &Control, starts: &mut Vec<oneshot::Sender<Clock>>, why: Error) -> Error {
+    control.stop_now();
+    starts.clear();
+    why
+}
+
+/// What is said when a lane or a worker is gone without a word.
+fn vanished(what: &'static str) -> Error {
+    Error::System { what, source: std::io::Error::other("it ended without a word; the lines above say why") }
+}
+
+const _: () = assert!(exit::PASSED == 0);

@@ -1,0 +1,290 @@
+//! While a run goes: waits until all are ready, gives time zero, and takes in what workers and lanes
+//! tell until all are done.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, SystemTime};
+
+use crate::app::error::Error;
+use crate::app::lane;
+use crate::app::run::{LEAD, Run, give_up, vanished};
+use crate::clock::{self, Clock};
+use crate::engine::{Event, Gauges, Totals};
+use crate::recorder::histogram::percentile_us;
+use crate::recorder::summary::{Collector, ErrorRow, SecondRow};
+use crate::report::csv::{ConnectionRow, ConnectionsCsv, SecondsCsv};
+use crate::report::progress::Live;
+use crate::scenario::schema::ReportFile;
+use crate::units::Nanos;
+
+/// How often the screen is brought up to date.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Different errors that are told apart.
+const MAX_ERRORS: usize = 256;
+
+/// What was collected in a run.
+pub(super) struct Collected {
+    pub started_at: SystemTime,
+    pub collector: Collector,
+    pub totals: Vec<Totals>,
+    pub lanes: Vec<lane::Totals>,
+    pub ends: BTreeMap<&'static str, u64>,
+    pub errors: Vec<ErrorRow>,
+    pub failure: Option<Error>,
+    pub overloaded: bool,
+    seconds_csv: Option<SecondsCsv>,
+    connections_csv: Option<ConnectionsCsv>,
+    latest: Option<(u64, u64, u64)>,
+    sent_before: (u64, u64),
+    rate: f64,
+}
+
+impl Run {
+    /// From ready to all done.
+    pub(super) fn collect(&mut self) -> Result<Collected, Error> {
+        self.wait_until_ready()?;
+        let clock = Clock::starting_in(LEAD);
+        // Nobody else sets it.
+        let _ = self.crew.clock.set(clock);
+        for start in self.crew.starts.drain(..) {
+            // A worker that is gone shows when its account is missing.
+            let _ = start.send(clock);
+        }
+        let mut collected = self.nothing_yet()?;
+        self.take_in(&clock, &mut collected)?;
+        self.settle_lanes(&mut collected)?;
+        collected.finish_files(&self.prepared.plan, collected_through(self, &collected))?;
+        Ok(collected)
+    }
+
+    fn nothing_yet(&self) -> Result<Collected, Error> {
+        let files = &self.prepared.loaded.scenario.report.files;
+        let plan = &self.prepared.plan;
+        let seconds_csv = match files.contains(&ReportFile::Seconds) {
+            true => Some(SecondsCsv::new(&self.folder, plan)?),
+            false => None,
+        };
+        let connections_csv = match files.contains(&ReportFile::Connections) {
+            true => Some(ConnectionsCsv::new(&self.folder)?),
+            false => None,
+        };
+        Ok(Collected {
+            started_at: clock::wall() + LEAD,
+            collector: Collector::new(self.crew.workers as usize, plan.stages.len()),
+            totals: Vec::new(),
+            lanes: Vec::new(),
+            ends: BTreeMap::new(),
+            errors: Vec::new(),
+            failure: None,
+            overloaded: false,
+            seconds_csv,
+            connections_csv,
+            latest: None,
+            sent_before: (0, 0),
+            rate: 0.0,
+        })
+    }
+
+    fn wait_until_ready(&mut self) -> Result<(), Error> {
+        let mut ready = 0;
+        while ready < self.crew.workers {
+            if let Ok(lane::Event::Failed(error)) = self.crew.lane_events.try_recv() {
+                return Err(give_up(&self.control, &mut self.crew.starts, error));
+            }
+            match self.crew.events.recv_timeout(TICK) {
+                Ok((_, Event::Ready)) => ready += 1,
+                Ok((_, Event::Unreachable(trouble))) => {
+                    let error = Error::Target(trouble);
+                    return Err(give_up(&self.control, &mut self.crew.starts, error));
+                }
+                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(vanished("start a worker")),
+            }
+        }
+        // A lane that failed after its first payload is heard before time zero too.
+        match self.crew.lane_events.try_recv() {
+            Ok(lane::Event::Failed(error)) => Err(give_up(&self.control, &mut self.crew.starts, error)),
+            Ok(lane::Event::Settled(_) | lane::Event::Done(_)) | Err(_) => Ok(()),
+        }
+    }
+
+    fn take_in(&mut self, clock: &Clock, collected: &mut Collected) -> Result<(), Error> {
+        let mut next_tick = clock::Stopwatch::start();
+        while collected.totals.len() < self.crew.workers as usize {
+            match self.crew.events.recv_timeout(TICK) {
+                Ok((worker, event)) => self.take_event(worker, event, collected)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            while let Ok(event) = self.crew.lane_events.try_recv() {
+                take_lane_event(event, collected);
+            }
+            if next_tick.elapsed() >= TICK {
+                next_tick = clock::Stopwatch::start();
+                self.interrupts.announce();
+                if let Some(csv) = &mut collected.connections_csv {
+                    csv.flush()?;
+                }
+                let live = self.live(clock.now(), collected);
+                self.progress.tick(&live);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_event(&mut self, worker: u64, event: Event, collected: &mut Collected) -> Result<(), Error> {
+        match event {
+            Event::Window(closed) => {
+                if let Some(spare) = collected.collector.add(closed) {
+                    // A worker that is gone needs no window.
+                    let _ = self.crew.windows_back[worker as usize].send(spare);
+                }
+                for row in collected.collector.seconds(false) {
+                    collected.second(&row)?;
+                }
+            }
+            Event::Connection(record) => {
+                *collected.ends.entry(record.end.word()).or_default() += 1;
+                if let Some(csv) = &mut collected.connections_csv {
+                    csv.row(ConnectionRow {
+                        slot: record.slot,
+                        generation: record.generation,
+                        address: record.address,
+                        opened_us: record.opened.0 / 1000,
+                        connect_us: record.connect_time.0 / 1000,
+                        closed_us: record.closed.0 / 1000,
+                        sent: record.sent,
+                        matched: record.matched,
+                        end: record.end.word(),
+                    })?;
+                }
+            }
+            Event::Trouble(trouble) => {
+                collected.error(trouble.kind.to_string(), Some(trouble.address), trouble.at, trouble.detail, 1);
+            }
+            Event::Overloaded => collected.overloaded = true,
+            Event::Finished(totals) => collected.totals.push(*totals),
+            Event::Ready | Event::Unreachable(_) => {}
+        }
+        Ok(())
+    }
+
+    fn live(&self, elapsed: Nanos, collected: &mut Collected) -> Live {
+        let sum = |of: fn(&Gauges) -> &std::sync::atomic::AtomicU64| {
+            self.crew.gauges.iter().map(|gauges| of(gauges).load(Relaxed)).sum::<u64>()
+        };
+        let plan = &self.prepared.plan;
+        let sent = sum(|g| &g.sent);
+        let (before_ns, before) = collected.sent_before;
+        if elapsed.0 >= before_ns + 1_000_000_000 {
+            collected.rate = (sent - before) as f64 / ((elapsed.0 - before_ns) as f64 / 1e9);
+            collected.sent_before = (elapsed.0, sent);
+        } else if before_ns == 0 && elapsed.0 > 0 {
+            collected.rate = sent as f64 / (elapsed.0 as f64 / 1e9);
+        }
+        let (p50_us, p99_us, lag_p99_us) = collected.latest.unwrap_or_default();
+        Live {
+            elapsed,
+            stage: plan.stages.partition_point(|stage| stage.totals.end <= elapsed).min(plan.stages.len() - 1),
+            due: sum(|g| &g.due),
+            sent,
+            matched: sum(|g| &g.matched),
+            failed: sum(|g| &g.failed),
+            dropped: sum(|g| &g.dropped),
+            in_flight: sum(|g| &g.in_flight),
+            connections: sum(|g| &g.connections),
+            rate_planned: plan.schedule.rate_at(elapsed).as_f64() / plan.segment.of() as f64,
+            rate_actual: collected.rate,
+            p50_us,
+            p99_us,
+            lag_p99_us,
+        }
+    }
+
+    /// Waits until every lane has written what it had to write.
+    fn settle_lanes(&mut self, collected: &mut Collected) -> Result<(), Error> {
+        while collected.lanes.len() < self.crew.workers as usize {
+            match self.crew.lane_events.recv_timeout(TICK) {
+                Ok(event) => take_lane_event(event, collected),
+                Err(RecvTimeoutError::Timeout) => self.interrupts.announce(),
+                // A lane that could not start has said so and will not settle.
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if collected.failure.is_some() && self.crew.threads.iter().all(|thread| thread.is_finished()) {
+                break;
+            }
+        }
+        while let Ok((worker, event)) = self.crew.events.try_recv() {
+            self.take_event(worker, event, collected)?;
+        }
+        for row in collected.collector.seconds(true) {
+            collected.second(&row)?;
+        }
+        Ok(())
+    }
+}
+
+/// Up to which second rows are written: the whole schedule, unless the run was cut short.
+fn collected_through(run: &Run, collected: &Collected) -> u64 {
+    use crate::ledger::Outcome;
+    let cut = collected.totals.iter().any(|totals| totals.outcomes.of(Outcome::NotReached) > 0);
+    if cut { 0 } else { run.prepared.plan.schedule.end().0.div_ceil(1_000_000_000) }
+}
+
+fn take_lane_event(event: lane::Event, collected: &mut Collected) {
+    match event {
+        lane::Event::Failed(error) => {
+            collected.failure.get_or_insert(error);
+        }
+        lane::Event::Settled(totals) => collected.lanes.push(*totals),
+        lane::Event::Done(_) => {}
+    }
+}
+
+impl Collected {
+    fn second(&mut self, row: &SecondRow) -> Result<(), Error> {
+        if let Some(latencies) = &row.window.latencies {
+            self.latest = Some((
+                percentile_us(&latencies.response, 50.0),
+                percentile_us(&latencies.response, 99.0),
+                percentile_us(&latencies.lag, 99.0),
+            ));
+        }
+        if let Some(csv) = &mut self.seconds_csv {
+            csv.row(row)?;
+        }
+        Ok(())
+    }
+
+    /// Counts an error with others of its kind and address.
+    pub(super) fn error(
+        &mut self,
+        kind: String,
+        address: Option<SocketAddr>,
+        at: Nanos,
+        detail: String,
+        count: u64,
+    ) {
+        let known = self.errors.iter_mut().find(|row| row.kind == kind && row.address == address);
+        if let Some(row) = known {
+            row.count += count;
+            row.first = row.first.min(at);
+            row.last = row.last.max(at);
+        } else if self.errors.len() < MAX_ERRORS {
+            self.errors.push(ErrorRow { kind, address, count, first: at, last: at, detail });
+        }
+    }
+
+    fn finish_files(&mut self, _plan: &crate::plan::Plan, through: u64) -> Result<(), Error> {
+        if let Some(csv) = self.seconds_csv.take() {
+            csv.finish(through)?;
+        }
+        if let Some(csv) = self.connections_csv.take() {
+            csv.finish()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,284 @@
+//! After a run: the account, the three-way comparison, the verdict and the files.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::app::error::{Error, exit};
+use crate::app::lane;
+use crate::app::run::Run;
+use crate::app::run::collect::Collected;
+use crate::clock;
+use crate::datastore::Datastore;
+use crate::ledger::{Ledger, Mapped, Outcome};
+use crate::mapping;
+use crate::mapping::verify::{self, Verified};
+use crate::recorder::histogram::Latencies;
+use crate::recorder::summary::{
+    ErrorRow, Health, ReadBack, ResponderCount, ScriptCounts, StageRow, Summary, Verdict,
+};
+use crate::report::csv;
+use crate::scenario::schema::ReportFile;
+use crate::script::Tallies;
+use crate::units::Nanos;
+
+impl Run {
+    /// Runs until everything is settled and sums it up.
+    pub(super) fn execute(&mut self) -> Result<Summary, Error> {
+        let collected = self.collect()?;
+        let mut lanes = lane::Totals::default();
+        for lane in &collected.lanes {
+            lanes.feed.merge(&lane.feed);
+            lanes.mapping.merge(&lane.mapping);
+            lanes.tallies.merge(&lane.tallies);
+        }
+        let responder_stats = self.responder.take().map(crate::responder::Responder::stop);
+        let ledger = self.ledger(&collected, &lanes.mapping);
+        let read_back = self.read_back(&lanes.mapping, &collected)?;
+        let responder = responder_stats.map(|stats| ResponderCount {
+            issued: stats.issued,
+            received: ledger.receipts.received - ledger.receipts.malformed,
+            unanswered: ledger.outcomes.failed() + ledger.outcomes.of(Outcome::TimedOut),
+        });
+        let mut summary = self.summary(collected, &lanes, ledger, responder, read_back);
+        self.done_hooks(&mut summary);
+        Ok(summary)
+    }
+
+    fn ledger(&self, collected: &Collected, mapping: &mapping::Totals) -> Ledger {
+        let mut ledger = Ledger { scheduled: self.prepared.plan.scheduled(), ..Ledger::default() };
+        for totals in &collected.totals {
+            ledger.sent += totals.sent;
+            ledger.outcomes.merge(&totals.outcomes);
+            ledger.receipts.merge(&totals.receipts);
+        }
+        let mapped = Mapped { mapped: mapping.mapped, map_failed: mapping.map_failed };
+        ledger.mapping = self.form.as_ref().map(|_| mapped);
+        ledger
+    }
+
+    /// Reads mappings back, if there is anything that should be there.
+    fn read_back(&self, mapping: &mapping::Totals, collected: &Collected) -> Result<Option<ReadBack>, Error> {
+        let Some(form) = &self.form else { return Ok(None) };
+        // A store that is away at the end has left a journal: that is the finding.
+        if mapping.mapped == 0 || mapping.journaled > 0 || collected.failure.is_some() {
+            return Ok(None);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|source| Error::System { what: "start a runtime", source })?;
+        let verified: Verified = runtime.block_on(async {
+            let datastore = Datastore::connect(&self.datastore).await?;
+            verify::read_back(form, &datastore, &self.prepared.plan.keys, &self.last_written).await
+        })?;
+        let Verified { expected, found, missing, different, sample } = verified;
+        Ok((expected > 0).then_some(ReadBack { expected, found, missing, different, sample }))
+    }
+
+    fn summary(
+        &self,
+        collected: Collected,
+        lanes: &lane::Totals,
+        ledger: Ledger,
+        responder: Option<ResponderCount>,
+        read_back: Option<ReadBack>,
+    ) -> Summary {
+        let plan = &self.prepared.plan;
+        let stages: Vec<StageRow> = plan
+            .stages
+            .iter()
+            .zip(collected.collector.stages())
+            .map(|(stage, window)| StageRow {
+                name: stage.name.clone(),
+                kind: stage.kind,
+                duration: stage.duration(),
+                warmup: stage.warmup,
+                planned: plan.share_of(stage).scheduled,
+                window: window.clone(),
+            })
+            .collect();
+        let mut latencies = Latencies::default();
+        for row in stages.iter().filter(|row| !row.warmup) {
+            if let Some(of_stage) = &row.window.latencies {
+                latencies.merge(of_stage);
+            }
+        }
+        let totals = &collected.totals;
+        let duration = totals.iter().map(|t| t.finished).max().unwrap_or(Nanos::ZERO);
+        let imbalances = ledger.balance().err().unwrap_or_default();
+        let mut summary = Summary {
+            run_id: self.run_id.clone(),
+            scenario: plan.name.clone(),
+            plan: plan.fingerprint.clone(),
+            seed: plan.seed,
+            started_at: collected.started_at,
+            duration,
+            scheduled_duration: plan.schedule.end(),
+            verdict: Verdict { passed: true, exit_code: exit::PASSED, word: "passed", reason: String::new() },
+            ledger,
+            imbalances,
+            latencies,
+            stages,
+            connections_opened: totals.iter().map(|t| t.opened).sum(),
+            reconnects: totals.iter().map(|t| t.reconnects).sum(),
+            connection_ends: collected.ends.clone(),
+            errors: errors(&collected, lanes, &ledger, duration),
+            responder,
+            read_back,
+            journaled: lanes.mapping.journaled,
+            health: Health {
+                worker_cpu: totals.iter().map(|t| t.cpu).collect(),
+                process_cpu: clock::process_cpu(),
+                starved: totals.iter().map(|t| t.starved).sum(),
+                script_time: lanes.tallies.total().as_duration(),
+                script_calls: lanes.tallies.hooks.values().map(|time| time.calls).sum(),
+                slowest_fetch: lanes.feed.slowest_fetch,
+                slowest_write: lanes.mapping.slowest_write,
+                outages: lanes.feed.outages + lanes.mapping.outages,
+                generated: lanes.feed.generated,
+            },
+            script: script_counts(&lanes.tallies),
+        };
+        summary.verdict = self.verdict(&summary, &collected, lanes);
+        summary
+    }
+
+    /// The verdict: the first of these that applies.
+    ///
+    /// 1. A part failed for good: its own code.
+    /// 2. The ledger does not balance.
+    /// 3. The run was interrupted.
+    /// 4. `on_overload: fail` came to pass.
+    /// 5. The target was out of reach at the end.
+    /// 6. Something was lost: responses that are not in the store, or that the responder issued and
+    ///    nobody can account for.
+    /// 7. Passed.
+    fn verdict(&self, summary: &Summary, collected: &Collected, lanes: &lane::Totals) -> Verdict {
+        let failed = |exit_code, word, reason: String| Verdict { passed: false, exit_code, word, reason };
+        if let Some(error) = &collected.failure {
+            let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+            return failed(error.code(), "failed", format!("failed to {error}{hint}"));
+        }
+        if let Some(first) = summary.imbalances.first() {
+            return failed(exit::LEDGER, "unbalanced", format!("the ledger does not balance: {first}"));
+        }
+        if self.interrupts.seen() {
+            let not_reached = summary.ledger.outcomes.of(Outcome::NotReached);
+            let reason = format!("interrupted with {not_reached} requests not yet due");
+            return failed(exit::INTERRUPTED, "interrupted", reason);
+        }
+        if collected.overloaded {
+            let reason = "a request found no room on its connection, and load.on_overload is `fail`";
+            return failed(exit::UNEXPECTED, "overloaded", reason.to_string());
+        }
+        let unreachable: u64 = collected.totals.iter().map(|totals| totals.unreachable_slots).sum();
+        if unreachable > 0 {
+            let reason = format!(
+                "the target could not be reached at the end: {unreachable} of {} connections were down",
+                self.prepared.plan.connections.count
+            );
+            return failed(exit::UNREACHABLE, "unreachable", reason);
+        }
+        match lost(summary, lanes) {
+            Some(reason) => failed(exit::LEDGER, "lost", reason),
+            None => Verdict { passed: true, exit_code: exit::PASSED, word: "passed", reason: String::new() },
+        }
+    }
+
+    /// Calls the `done` hook of the first worker, and waits for all lanes to end.
+    fn done_hooks(&mut self, summary: &mut Summary) {
+        let json = serde_json::from_str(&crate::report::screen::summary_json(summary)).unwrap_or_default();
+        let mut summaries = self.crew.summaries.drain(..);
+        if let Some(first) = summaries.next() {
+            // A lane that is gone has no hook to call.
+            let _ = first.send(json);
+        }
+        drop(summaries);
+        for _ in 0..self.crew.workers {
+            match self.crew.lane_events.recv() {
+                Ok(lane::Event::Done(Some(error))) if summary.verdict.passed => {
+                    summary.verdict = Verdict {
+                        passed: false,
+                        exit_code: error.code(),
+                        word: "failed",
+                        reason: format!("failed to {error}"),
+                    };
+                }
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        for thread in self.crew.threads.drain(..) {
+            // A thread that panicked has said so on stderr, and its account is missing.
+            let _ = thread.join();
+        }
+    }
+
+    /// Writes the files of the report.
+    pub(super) fn keep_books(&mut self, summary: &mut Summary) -> Result<(), Error> {
+        if let Some(requests) = self.requests.take().and_then(Arc::into_inner) {
+            requests.finish()?;
+        }
+        for file in &self.prepared.loaded.scenario.report.files {
+            match file {
+                ReportFile::Summary => self.folder.write("summary.csv", &csv::summary_csv(summary))?,
+                ReportFile::Stages => self.folder.write("stages.csv", &csv::stages_csv(summary))?,
+                ReportFile::Errors => self.folder.write("errors.csv", &csv::errors_csv(summary))?,
+                // Written while the run went.
+                ReportFile::Seconds | ReportFile::Connections => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn lost(summary: &Summary, lanes: &lane::Totals) -> Option<String> {
+    if summary.journaled > 0 {
+        return Some(format!(
+            "{} responses are not in the store but in the journal: write them with `runner flush`",
+            summary.journaled
+        ));
+    }
+    if lanes.mapping.map_failed > 0 {
+        let why = lanes.mapping.refusals.keys().next().map(String::as_str).unwrap_or("no reason given");
+        return Some(format!("{} responses could not be mapped: {why}", lanes.mapping.map_failed));
+    }
+    if let Some(back) = summary.read_back.filter(|back| back.missing + back.different > 0) {
+        return Some(format!(
+            "of {} mappings read back, {} are missing and {} hold another response",
+            back.expected, back.missing, back.different
+        ));
+    }
+    let responder = summary.responder.filter(|responder| !responder.agrees())?;
+    Some(format!(
+        "the responder issued {} ids, {} responses were received and {} requests were given up",
+        responder.issued, responder.received, responder.unanswered
+    ))
+}
+
+fn errors(collected: &Collected, lanes: &lane::Totals, ledger: &Ledger, end: Nanos) -> Vec<ErrorRow> {
+    let mut rows = collected.errors.clone();
+    let mut add = |kind: &str, count: u64, detail: String| {
+        if count > 0 {
+            let kind = kind.to_string();
+            rows.push(ErrorRow { kind, address: None, count, first: Nanos::ZERO, last: end, detail });
+        }
+    };
+    for outcome in Outcome::ALL.into_iter().filter(|&o| o != Outcome::Matched && o != Outcome::NotReached) {
+        let sent = if outcome.was_sent() { "sent, then failed" } else { "dropped before sending" };
+        add(outcome.word(), ledger.outcomes.of(outcome), sent.to_string());
+    }
+    for (text, &count) in &lanes.feed.misfits {
+        add("payload", count, text.clone());
+    }
+    for (text, &count) in &lanes.mapping.refusals {
+        add("mapping", count, text.clone());
+    }
+    rows
+}
+
+fn script_counts(tallies: &Tallies) -> ScriptCounts {
+    let checks: BTreeMap<String, (u64, u64)> =
+        tallies.checks.iter().map(|(name, check)| (name.clone(), (check.passed, check.failed))).collect();
+    ScriptCounts { counters: tallies.counters.clone(), checks }
+}

@@ -1,0 +1,83 @@
+//! Ctrl-C and SIGTERM: the first drains the run, the second ends it at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::error::Error;
+use crate::app::say;
+use crate::engine::Control;
+
+/// Watches for signals on a thread of its own.
+pub(super) struct Interrupts {
+    seen: Arc<AtomicBool>,
+    signals: mpsc::Receiver<()>,
+}
+
+impl Interrupts {
+    /// Begins to watch.
+    pub(super) fn watch(control: Arc<Control>) -> Result<Interrupts, Error> {
+        let seen = Arc::new(AtomicBool::new(false));
+        let (sender, signals) = mpsc::channel();
+        let failed = |what| move |source| Error::System { what, source };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .map_err(failed("start a runtime"))?;
+        let (mut interrupt, mut terminate) = {
+            let _inside = runtime.enter();
+            let of = |kind| signal(kind).map_err(failed("watch for signals"));
+            (of(SignalKind::interrupt())?, of(SignalKind::terminate())?)
+        };
+        let flag = seen.clone();
+        let watching = move || {
+            runtime.block_on(async {
+                loop {
+                    tokio::select! {
+                        _ = interrupt.recv() => {}
+                        _ = terminate.recv() => {}
+                    }
+                    if flag.swap(true, Ordering::Relaxed) {
+                        control.stop_now();
+                    } else {
+                        control.drain();
+                    }
+                    if sender.send(()).is_err() {
+                        return;
+                    }
+                }
+            });
+        };
+        std::thread::Builder::new()
+            .name("signals".to_string())
+            .spawn(watching)
+            .map_err(failed("start a thread"))?;
+        Ok(Interrupts { seen, signals })
+    }
+
+    /// Whether one has come.
+    pub(super) fn seen(&self) -> bool {
+        self.seen.load(Ordering::Relaxed)
+    }
+
+    /// Says what a signal that has just come will do.
+    pub(super) fn announce(&self) {
+        let mut number = usize::from(self.seen());
+        while self.signals.try_recv().is_ok() {
+            say(match number {
+                1 => "stopping: waiting for responses; press Ctrl-C again to stop at once",
+                _ => "stopping at once",
+            });
+            number += 1;
+        }
+    }
+
+    /// Waits for a signal; one that has come before does not count.
+    pub(super) fn wait_for_next(&self) {
+        while self.signals.try_recv().is_ok() {}
+        // A watcher that is gone cannot be waited for.
+        let _ = self.signals.recv();
+    }
+}

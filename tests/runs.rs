@@ -1,0 +1,364 @@
+//! Whole runs of the real binary: what the README promises.
+
+#[path = "support/program.rs"]
+mod program;
+#[path = "support/redis_server.rs"]
+mod redis_server;
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use program::{Bench, Ended, signal, wait_for};
+use redis_server::RedisServer;
+
+const LEDGER: [&str; 10] = [
+    "scheduled", "sent", "dropped", "not_reached", "matched", "failed", "timed_out", "duplicate", "late", "unknown",
+];
+
+fn steady(tps: u32, secs: &str, more: &str) -> String {
+    format!(
+        "name: steady\nrecords: {{ range: 1..10000 }}\n\
+         load: {{ stages: [ {{ hold: {tps}, duration: {secs} }} ] }}\n{more}"
+    )
+}
+
+fn redis(server: &RedisServer) -> redis::Connection {
+    let client = redis::Client::open(format!("redis://{}", server.addr())).expect("an address");
+    client.get_connection().expect("it answers")
+}
+
+fn assert_all_mapped(ended: &Ended, requests: u64) {
+    ended.assert_code(0);
+    let n = requests;
+    assert_eq!(ended.summary(&LEDGER), [n, n, 0, 0, n, 0, 0, 0, 0, 0], "{}", ended.stderr);
+    assert_eq!(ended.summary(&["mapped", "map_failed"]), [n, 0]);
+}
+
+#[test]
+fn a_steady_run_sends_matches_and_maps_exactly_what_is_scheduled() {
+    let bench = Bench::new();
+    let yaml = steady(100, "3s", "connections: { count: 10, limit: 20 }\n");
+    let planned = bench.call(&[bench.file("s.yaml", &yaml).to_str().expect("text"), "--dry-run", "--json"]);
+    let plan: serde_json::Value = serde_json::from_str(&planned.stdout).expect("JSON");
+    let ended = bench.run(&yaml, &[]);
+    assert_all_mapped(&ended, 300);
+    assert_eq!(plan["scheduled"], 300);
+    let counted = ended.summary(&["connections_opened", "reconnects"]);
+    assert_eq!(serde_json::json!(counted), serde_json::json!([plan["connections_opened"], plan["reconnects"]]));
+    let seconds = ended.rows("seconds.csv");
+    assert_eq!(seconds.len(), 3);
+    for row in seconds {
+        for column in ["scheduled", "sent", "matched"] {
+            assert_eq!(row[column], "100", "{row:?}");
+        }
+    }
+    assert!(ended.stderr.trim_end().lines().last().is_some_and(|line| line.starts_with("PASSED")));
+}
+
+#[test]
+fn every_response_id_is_distinct_and_lies_next_to_its_record_in_a_real_redis() {
+    let server = RedisServer::start(&[]);
+    let bench = Bench::new();
+    let url = format!("redis://{}", server.addr());
+    let ended = bench.run(&steady(500, "2s", ""), &["--redis", &url]);
+    assert_all_mapped(&ended, 1000);
+    let mut connection = redis(&server);
+    let mut ids = HashSet::new();
+    for record in 1..=1000 {
+        let key = format!("response:record:{record}");
+        let id: String = redis::cmd("HGET").arg(key).arg("response_id").query(&mut connection).expect("mapped");
+        assert!(ids.insert(id));
+    }
+    let keys: u64 = redis::cmd("DBSIZE").query(&mut connection).expect("a count");
+    assert_eq!(keys, 2000, "1,000 generated records and their mappings");
+}
+
+#[test]
+fn mappings_may_be_strings_records_or_streams() {
+    let server = RedisServer::start(&[]);
+    let url = format!("redis://{}", server.addr());
+    let mut connection = redis(&server);
+    for into in ["string", "record", "stream"] {
+        let bench = Bench::new();
+        let more = format!("mapping: {{ into: {into}, key: \"{into}:{{key}}\" }}\n");
+        let ended = bench.run(&steady(200, "1s", &more), &["--redis", &url]);
+        assert_all_mapped(&ended, 200);
+    }
+    let text: String = redis::cmd("GET").arg("string:record:7").query(&mut connection).expect("a string");
+    assert!(text.contains('-'), "{text}");
+    let record: String = redis::cmd("GET").arg("record:7").query(&mut connection).expect("a record");
+    let record: serde_json::Value = serde_json::from_str(&record).expect("JSON");
+    assert_eq!((&record["id"], &record["status"]), (&7.into(), &"processed".into()));
+    assert!(record["response_id"].is_string());
+    let entries: u64 = redis::cmd("XLEN").arg("stream:record:7").query(&mut connection).expect("a stream");
+    assert_eq!(entries, 1);
+}
+
+#[test]
+fn a_ramp_from_zero_a_limit_of_one_and_a_run_under_a_second_are_sane() {
+    let bench = Bench::new();
+    let ramp = "name: r\nload: { stages: [ { ramp: { from: 0, to: 200 }, duration: 2s } ] }\n";
+    assert_all_mapped(&bench.run(ramp, &[]), 200);
+    let bench = Bench::new();
+    let ended = bench.run(&steady(100, "1s", "connections: { count: 4, limit: 1 }\n"), &[]);
+    assert_all_mapped(&ended, 100);
+    assert_eq!(ended.summary(&["connections_opened", "reconnects"]), [100, 96]);
+    let bench = Bench::new();
+    let ended = bench.run(&steady(100, "300ms", ""), &[]);
+    assert_all_mapped(&ended, 30);
+    let row = ended.rows("summary.csv").remove(0);
+    assert_eq!(row["rate_planned"].parse::<f64>().expect("a number").round(), 100.0);
+    assert_eq!(row["rate_actual"].parse::<f64>().expect("a number").round(), 100.0);
+}
+
+#[test]
+fn a_limit_that_divides_the_total_ends_without_an_empty_reconnect() {
+    let bench = Bench::new();
+    let more = "connections: { count: 10, limit: 20, stagger: false }\n";
+    let ended = bench.run(&steady(200, "1s", more), &[]);
+    assert_all_mapped(&ended, 200);
+    assert_eq!(ended.summary(&["connections_opened", "reconnects"]), [10, 0]);
+}
+
+#[test]
+fn two_workers_do_what_one_does() {
+    let yaml = steady(400, "1s", "connections: { count: 6, limit: 30 }\nreport: { requests: true }\n");
+    let rows = |workers: &str| {
+        let bench = Bench::new();
+        let ended = bench.run(&yaml, &["--workers", workers]);
+        assert_all_mapped(&ended, 400);
+        let mut rows: Vec<(u64, String, String)> = ended
+            .rows("requests.csv")
+            .into_iter()
+            .map(|row| (row["n"].parse().expect("a number"), row["key"].clone(), row["intended_us"].clone()))
+            .collect();
+        rows.sort();
+        rows
+    };
+    assert_eq!(rows("1"), rows("2"));
+}
+
+#[test]
+fn segments_add_up_to_the_whole() {
+    let yaml = steady(300, "1s", "report: { requests: true }\n");
+    let rows = |segment: &str| {
+        let bench = Bench::new();
+        let ended = bench.run(&yaml, &["--segment", segment]);
+        ended.assert_code(0);
+        ended
+            .rows("requests.csv")
+            .into_iter()
+            .map(|row| (row["n"].parse::<u64>().expect("a number"), row["key"].clone(), row["intended_us"].clone()))
+            .collect::<Vec<_>>()
+    };
+    let mut whole = rows("0/1");
+    let mut parts: Vec<_> = ["0/3", "1/3", "2/3"].into_iter().flat_map(rows).collect();
+    whole.sort();
+    parts.sort();
+    assert_eq!(whole, parts);
+}
+
+#[test]
+fn a_redis_that_goes_away_and_comes_back_gets_every_mapping() {
+    let mut server = RedisServer::start(&[]);
+    let url = format!("redis://{}", server.addr());
+    let bench = Bench::new();
+    // The records are read ahead, so that only the mapping needs Redis.
+    let more = "redis: { prefetch: 10000, timeout: 200ms }\nmapping: { verify: none }\n";
+    let child = bench.start(&steady(500, "6s", more), &["--redis", &url]);
+    let mut connection = redis(&server);
+    wait_for("half a second of mappings", || {
+        let mapped: u64 = redis::cmd("DBSIZE").query(&mut connection).unwrap_or(0);
+        mapped > 3000 + 300
+    });
+    drop(connection);
+    server.stop();
+    server.start_again();
+    let ended = bench.wait(child);
+    ended.assert_code(0);
+    let counts = ended.summary(&["scheduled", "matched", "mapped", "map_failed"]);
+    assert_eq!(counts, [3000, 3000, 3000, 0], "{}", ended.stderr);
+    assert!(!ended.has_file("mapping.journal"));
+}
+
+#[test]
+fn a_redis_that_stays_away_leaves_a_journal_that_flush_empties() {
+    let mut server = RedisServer::start(&[]);
+    let url = format!("redis://{}", server.addr());
+    let bench = Bench::new();
+    let more = "redis: { prefetch: 10000, timeout: 200ms }\n";
+    let yaml = steady(500, "2s", more).replace("load: {", "load: { graceful_stop: 500ms,");
+    let child = bench.start(&yaml, &["--redis", &url]);
+    let mut connection = redis(&server);
+    wait_for("the first mappings", || {
+        let keys: u64 = redis::cmd("DBSIZE").query(&mut connection).unwrap_or(0);
+        keys > 1000 + 100
+    });
+    drop(connection);
+    server.stop();
+    let ended = bench.wait(child);
+    ended.assert_code(111);
+    let counts = ended.summary(&["scheduled", "matched"]);
+    assert_eq!(counts, [1000, 1000], "{}", ended.stderr);
+    let [mapped, failed] = ended.summary(&["mapped", "map_failed"])[..] else { panic!("two columns") };
+    assert_eq!(mapped + failed, 1000);
+    assert!(failed > 0 && ended.has_file("mapping.journal"));
+    server.start_again();
+    let flushed = bench.call(&["flush", "out", "--redis", &url]);
+    flushed.assert_code(0);
+    assert!(!ended.has_file("mapping.journal"));
+    let mut connection = redis(&server);
+    let written: u64 = redis::cmd("DBSIZE").query(&mut connection).expect("a count");
+    assert_eq!(written, failed);
+    bench.call(&["flush", "out", "--redis", &url]).assert_code(2);
+}
+
+#[test]
+fn a_responder_killed_in_mid_run_costs_requests_but_not_the_account() {
+    let bench = Bench::new();
+    let mut responder = bench
+        .command(&["responder", "--ports", "0", "--limit", "100"])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut said = std::io::BufReader::new(responder.stderr.take().expect("piped"));
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut said, &mut line).expect("it says where it listens");
+    let address = line.split_whitespace().find(|word| word.contains(':')).expect("an address").to_string();
+    let more = format!("target: {{ addresses: [\"{address}\"] }}\nreport: {{ requests: true }}\n");
+    let yaml = steady(500, "2s", &more).replace("load: {", "load: { max_lateness: 200ms,");
+    let child = bench.start(&yaml, &[]);
+    let part = bench.path().join("out/requests.csv.part");
+    wait_for("some requests", || std::fs::read_to_string(&part).is_ok_and(|text| text.lines().count() > 100));
+    responder.kill().expect("killed");
+    responder.wait().expect("ended");
+    let ended = bench.wait(child);
+    ended.assert_code(100);
+    let counts = ended.summary(&["scheduled", "sent", "dropped", "not_reached", "matched", "failed", "timed_out"]);
+    let [scheduled, sent, dropped, not_reached, matched, failed, timed_out] = counts[..] else { panic!("seven") };
+    assert_eq!(scheduled, 1000);
+    assert_eq!(scheduled, sent + dropped + not_reached, "{}", ended.stderr);
+    assert_eq!(sent, matched + failed + timed_out);
+    assert!(dropped > 0);
+    assert!(!ended.rows("errors.csv").is_empty());
+}
+
+#[test]
+fn ctrl_c_drains_and_leaves_whole_reports() {
+    for name in ["-INT", "-TERM"] {
+        let bench = Bench::new();
+        let child = bench.start(&steady(200, "60s", "report: { requests: true }\n"), &[]);
+        let part = bench.path().join("out/requests.csv.part");
+        wait_for("some requests", || std::fs::read_to_string(&part).is_ok_and(|text| text.lines().count() > 20));
+        signal(&child, name);
+        let ended = bench.wait(child);
+        ended.assert_code(105);
+        let counts = ended.summary(&["scheduled", "sent", "dropped", "not_reached", "matched", "mapped"]);
+        let [scheduled, sent, dropped, not_reached, matched, mapped] = counts[..] else { panic!("six columns") };
+        assert_eq!((scheduled, sent + dropped + not_reached), (12_000, 12_000));
+        assert_eq!((matched, mapped), (sent, sent));
+        for file in ["stages.csv", "seconds.csv", "connections.csv", "errors.csv", "requests.csv", "plan.json"] {
+            assert!(ended.has_file(file), "{file}");
+        }
+    }
+}
+
+#[test]
+fn lua_shapes_payloads_checks_replies_and_may_drop() {
+    let bench = Bench::new();
+    bench.file(
+        "hook.lua",
+        "local dropped = metrics.counter('odd')\n\
+         function request(ctx, record)\n\
+         \x20 if record.id % 2 == 1 then dropped.add(dropped, 1) return nil end\n\
+         \x20 return ctx.args.prefix .. record.value\n\
+         end\n\
+         function response(ctx, record, reply) check('has an id', #reply.id > 10) check('has its value', #record.value > 10) end\n\
+         function done(summary) assert(summary, 'no summary') end\n",
+    );
+    let more = "script: { file: hook.lua, args: { prefix: TX } }\n";
+    let ended = bench.run(&steady(200, "1s", more), &["--json"]);
+    ended.assert_code(0);
+    assert_eq!(ended.summary(&["scheduled", "sent", "dropped", "matched", "mapped"]), [200, 100, 100, 100, 100]);
+    let json: serde_json::Value = serde_json::from_str(&ended.stdout).expect("JSON on stdout");
+    let text = json.to_string();
+    assert!(text.contains("has an id") && text.contains("odd"), "{text}");
+}
+
+#[test]
+fn expected_failures_have_their_exit_codes() {
+    let bench = Bench::new();
+    let code = |yaml: &str, args: &[&str]| {
+        let ended = bench.run(yaml, args);
+        let last = ended.stderr.trim_end().lines().last().unwrap_or_default().to_string();
+        assert!(ended.code == 0 || last.contains(&format!("exit {}", ended.code)), "{last}\n{}", ended.stderr);
+        ended.code
+    };
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = free.local_addr().expect("bound").port();
+    let brief = steady(10, "100ms", "");
+    assert_eq!(code(&brief, &["--redis", "redis://127.0.0.1:1"]), 100);
+    assert_eq!(code(&steady(10, "100ms", "target: { addresses: [\"127.0.0.1:1\"] }\n"), &[]), 100);
+    let port = format!("responder: {{ ports: 1, first_port: {taken} }}\n");
+    assert_eq!(code(&steady(10, "100ms", &port), &[]), 106);
+    assert_eq!(code(&brief.replace("hold: 10", "hold: -1"), &[]), 104);
+    bench.file("hook.lua", "function request(ctx, record) error('no') end\n");
+    assert_eq!(code(&steady(10, "100ms", "script: { file: hook.lua }\n"), &[]), 107);
+    bench.file("hook.lua", "function request(ctx, record) return end end\n");
+    assert_eq!(code(&steady(10, "100ms", "script: { file: hook.lua }\n"), &[]), 107);
+    assert_eq!(code(&steady(10, "100ms", "").replace("1..10000", "1..10000, on_missing: fail"), &[]), 1);
+    assert_eq!(bench.call(&["--no-such-flag"]).code, 2);
+    assert_eq!(bench.call(&["validate", "nowhere.yaml"]).code, 104);
+}
+
+#[test]
+fn a_dry_run_opens_nothing_and_says_so() {
+    let bench = Bench::new();
+    // Neither the store nor the target exists, and nobody notices.
+    let yaml = steady(100, "10s", "target: { addresses: [\"127.0.0.1:1\"] }\n");
+    let ended = bench.run(&yaml, &["--dry-run", "--redis", "redis://127.0.0.1:1"]);
+    ended.assert_code(0);
+    assert!(ended.stdout.contains("nothing was sent"), "{}", ended.stdout);
+    assert!(!bench.path().join("out").exists() && !bench.path().join("runs").exists());
+}
+
+#[test]
+fn every_bad_scenario_ends_with_104() {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let bench = Bench::new();
+    let mut count = 0;
+    for entry in std::fs::read_dir(cases).expect("the cases") {
+        let path = entry.expect("an entry").path();
+        if !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("bad-")) {
+            continue;
+        }
+        let ended = bench.call(&[path.to_str().expect("text"), "--dry-run"]);
+        assert_eq!(ended.code, 104, "{}\n{}", path.display(), ended.stderr);
+        count += 1;
+    }
+    assert!(count >= 25, "{count}");
+}
+
+#[test]
+fn the_kept_store_can_be_looked_at() {
+    let bench = Bench::new();
+    let file = bench.file("s.yaml", &steady(100, "500ms", ""));
+    let mut child = bench
+        .command(&[file.to_str().expect("text"), "--keep-store"])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let said = std::io::BufReader::new(child.stderr.take().expect("piped"));
+    let line = std::io::BufRead::lines(said)
+        .map_while(Result::ok)
+        .find(|line| line.contains("the store stays at"))
+        .expect("it says where");
+    let url = line.split_whitespace().find(|word| word.starts_with("redis://")).expect("a URL").to_string();
+    let client = redis::Client::open(url).expect("an address");
+    let mut connection = client.get_connection().expect("it is there");
+    let fields: u64 =
+        redis::cmd("HLEN").arg("response:record:50").query(&mut connection).expect("a mapping");
+    assert_eq!(fields, 3);
+    signal(&child, "-INT");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
