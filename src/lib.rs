@@ -23,3 +23,5 @@ pub mod mapping;
 
 pub mod engine;
 pub mod responder;
+
+pub mod report;
