@@ -31,28 +31,28 @@ pub mod units;
 
 // What everything stands on.
 pub mod clock;
-pub mod ledger;
-pub mod wire;
 pub mod handoff;
+pub mod ledger;
 pub mod script;
+pub mod wire;
 
 // What was typed, and what will happen.
-pub mod scenario;
 pub mod plan;
+pub mod scenario;
 
 // Both ends of the wire, and what is counted there.
-pub mod recorder;
 pub mod engine;
+pub mod recorder;
 pub mod responder;
 
 // Records and responses.
-pub mod store;
 pub mod datastore;
-pub mod records;
 pub mod feed;
 pub mod mapping;
+pub mod records;
+pub mod store;
 
 // What people see.
-pub mod report;
 pub mod app;
 pub mod cli;
+pub mod report;

@@ -12,7 +12,16 @@ use program::{Bench, Ended, signal, wait_for};
 use redis_server::RedisServer;
 
 const LEDGER: [&str; 10] = [
-    "scheduled", "sent", "dropped", "not_reached", "matched", "failed", "timed_out", "duplicate", "late", "unknown",
+    "scheduled",
+    "sent",
+    "dropped",
+    "not_reached",
+    "matched",
+    "failed",
+    "timed_out",
+    "duplicate",
+    "late",
+    "unknown",
 ];
 
 fn steady(tps: u32, secs: &str, more: &str) -> String {
@@ -44,7 +53,10 @@ fn a_steady_run_sends_matches_and_maps_exactly_what_is_scheduled() {
     assert_all_mapped(&ended, 300);
     assert_eq!(plan["scheduled"], 300);
     let counted = ended.summary(&["connections_opened", "reconnects"]);
-    assert_eq!(serde_json::json!(counted), serde_json::json!([plan["connections_opened"], plan["reconnects"]]));
+    assert_eq!(
+        serde_json::json!(counted),
+        serde_json::json!([plan["connections_opened"], plan["reconnects"]])
+    );
     let seconds = ended.rows("seconds.csv");
     assert_eq!(seconds.len(), 3);
     for row in seconds {
@@ -66,7 +78,8 @@ fn every_response_id_is_distinct_and_lies_next_to_its_record_in_a_real_redis() {
     let mut ids = HashSet::new();
     for record in 1..=1000 {
         let key = format!("response:record:{record}");
-        let id: String = redis::cmd("HGET").arg(key).arg("response_id").query(&mut connection).expect("mapped");
+        let id: String =
+            redis::cmd("HGET").arg(key).arg("response_id").query(&mut connection).expect("mapped");
         assert!(ids.insert(id));
     }
     let keys: u64 = redis::cmd("DBSIZE").query(&mut connection).expect("a count");
@@ -148,7 +161,9 @@ fn segments_add_up_to_the_whole() {
         ended
             .rows("requests.csv")
             .into_iter()
-            .map(|row| (row["n"].parse::<u64>().expect("a number"), row["key"].clone(), row["intended_us"].clone()))
+            .map(|row| {
+                (row["n"].parse::<u64>().expect("a number"), row["key"].clone(), row["intended_us"].clone())
+            })
             .collect::<Vec<_>>()
     };
     let mut whole = rows("0/1");
@@ -234,8 +249,11 @@ fn a_responder_killed_in_mid_run_costs_requests_but_not_the_account() {
     responder.wait().expect("ended");
     let ended = bench.wait(child);
     ended.assert_code(100);
-    let counts = ended.summary(&["scheduled", "sent", "dropped", "not_reached", "matched", "failed", "timed_out"]);
-    let [scheduled, sent, dropped, not_reached, matched, failed, timed_out] = counts[..] else { panic!("seven") };
+    let counts =
+        ended.summary(&["scheduled", "sent", "dropped", "not_reached", "matched", "failed", "timed_out"]);
+    let [scheduled, sent, dropped, not_reached, matched, failed, timed_out] = counts[..] else {
+        panic!("seven")
+    };
     assert_eq!(scheduled, 1000);
     assert_eq!(scheduled, sent + dropped + not_reached, "{}", ended.stderr);
     assert_eq!(sent, matched + failed + timed_out);
@@ -249,15 +267,21 @@ fn ctrl_c_drains_and_leaves_whole_reports() {
         let bench = Bench::new();
         let child = bench.start(&steady(200, "60s", "report: { requests: true }\n"), &[]);
         let part = bench.path().join("out/requests.csv.part");
-        wait_for("some requests", || std::fs::read_to_string(&part).is_ok_and(|text| text.lines().count() > 20));
+        wait_for("some requests", || {
+            std::fs::read_to_string(&part).is_ok_and(|text| text.lines().count() > 20)
+        });
         signal(&child, name);
         let ended = bench.wait(child);
         ended.assert_code(105);
         let counts = ended.summary(&["scheduled", "sent", "dropped", "not_reached", "matched", "mapped"]);
-        let [scheduled, sent, dropped, not_reached, matched, mapped] = counts[..] else { panic!("six columns") };
+        let [scheduled, sent, dropped, not_reached, matched, mapped] = counts[..] else {
+            panic!("six columns")
+        };
         assert_eq!((scheduled, sent + dropped + not_reached), (12_000, 12_000));
         assert_eq!((matched, mapped), (sent, sent));
-        for file in ["stages.csv", "seconds.csv", "connections.csv", "errors.csv", "requests.csv", "plan.json"] {
+        for file in
+            ["stages.csv", "seconds.csv", "connections.csv", "errors.csv", "requests.csv", "plan.json"]
+        {
             assert!(ended.has_file(file), "{file}");
         }
     }
@@ -279,7 +303,10 @@ fn lua_shapes_payloads_checks_replies_and_may_drop() {
     let more = "script: { file: hook.lua, args: { prefix: TX } }\n";
     let ended = bench.run(&steady(200, "1s", more), &["--json"]);
     ended.assert_code(0);
-    assert_eq!(ended.summary(&["scheduled", "sent", "dropped", "matched", "mapped"]), [200, 100, 100, 100, 100]);
+    assert_eq!(
+        ended.summary(&["scheduled", "sent", "dropped", "matched", "mapped"]),
+        [200, 100, 100, 100, 100]
+    );
     let json: serde_json::Value = serde_json::from_str(&ended.stdout).expect("JSON on stdout");
     let text = json.to_string();
     assert!(text.contains("has an id") && text.contains("odd"), "{text}");
@@ -291,7 +318,11 @@ fn expected_failures_have_their_exit_codes() {
     let code = |yaml: &str, args: &[&str]| {
         let ended = bench.run(yaml, args);
         let last = ended.stderr.trim_end().lines().last().unwrap_or_default().to_string();
-        assert!(ended.code == 0 || last.contains(&format!("exit {}", ended.code)), "{last}\n{}", ended.stderr);
+        assert!(
+            ended.code == 0 || last.contains(&format!("exit {}", ended.code)),
+            "{last}\n{}",
+            ended.stderr
+        );
         ended.code
     };
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -356,8 +387,7 @@ fn the_kept_store_can_be_looked_at() {
     let url = line.split_whitespace().find(|word| word.starts_with("redis://")).expect("a URL").to_string();
     let client = redis::Client::open(url).expect("an address");
     let mut connection = client.get_connection().expect("it is there");
-    let fields: u64 =
-        redis::cmd("HLEN").arg("response:record:50").query(&mut connection).expect("a mapping");
+    let fields: u64 = redis::cmd("HLEN").arg("response:record:50").query(&mut connection).expect("a mapping");
     assert_eq!(fields, 3);
     signal(&child, "-INT");
     assert_eq!(child.wait().expect("it ends").code(), Some(0));

@@ -20,9 +20,7 @@ impl Sheet<'_> {
         let scenario = &self.prepared.loaded.scenario;
         let target = match &scenario.target.addresses {
             None => format!("built-in responder on {} ports", scenario.responder.ports),
-            Some(addresses) => {
-                addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-            }
+            Some(addresses) => addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         };
         let thresholds: Vec<String> = scenario.thresholds.iter().map(|t| t.check.clone()).collect();
         print(DryRun {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::plan::preflight::Concern;
-use crate::scenario::diagnostics::Problems;
+use crate::scenario::Problems;
 use crate::{datastore, engine, feed, mapping, records, report, responder, script, store};
 
 /// The codes that the program ends with.
@@ -178,13 +178,13 @@ impl Error {
                 "is the service running? check target.addresses, or leave it out for the built-in responder"
                     .to_string()
             }
-            Error::Datastore(_) => {
-                "is Redis running? check redis.url, or use `--redis embedded`".to_string()
-            }
+            Error::Datastore(_) => "is Redis running? check redis.url, or use `--redis embedded`".to_string(),
             Error::Responder(responder::Error::InUse { .. }) => {
                 "end what listens there, or set responder.first_port (0 picks free ports)".to_string()
             }
-            Error::Store(store::Error::InUse { .. }) => "end what listens there, or choose another port".to_string(),
+            Error::Store(store::Error::InUse { .. }) => {
+                "end what listens there, or choose another port".to_string()
+            }
             Error::NoStore { .. } => "say where to write with --redis URL".to_string(),
             Error::NoJournal(_) => "everything that the run has matched is in its store".to_string(),
             _ => return None,

@@ -138,7 +138,8 @@ async fn work(common: Common, own: Own, events: &mpsc::Sender<Event>) -> Result<
         }
         fed
     };
-    let taking = take_completions(&common, own.worker, own.completions, own.journal, datastore, script.clone(), kept);
+    let taking =
+        take_completions(&common, own.worker, own.completions, own.journal, datastore, script.clone(), kept);
     let (fed, taken) = tokio::join!(feeding, taking);
     for failed in [store(fed.map_err(Error::from), &mut totals.feed), store(taken, &mut totals.mapping)] {
         if let Some(error) = failed {
@@ -273,4 +274,3 @@ fn reply_to_hook(
     };
     Ok(script.response(&record, &reply)?)
 }
-

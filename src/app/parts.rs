@@ -80,7 +80,9 @@ pub(super) fn responder(scenario: &Scenario, cores: usize) -> responder::Config 
 /// The embedded store.
 pub(super) fn store(scenario: &Scenario) -> store::Config {
     match scenario.redis.serve {
-        Some(address) => store::Config { bind: address.ip(), port: address.port(), ..store::Config::default() },
+        Some(address) => {
+            store::Config { bind: address.ip(), port: address.port(), ..store::Config::default() }
+        }
         None => store::Config::default(),
     }
 }

@@ -24,7 +24,8 @@ pub(super) struct Prepared {
 
 /// Loads, checks and compiles. Warnings go to stderr.
 pub(super) fn prepare(path: &Path, overrides: &OverrideArgs, segment: Segment) -> Result<Prepared, Error> {
-    let loaded = Scenario::load(path, &overrides_of(overrides)).map_err(|problems| Error::Scenario(Box::new(problems)))?;
+    let loaded = Scenario::load(path, &overrides_of(overrides))
+        .map_err(|problems| Error::Scenario(Box::new(problems)))?;
     if !loaded.warnings.is_empty() {
         say(&loaded.problems(loaded.warnings.clone()).render(colour()));
     }
@@ -49,8 +50,9 @@ pub(super) fn prepare(path: &Path, overrides: &OverrideArgs, segment: Segment) -
 
 fn overrides_of(args: &OverrideArgs) -> Overrides {
     // A variable that is not text cannot stand in a scenario.
-    let env: BTreeMap<String, String> =
-        std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?))).collect();
+    let env: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)))
+        .collect();
     Overrides {
         sets: args.set.clone(),
         vars: args.var.clone(),
@@ -61,8 +63,7 @@ fn overrides_of(args: &OverrideArgs) -> Overrides {
 }
 
 fn in_their_place(loaded: &Loaded, violations: Vec<Violation>) -> Error {
-    let problems =
-        violations.into_iter().map(|v| loaded.problem(&v.path, v.message, v.help)).collect();
+    let problems = violations.into_iter().map(|v| loaded.problem(&v.path, v.message, v.help)).collect();
     Error::Scenario(Box::new(loaded.problems(problems)))
 }
 

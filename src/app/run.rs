@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::app::error::{Error, exit};
+use crate::app::error::Error;
 use crate::app::prepare::{Prepared, prepare};
 use crate::app::{colour, dry_run, lane, parts, say, to_stdout};
 use crate::cli::RunArgs;
@@ -39,6 +39,9 @@ use crate::store;
 /// Batches of completions that may lie between a worker and its lane.
 const BATCHES: usize = 64;
 
+/// Which log lines are shown, unless `RUST_LOG` says otherwise.
+const LOG_FILTER: &str = "warn,runner=info";
+
 /// Time between the last worker being ready and time zero.
 const LEAD: Duration = Duration::from_millis(2);
 
@@ -51,9 +54,14 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, Error> {
     let concerns = preflight.concerns(&prepared.plan);
     let started_at = clock::wall();
     let run_id = report::run_id(&prepared.plan.name, started_at);
-    let folder_path =
-        args.out.clone().unwrap_or_else(|| prepared.loaded.scenario.report.dir.join(&run_id));
-    let sheet = dry_run::Sheet { path: &path, prepared: &prepared, preflight, concerns: &concerns, folder: &folder_path };
+    let folder_path = args.out.clone().unwrap_or_else(|| prepared.loaded.scenario.report.dir.join(&run_id));
+    let sheet = dry_run::Sheet {
+        path: &path,
+        prepared: &prepared,
+        preflight,
+        concerns: &concerns,
+        folder: &folder_path,
+    };
     if args.dry_run {
         let text = if args.json { sheet.json() } else { sheet.text() };
         return Ok(to_stdout(text.as_bytes()));
@@ -69,7 +77,10 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, Error> {
     let effective = prepared.loaded.effective_yaml().unwrap_or_else(|error| format!("# {error}\n"));
     folder.write("effective.yaml", effective.as_bytes())?;
 
-    let mut run = Run::start(args, prepared, machine, run_id, folder)?;
+    let mode = Mode::of_stderr(args.quiet);
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| LOG_FILTER.to_string());
+    progress::init_logging(mode, &filter)?;
+    let mut run = Run::start(args, prepared, machine, run_id, folder, mode)?;
     let mut summary = run.execute()?;
     run.keep_books(&mut summary)?;
     let code = summary.verdict.exit_code;
@@ -93,7 +104,7 @@ struct Run {
     requests: Option<Arc<RequestsCsv>>,
     datastore: crate::datastore::Config,
     crew: Crew,
-    progress: Progress,
+    progress: Option<Progress>,
     interrupts: interrupt::Interrupts,
 }
 
@@ -118,6 +129,7 @@ impl Run {
         machine: Machine,
         run_id: String,
         folder: Folder,
+        mode: Mode,
     ) -> Result<Run, Error> {
         let scenario = &prepared.loaded.scenario;
         let control = Arc::new(Control::default());
@@ -126,7 +138,8 @@ impl Run {
             true => Some(store::Server::start(parts::store(scenario))?),
             false => None,
         };
-        let url = store.as_ref().map_or(scenario.redis.url.clone(), |store| format!("redis://{}", store.addr()));
+        let url =
+            store.as_ref().map_or(scenario.redis.url.clone(), |store| format!("redis://{}", store.addr()));
         let datastore = crate::datastore::Config { url, timeout: scenario.redis.timeout.as_duration() };
         let (responder, addresses) = match &scenario.target.addresses {
             Some(typed) => (None, parts::addresses(typed)?),
@@ -146,11 +159,6 @@ impl Run {
         let requests = match scenario.report.requests {
             true => Some(Arc::new(RequestsCsv::new(&folder, ports.to_vec())?)),
             false => None,
-        };
-        let mode = match (args.quiet, std::io::IsTerminal::is_terminal(&std::io::stderr())) {
-            (true, _) => Mode::Quiet,
-            (false, true) => Mode::Bars,
-            (false, false) => Mode::Lines,
         };
         let progress = Progress::new(&prepared.plan, mode);
         let workers = parts::workers(args.workers, machine.cores, prepared.plan.expected_connections().slots);
@@ -188,14 +196,16 @@ impl Run {
             requests,
             datastore,
             crew,
-            progress,
+            progress: Some(progress),
             interrupts,
         })
     }
 
     /// Shows how it ended: the screen, the JSON, and the last line that says why.
     fn show(&mut self, summary: &Summary) -> Result<(), Error> {
-        self.progress.finish();
+        if let Some(progress) = self.progress.take() {
+            progress.finish();
+        }
         if self.json {
             to_stdout(report::screen::summary_json(summary).as_bytes());
         }
@@ -238,11 +248,12 @@ fn verifiable(form: Option<&Form>, extent: Extent) -> Extent {
 }
 
 /// The files that a run of this scenario leaves behind.
-fn file_names(prepared: &Prepared) -> Vec<String> {
+pub(super) fn file_names(prepared: &Prepared) -> Vec<String> {
     let report = &prepared.loaded.scenario.report;
     let always = ["effective.yaml", "plan.json"].map(str::to_string);
     let asked = ReportFile::WORDS.iter().filter(|(_, file)| report.files.contains(file));
-    let mut files: Vec<String> = always.into_iter().chain(asked.map(|(word, _)| format!("{word}.csv"))).collect();
+    let mut files: Vec<String> =
+        always.into_iter().chain(asked.map(|(word, _)| format!("{word}.csv"))).collect();
     if report.requests {
         files.push("requests.csv".to_string());
     }
@@ -285,7 +296,13 @@ impl Crew {
             let plan = &prepared.plan;
             let own = lane::Own {
                 worker,
-                share: Share::new(plan.schedule.total(), plan.segment, plan.connections.count, worker, workers),
+                share: Share::new(
+                    plan.schedule.total(),
+                    plan.segment,
+                    plan.connections.count,
+                    worker,
+                    workers,
+                ),
                 payloads,
                 completions: wants_any.then_some(completions),
                 journal: common.form.as_ref().map(|form| journal(form, &common, folder, worker)),
@@ -324,14 +341,10 @@ impl Crew {
 }
 
 fn journal(form: &Form, common: &lane::Common, folder: &Folder, worker: u64) -> Journal {
-    let name = if common.workers == 1 { "mapping.journal".to_string() } else { format!("mapping-{worker}.journal") };
+    let name =
+        if common.workers == 1 { "mapping.journal".to_string() } else { format!("mapping-{worker}.journal") };
     let path: PathBuf = folder.path().join(name);
     Journal::new(path, Header { mapping: form.config().clone(), ports: common.ports.to_vec() })
-}
-
-/// Sets up log lines; once in a process.
-pub(super) fn init_logging(quiet: bool) -> Result<(), Error> {
-    progress::init_logging(quiet).map_err(Error::from)
 }
 
 /// Ends a run that could not begin: nothing was sent, so there is nothing to account for.
@@ -345,5 +358,3 @@ fn give_up(control: &Control, starts: &mut Vec<oneshot::Sender<Clock>>, why: Err
 fn vanished(what: &'static str) -> Error {
     Error::System { what, source: std::io::Error::other("it ended without a word; the lines above say why") }
 }
-
-const _: () = assert!(exit::PASSED == 0);

@@ -69,8 +69,10 @@ pub(super) fn store(args: &StoreArgs) -> Result<u8, Error> {
 fn wait_for_signal() -> Result<(), Error> {
     use tokio::signal::unix::{SignalKind, signal};
     let failed = |what| move |source| Error::System { what, source };
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed("start a runtime"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .map_err(failed("start a runtime"))?;
     runtime.block_on(async {
         let of = |kind| signal(kind).map_err(failed("watch for signals"));
         let (mut interrupt, mut terminate) = (of(SignalKind::interrupt())?, of(SignalKind::terminate())?);

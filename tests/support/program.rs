@@ -103,7 +103,10 @@ impl Ended {
     /// Columns of `summary.csv` as numbers.
     pub fn summary(&self, columns: &[&str]) -> Vec<u64> {
         let row = self.rows("summary.csv").remove(0);
-        columns.iter().map(|column| row[*column].parse().unwrap_or_else(|_| panic!("{column}: {row:?}"))).collect()
+        columns
+            .iter()
+            .map(|column| row[*column].parse().unwrap_or_else(|_| panic!("{column}: {row:?}")))
+            .collect()
     }
 
     pub fn assert_code(&self, code: i32) -> &Ended {

@@ -129,7 +129,9 @@ impl Run {
                     csv.flush()?;
                 }
                 let live = self.live(clock.now(), collected);
-                self.progress.tick(&live);
+                if let Some(progress) = &mut self.progress {
+                    progress.tick(&live);
+                }
             }
         }
         Ok(())
@@ -163,7 +165,13 @@ impl Run {
                 }
             }
             Event::Trouble(trouble) => {
-                collected.error(trouble.kind.to_string(), Some(trouble.address), trouble.at, trouble.detail, 1);
+                collected.error(
+                    trouble.kind.to_string(),
+                    Some(trouble.address),
+                    trouble.at,
+                    trouble.detail,
+                    1,
+                );
             }
             Event::Overloaded => collected.overloaded = true,
             Event::Finished(totals) => collected.totals.push(*totals),
@@ -188,7 +196,10 @@ impl Run {
         let (p50_us, p99_us, lag_p99_us) = collected.latest.unwrap_or_default();
         Live {
             elapsed,
-            stage: plan.stages.partition_point(|stage| stage.totals.end <= elapsed).min(plan.stages.len() - 1),
+            stage: plan
+                .stages
+                .partition_point(|stage| stage.totals.end <= elapsed)
+                .min(plan.stages.len() - 1),
             due: sum(|g| &g.due),
             sent,
             matched: sum(|g| &g.matched),

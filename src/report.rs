@@ -1,0 +1,220 @@
+//! Report: what a run shows and what it leaves behind.
+//!
+//! Everything here runs off the measured threads and reads what others have counted: the plan before
+//! a run ([`dry_run`]), the live numbers ([`progress`]), rows as they come ([`csv`], [`requests`]) and
+//! the summary at the end ([`screen`], [`json`]). [`health`] says what is to be doubted.
+
+pub mod csv;
+pub mod dry_run;
+pub mod figures;
+pub mod health;
+pub mod json;
+pub mod progress;
+pub mod requests;
+pub mod screen;
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Why a report could not be made. Fits after "failed to".
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The run folder could not be made.
+    #[error("create the run folder {path}: {source}; choose another place with --out or report.dir")]
+    Create {
+        /// The folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file could not be written.
+    #[error("write {path}: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A complete file could not be given its name.
+    #[error("rename {path} into place: {source}")]
+    Rename {
+        /// The file with the name it still has.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Log lines could not be set up.
+    #[error("set up logging: {0}")]
+    Logging(String),
+}
+
+/// The run folder.
+///
+/// Every file is written as `<name>.part` while the run goes and renamed when it is complete, so a
+/// name without `.part` is a whole file and a killed run still leaves what it had measured.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Makes the folder and those above it. Files of an earlier run in it are replaced as they come.
+    ///
+    /// # Errors
+    /// [`Error::Create`].
+    pub fn create(dir: &Path) -> Result<Folder, Error> {
+        fs::create_dir_all(dir).map_err(|source| Error::Create { path: dir.to_path_buf(), source })?;
+        Ok(Folder { path: dir.to_path_buf() })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes a whole file: either all of it appears under its name, or nothing does.
+    ///
+    /// # Errors
+    /// [`Error::Write`], [`Error::Rename`].
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let mut file = self.file(name)?;
+        if let Err(source) = file.write_all(bytes).and_then(|()| file.flush()) {
+            let path = file.abandon();
+            return Err(Error::Write { path, source });
+        }
+        file.finish()
+    }
+
+    /// Begins a file that is written while the run goes.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn file(&self, name: &str) -> Result<PartFile, Error> {
+        let part = self.path.join(format!("{name}.part"));
+        let file = File::create(&part).map_err(|source| Error::Write { path: part.clone(), source })?;
+        Ok(PartFile { part, place: self.path.join(name), file: BufWriter::new(file), open: true })
+    }
+}
+
+/// A file that gets its name when it is finished or dropped, so that a failed run keeps what it has.
+#[derive(Debug)]
+pub struct PartFile {
+    part: PathBuf,
+    place: PathBuf,
+    file: BufWriter<File>,
+    open: bool,
+}
+
+impl PartFile {
+    /// Writes what is left and renames the file into place.
+    ///
+    /// # Errors
+    /// [`Error::Write`], [`Error::Rename`].
+    pub fn finish(mut self) -> Result<(), Error> {
+        self.settle()
+    }
+
+    /// Where it will be.
+    pub fn place(&self) -> &Path {
+        &self.place
+    }
+
+    fn settle(&mut self) -> Result<(), Error> {
+        if !std::mem::replace(&mut self.open, false) {
+            return Ok(());
+        }
+        let written = self.file.flush();
+        // Renamed even when the last bytes did not fit: what is there is better than nothing.
+        let renamed = fs::rename(&self.part, &self.place);
+        written.map_err(|source| Error::Write { path: self.place.clone(), source })?;
+        renamed.map_err(|source| Error::Rename { path: self.part.clone(), source })
+    }
+
+    /// Leaves the file under its `.part` name.
+    fn abandon(mut self) -> PathBuf {
+        self.open = false;
+        std::mem::take(&mut self.part)
+    }
+
+    fn failed(&self, source: io::Error) -> Error {
+        Error::Write { path: self.part.clone(), source }
+    }
+}
+
+impl Write for PartFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for PartFile {
+    fn drop(&mut self) {
+        // Nobody is left to tell; the `.part` file stays where a rename fails.
+        let _ = self.settle();
+    }
+}
+
+/// The name of a run: `<name>-<UTC time>`, such as `ramp-20261121T140501.123Z`.
+pub fn run_id(name: &str, at: SystemTime) -> String {
+    let Utc { year, month, day, hour, minute, second, milli } = Utc::of(at);
+    format!("{name}-{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}.{milli:03}Z")
+}
+
+/// An instant as RFC 3339 with milliseconds, such as `2026-11-21T14:05:01.123Z`.
+pub fn timestamp(at: SystemTime) -> String {
+    let Utc { year, month, day, hour, minute, second, milli } = Utc::of(at);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+}
+
+/// A date and time of day in UTC. Instants before 1970 are shown as its first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Utc {
+    year: u64,
+    month: u64,
+    day: u64,
+    hour: u64,
+    minute: u64,
+    second: u64,
+    milli: u32,
+}
+
+impl Utc {
+    fn of(at: SystemTime) -> Utc {
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+        let (year, month, day) = civil(days);
+        Utc {
+            year,
+            month,
+            day,
+            hour: seconds / 3600,
+            minute: seconds / 60 % 60,
+            second: seconds % 60,
+            milli: since.subsec_millis(),
+        }
+    }
+}
+
+/// Year, month and day of a number of days since 1970-01-01, in the Gregorian calendar.
+///
+/// Counted from 0000-03-01, so that the leap day is the last of its year: 400 years have 146,097
+/// days, and the months from March on begin at day `(153 × month + 2) / 5` of the year.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,366 @@
+//! CSV files of a run. The columns named in the contract come first and never move; what is ours to
+//! add stands after them. Times are whole microseconds with `_us` in the name.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::ledger::{Outcome, Outcomes};
+use crate::plan::Plan;
+use crate::recorder::histogram::{Latencies, max_us, percentile_us};
+use crate::recorder::shard::Window;
+use crate::recorder::summary::{SecondRow, StageRow, Summary};
+use crate::report::figures::{exact_seconds, to_micros};
+use crate::report::{Error, Folder, PartFile, timestamp};
+use crate::units::{NANOS_PER_SEC, Nanos};
+
+/// Columns of `seconds.csv`.
+pub const SECONDS: &str = "second,stage,scheduled,sent,matched,failed,timed_out,dropped,in_flight,connections,\
+                           response_p50_us,response_p99_us,lag_p99_us,service_p99_us,response_max_us";
+
+/// Columns of `stages.csv`.
+pub const STAGES: &str = "stage,kind,duration_s,scheduled,sent,matched,rate_planned,rate_actual,response_p50_us,\
+                          response_p99_us,response_max_us,service_p99_us,lag_p99_us,failed,timed_out,dropped,warmup";
+
+/// Columns of `summary.csv`.
+pub const SUMMARY: &str = "run_id,scenario,plan,seed,started_at,duration_s,outcome,exit_code,scheduled,sent,dropped,\
+                           not_reached,matched,failed,timed_out,duplicate,late,unknown,malformed,mapped,map_failed,\
+                           rate_planned,rate_actual,connections_opened,reconnects,response_p50_us,response_p90_us,\
+                           response_p99_us,response_p99_9_us,response_max_us,service_p50_us,service_p90_us,\
+                           service_p99_us,service_p99_9_us,service_max_us,lag_p50_us,lag_p90_us,lag_p99_us,\
+                           lag_p99_9_us,lag_max_us,received,failed_reset,failed_eof,failed_protocol,failed_refused,\
+                           dropped_late,dropped_overload,dropped_no_record,dropped_script,dropped_stopped,reason";
+
+/// Columns of `errors.csv`.
+pub const ERRORS: &str = "kind,address,count,first_us,last_us,detail";
+
+/// Columns of `connections.csv`.
+pub const CONNECTIONS: &str = "slot,generation,address,opened_us,connect_us,closed_us,sent,matched,end";
+
+/// A CSV file that is written while the run goes.
+#[derive(Debug)]
+pub(super) struct Rows {
+    writer: ::csv::Writer<PartFile>,
+}
+
+impl Rows {
+    /// Begins it with its header.
+    pub(super) fn new(folder: &Folder, name: &str, columns: &str) -> Result<Rows, Error> {
+        let writer = ::csv::WriterBuilder::new().buffer_capacity(1 << 16).from_writer(folder.file(name)?);
+        let mut rows = Rows { writer };
+        rows.row(columns.split(','))?;
+        // A run that is killed at once leaves files that say what would have been in them.
+        rows.flush()?;
+        Ok(rows)
+    }
+
+    /// Writes one row.
+    pub(super) fn row<T: AsRef<[u8]>>(&mut self, fields: impl IntoIterator<Item = T>) -> Result<(), Error> {
+        self.writer.write_record(fields).map_err(|error| self.failed(error.into()))
+    }
+
+    /// Gives everything to the system.
+    pub(super) fn flush(&mut self) -> Result<(), Error> {
+        self.writer.flush().map_err(|error| self.failed(error))
+    }
+
+    /// Renames the file into place.
+    pub(super) fn finish(mut self) -> Result<(), Error> {
+        self.flush()?;
+        match self.writer.into_inner() {
+            Ok(file) => file.finish(),
+            Err(error) => {
+                let source = io::Error::new(error.error().kind(), error.error().to_string());
+                Err(error.into_inner().get_ref().failed(source))
+            }
+        }
+    }
+
+    fn failed(&self, source: io::Error) -> Error {
+        self.writer.get_ref().failed(source)
+    }
+}
+
+/// `seconds.csv`: a row for each second of the schedule, in order, none left out.
+#[derive(Debug)]
+pub struct SecondsCsv {
+    rows: Rows,
+    /// Where stages begin, and their names.
+    stages: Vec<(Nanos, String)>,
+    next: u64,
+}
+
+impl SecondsCsv {
+    /// Begins the file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn new(folder: &Folder, plan: &Plan) -> Result<SecondsCsv, Error> {
+        let stages = plan.stages.iter().map(|stage| (stage.totals.start, stage.name.clone())).collect();
+        Ok(SecondsCsv { rows: Rows::new(folder, "seconds.csv", SECONDS)?, stages, next: 0 })
+    }
+
+    /// Writes a second, after rows of zeros for seconds that were left out, and gives it to the system.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn row(&mut self, row: &SecondRow) -> Result<(), Error> {
+        self.zeros(row.second)?;
+        self.write(row.second, &row.window)?;
+        self.next = self.next.max(row.second.saturating_add(1));
+        self.rows.flush()
+    }
+
+    /// Writes rows of zeros for what is missing of the first `through` seconds, and finishes the file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn finish(mut self, through: u64) -> Result<(), Error> {
+        self.zeros(through)?;
+        self.rows.finish()
+    }
+
+    fn zeros(&mut self, before: u64) -> Result<(), Error> {
+        let nothing = Window::default();
+        while self.next < before {
+            self.write(self.next, &nothing)?;
+            self.next += 1;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, second: u64, window: &Window) -> Result<(), Error> {
+        let numbers = [
+            window.scheduled,
+            window.sent,
+            window.outcomes.of(Outcome::Matched),
+            window.outcomes.failed(),
+            window.outcomes.of(Outcome::TimedOut),
+            window.outcomes.dropped(),
+            window.in_flight,
+            window.connections,
+        ];
+        let times = window.latencies.as_deref().map_or([0; 5], |latencies| {
+            [
+                percentile_us(&latencies.response, 50.0),
+                percentile_us(&latencies.response, 99.0),
+                percentile_us(&latencies.lag, 99.0),
+                percentile_us(&latencies.service, 99.0),
+                max_us(&latencies.response),
+            ]
+        });
+        let mut fields = vec![second.to_string(), self.stage_at(second).to_string()];
+        fields.extend(numbers.iter().chain(&times).map(u64::to_string));
+        self.rows.row(fields)
+    }
+
+    /// The stage in which a second begins; the last one after the end.
+    fn stage_at(&self, second: u64) -> &str {
+        let at = Nanos(second.saturating_mul(NANOS_PER_SEC));
+        let begun = self.stages.partition_point(|(start, _)| *start <= at);
+        begun.checked_sub(1).and_then(|index| self.stages.get(index)).map_or("", |(_, name)| name)
+    }
+}
+
+/// A connection that has ended: a row of `connections.csv`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionRow {
+    /// Its slot.
+    pub slot: u64,
+    /// Which connection of the slot, from 0.
+    pub generation: u64,
+    /// The peer.
+    pub address: SocketAddr,
+    /// When it was open, from time zero; 0 for those opened before.
+    pub opened_us: u64,
+    /// How long opening took.
+    pub connect_us: u64,
+    /// When it ended.
+    pub closed_us: u64,
+    /// Requests sent on it.
+    pub sent: u64,
+    /// Responses matched on it.
+    pub matched: u64,
+    /// Why it ended.
+    pub end: &'static str,
+}
+
+/// `connections.csv`: a row for each connection, in the order in which they ended.
+#[derive(Debug)]
+pub struct ConnectionsCsv {
+    rows: Rows,
+}
+
+impl ConnectionsCsv {
+    /// Begins the file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn new(folder: &Folder) -> Result<ConnectionsCsv, Error> {
+        Ok(ConnectionsCsv { rows: Rows::new(folder, "connections.csv", CONNECTIONS)? })
+    }
+
+    /// Writes a connection. It may stay in memory until [`ConnectionsCsv::flush`].
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn row(&mut self, row: ConnectionRow) -> Result<(), Error> {
+        self.rows.row([
+            row.slot.to_string(),
+            row.generation.to_string(),
+            row.address.to_string(),
+            row.opened_us.to_string(),
+            row.connect_us.to_string(),
+            row.closed_us.to_string(),
+            row.sent.to_string(),
+            row.matched.to_string(),
+            row.end.to_string(),
+        ])
+    }
+
+    /// Gives everything to the system; once a second is enough.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        self.rows.flush()
+    }
+
+    /// Finishes the file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn finish(self) -> Result<(), Error> {
+        self.rows.finish()
+    }
+}
+
+/// `summary.csv`: a header and one row. `mapped` and `map_failed` are 0 when nothing is mapped.
+pub fn summary_csv(summary: &Summary) -> Vec<u8> {
+    let ledger = &summary.ledger;
+    let outcomes = &ledger.outcomes;
+    let receipts = &ledger.receipts;
+    let mapping = ledger.mapping.unwrap_or_default();
+    let mut row = vec![
+        summary.run_id.clone(),
+        summary.scenario.clone(),
+        summary.plan.clone(),
+        summary.seed.to_string(),
+        timestamp(summary.started_at),
+        exact_seconds(summary.duration),
+        summary.verdict.word.to_string(),
+        summary.verdict.exit_code.to_string(),
+    ];
+    let counts = [
+        ledger.scheduled,
+        ledger.sent,
+        outcomes.dropped(),
+        outcomes.of(Outcome::NotReached),
+        outcomes.of(Outcome::Matched),
+        outcomes.failed(),
+        outcomes.of(Outcome::TimedOut),
+        receipts.duplicate,
+        receipts.late,
+        receipts.unknown,
+        receipts.malformed,
+        mapping.mapped,
+        mapping.map_failed,
+    ];
+    row.extend(counts.iter().map(u64::to_string));
+    row.extend([decimal(summary.rate_planned()), decimal(summary.rate_actual())]);
+    row.extend([summary.connections_opened, summary.reconnects].map(|count| count.to_string()));
+    row.extend(percentiles(&summary.latencies).iter().map(u64::to_string));
+    row.push(receipts.received.to_string());
+    row.extend(FAILED.iter().chain(&DROPPED).map(|&outcome| outcomes.of(outcome).to_string()));
+    row.push(summary.verdict.reason.clone());
+    table(SUMMARY, [row])
+}
+
+/// The kinds of `failed`, in the order of their columns.
+pub(super) const FAILED: [Outcome; 4] = [Outcome::Reset, Outcome::Eof, Outcome::Protocol, Outcome::Refused];
+
+/// The kinds of `dropped`, in the order of their columns.
+pub(super) const DROPPED: [Outcome; 5] =
+    [Outcome::Late, Outcome::Overload, Outcome::NoRecord, Outcome::Script, Outcome::Stopped];
+
+/// p50, p90, p99, p99.9 and the highest, of response, service and lag.
+fn percentiles(latencies: &Latencies) -> Vec<u64> {
+    [&latencies.response, &latencies.service, &latencies.lag]
+        .iter()
+        .flat_map(|histogram| {
+            let percentile = |p| percentile_us(histogram, p);
+            [percentile(50.0), percentile(90.0), percentile(99.0), percentile(99.9), max_us(histogram)]
+        })
+        .collect()
+}
+
+/// `stages.csv`: a row for each stage. `scheduled` is what was planned for it.
+pub fn stages_csv(summary: &Summary) -> Vec<u8> {
+    table(STAGES, summary.stages.iter().map(stage_fields))
+}
+
+fn stage_fields(stage: &StageRow) -> Vec<String> {
+    let window = &stage.window;
+    let outcomes: &Outcomes = &window.outcomes;
+    let times = window.latencies.as_deref().map_or([0; 5], |latencies| {
+        [
+            percentile_us(&latencies.response, 50.0),
+            percentile_us(&latencies.response, 99.0),
+            max_us(&latencies.response),
+            percentile_us(&latencies.service, 99.0),
+            percentile_us(&latencies.lag, 99.0),
+        ]
+    });
+    let mut row = vec![
+        stage.name.clone(),
+        stage.kind.to_string(),
+        exact_seconds(stage.duration),
+        stage.planned.to_string(),
+        window.sent.to_string(),
+        outcomes.of(Outcome::Matched).to_string(),
+        decimal(stage.rate_planned()),
+        decimal(stage.rate_actual()),
+    ];
+    row.extend(times.map(|time| time.to_string()));
+    row.extend(
+        [outcomes.failed(), outcomes.of(Outcome::TimedOut), outcomes.dropped()]
+            .map(|count| count.to_string()),
+    );
+    row.push(stage.warmup.to_string());
+    row
+}
+
+/// `errors.csv`: a row for each kind and address.
+pub fn errors_csv(summary: &Summary) -> Vec<u8> {
+    table(
+        ERRORS,
+        summary.errors.iter().map(|error| {
+            vec![
+                error.kind.clone(),
+                error.address.map_or_else(String::new, |address| address.to_string()),
+                error.count.to_string(),
+                to_micros(error.first.0).to_string(),
+                to_micros(error.last.0).to_string(),
+                error.detail.clone(),
+            ]
+        }),
+    )
+}
+
+/// A rate with three decimals; 0 for what is no number.
+fn decimal(value: f64) -> String {
+    if value.is_finite() { format!("{value:.3}") } else { "0.000".to_string() }
+}
+
+fn table(columns: &str, rows: impl IntoIterator<Item = Vec<String>>) -> Vec<u8> {
+    // Nothing here can fail: writing to memory does not, and rows may have any length.
+    let mut writer = ::csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
+    let mut written = writer.write_record(columns.split(',')).is_ok();
+    for row in rows {
+        written &= writer.write_record(row).is_ok();
+    }
+    debug_assert!(written);
+    writer.into_inner().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,322 @@
+//! Dry run: what would happen, without a connection being opened.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use crate::plan::keys::Order;
+use crate::plan::preflight::{Concern, Preflight};
+use crate::plan::schedule::Arrivals;
+use crate::plan::{Plan, Stage};
+use crate::report::figures::{Tone, columns, count, grouped, instant, paint, plain, rate, time};
+use crate::report::json::written;
+use crate::units::{Nanos, Tps};
+
+/// Characters of the picture of the rate.
+const CURVE: u64 = 60;
+
+/// Heights of the picture, from the lowest rate above zero.
+const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/// Everything a dry run shows.
+#[derive(Debug, Clone, Copy)]
+pub struct DryRun<'a> {
+    /// What would happen.
+    pub plan: &'a Plan,
+    /// What it needs and what there is.
+    pub preflight: &'a Preflight,
+    /// What does not fit.
+    pub concerns: &'a [Concern],
+    /// Names of the files that would be written.
+    pub files: &'a [String],
+    /// The thresholds as they were written.
+    pub thresholds: &'a [String],
+    /// The scenario file.
+    pub scenario_path: &'a str,
+    /// The folder that would be made.
+    pub folder: &'a str,
+    /// Who would be sent to, in words.
+    pub target: &'a str,
+    /// Where records would come from, in words.
+    pub redis: &'a str,
+}
+
+impl DryRun<'_> {
+    /// For people.
+    pub fn text(&self, colour: bool) -> String {
+        let plan = self.plan;
+        let mut out = String::new();
+        let mut fact = |name: &str, text: String| {
+            let _ = writeln!(out, "{}  {text}", paint(&format!("{name:<12}"), Tone::Head, colour));
+        };
+        fact("scenario", format!("{} ({})", plan.name, plain(self.scenario_path, 200)));
+        fact(
+            "plan",
+            format!("{}  seed {}, {}{}", plan.fingerprint, plan.seed, self.arrivals(), self.segment()),
+        );
+        fact("target", plain(self.target, 400));
+        fact("redis", plain(self.redis, 400));
+        out.push('\n');
+        out.push_str(&self.stages());
+        let _ = writeln!(out, "\nrate  {}  peak {}/s\n", sparkline(&plan.rate_curve(CURVE)), plan.peak());
+        self.needs(colour, &mut out);
+        for concern in self.concerns {
+            let (mark, tone) = if concern.fatal { ("error", Tone::Bad) } else { ("warning", Tone::Doubt) };
+            let _ = writeln!(out, "{}: {}", paint(mark, tone, colour), concern.message);
+            let _ = writeln!(out, "  hint: {}", concern.help);
+        }
+        out.push_str("nothing was sent\n");
+        out
+    }
+
+    fn arrivals(&self) -> &'static str {
+        match self.plan.schedule.arrivals() {
+            Arrivals::Uniform => "arrivals uniform",
+            Arrivals::Poisson { .. } => "arrivals poisson",
+        }
+    }
+
+    fn segment(&self) -> String {
+        match self.plan.segment.of() {
+            1 => String::new(),
+            _ => format!(", segment {} (counts are those of this segment)", self.plan.segment),
+        }
+    }
+
+    fn stages(&self) -> String {
+        let plan = self.plan;
+        let head = ["stage", "kind", "from", "to", "duration", "requests", "first due", "last due"];
+        let mut rows = vec![head.map(str::to_string).to_vec()];
+        let number_width = plan.stages.len().to_string().len();
+        for (index, stage) in plan.stages.iter().enumerate() {
+            let share = plan.share_of(stage);
+            let due = share
+                .due
+                .map_or(["-".to_string(), "-".to_string()], |(first, last)| [instant(first), instant(last)]);
+            let warm = if stage.warmup { " (warm-up)" } else { "" };
+            let mut row = vec![
+                format!("{:>number_width$} {}{warm}", index + 1, plain(&stage.name, 40)),
+                stage.kind.to_string(),
+                stage.from.to_string(),
+                stage.to.to_string(),
+                time(stage.duration()),
+                grouped(share.scheduled),
+            ];
+            row.extend(due);
+            rows.push(row);
+        }
+        let pad = " ".repeat(number_width);
+        rows.push(vec![
+            format!("{pad} total"),
+            String::new(),
+            String::new(),
+            String::new(),
+            time(plan.schedule.end()),
+            grouped(plan.scheduled()),
+        ]);
+        columns(0, 2, rows)
+    }
+
+    fn needs(&self, colour: bool, out: &mut String) {
+        let need = self.preflight;
+        let mut fact = |name: &str, text: String, fits: bool| {
+            let mark = if fits { String::new() } else { format!("  {}", paint("!", Tone::Doubt, colour)) };
+            let _ = writeln!(out, "{}  {text}{mark}", paint(&format!("{name:<12}"), Tone::Head, colour));
+        };
+        fact("connections", self.connections(), true);
+        fact("in flight", self.in_flight(), need.in_flight_needed <= need.in_flight_allowed);
+        fact(
+            "ports",
+            format!("{} needed, {} available", grouped(need.ports_needed), grouped(need.ports_available)),
+            need.ports_needed <= need.ports_available,
+        );
+        fact(
+            "descriptors",
+            format!(
+                "{} needed, {} allowed",
+                grouped(need.descriptors_needed),
+                grouped(need.descriptors_available)
+            ),
+            need.descriptors_needed <= need.descriptors_available,
+        );
+        let keys = &self.plan.keys;
+        let records = format!(
+            "{} needed of {}, {}",
+            grouped(need.records_needed),
+            grouped(keys.count()),
+            order(keys.order())
+        );
+        fact("records", records, true);
+        fact("thresholds", list(self.thresholds, "; "), true);
+        fact("files", format!("{} in {}", list(self.files, ", "), plain(self.folder, 400)), true);
+    }
+
+    fn connections(&self) -> String {
+        let connections = &self.plan.connections;
+        let expected = self.plan.expected_connections();
+        let limit = match connections.limit {
+            0 => "without limit".to_string(),
+            limit => format!("with a limit of {}", count(limit, "request")),
+        };
+        format!(
+            "{} {limit}: {} opened, {}, {}/s at the peak",
+            grouped(expected.slots),
+            grouped(expected.opened),
+            count(expected.reconnects(), "reconnect"),
+            rate(self.preflight.reconnects_per_1000_s as f64 / 1000.0)
+        )
+    }
+
+    /// Little's law: in flight = rate × time. The rate is known, so the time at which the connections
+    /// are full is too.
+    fn in_flight(&self) -> String {
+        let need = self.preflight;
+        let allowed = grouped(need.in_flight_allowed);
+        if self.plan.peak() == Tps::ZERO {
+            return format!("{allowed} allowed");
+        }
+        let delay = match need.in_flight_needed {
+            0 => String::new(),
+            needed => format!("; the responder's delay alone needs {}", grouped(needed)),
+        };
+        let full = time(need.fills_at);
+        format!("{allowed} allowed, which is full at the peak when a response takes {full} (mean){delay}")
+    }
+
+    /// For programs: the same as JSON, ending in a newline.
+    pub fn json(&self) -> String {
+        let plan = self.plan;
+        let expected = plan.expected_connections();
+        let need = self.preflight;
+        written(&Whole {
+            scheduled: plan.scheduled(),
+            plan: &plan.fingerprint,
+            name: &plan.name,
+            seed: plan.seed,
+            scenario: self.scenario_path,
+            segment: plan.segment.to_string(),
+            duration_ns: plan.schedule.end().0,
+            peak: plan.peak().as_f64(),
+            stages: plan.stages.iter().map(|stage| StageJson::of(plan, stage)).collect(),
+            connections: expected.slots,
+            connections_opened: expected.opened,
+            reconnects: expected.reconnects(),
+            reconnects_per_second_at_peak: need.reconnects_per_1000_s as f64 / 1000.0,
+            in_flight_needed: need.in_flight_needed,
+            in_flight_allowed: need.in_flight_allowed,
+            fills_at_ns: need.fills_at.0,
+            ports_needed: need.ports_needed,
+            ports_available: need.ports_available,
+            descriptors_needed: need.descriptors_needed,
+            descriptors_available: need.descriptors_available,
+            records_needed: need.records_needed,
+            thresholds: self.thresholds,
+            target: self.target,
+            redis: self.redis,
+            folder: self.folder,
+            files: self.files,
+            concerns: self
+                .concerns
+                .iter()
+                .map(|c| ConcernJson { message: &c.message, help: &c.help, fatal: c.fatal })
+                .collect(),
+        })
+    }
+}
+
+fn order(order: Order) -> String {
+    format!("{order:?}").to_lowercase()
+}
+
+fn list(items: &[String], between: &str) -> String {
+    if items.is_empty() { "none".to_string() } else { plain(&items.join(between), 2000) }
+}
+
+/// A picture of rates, a character each: a space for zero, the highest block for the highest rate.
+fn sparkline(rates: &[Tps]) -> String {
+    let highest = rates.iter().map(|rate| rate.units()).max().unwrap_or(0);
+    rates
+        .iter()
+        .map(|rate| match rate.units() {
+            0 => ' ',
+            units => {
+                let steps = HEIGHTS.len() as u128;
+                let height = (u128::from(units) * steps).div_ceil(u128::from(highest.max(1)));
+                HEIGHTS[(height.clamp(1, steps) - 1) as usize]
+            }
+        })
+        .collect()
+}
+
+#[derive(Serialize)]
+struct Whole<'a> {
+    scheduled: u64,
+    plan: &'a str,
+    name: &'a str,
+    seed: u64,
+    scenario: &'a str,
+    segment: String,
+    duration_ns: u64,
+    peak: f64,
+    stages: Vec<StageJson<'a>>,
+    connections: u64,
+    connections_opened: u64,
+    reconnects: u64,
+    reconnects_per_second_at_peak: f64,
+    in_flight_needed: u64,
+    in_flight_allowed: u64,
+    fills_at_ns: u64,
+    ports_needed: u64,
+    ports_available: u64,
+    descriptors_needed: u64,
+    descriptors_available: u64,
+    records_needed: u64,
+    thresholds: &'a [String],
+    target: &'a str,
+    redis: &'a str,
+    folder: &'a str,
+    files: &'a [String],
+    concerns: Vec<ConcernJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct StageJson<'a> {
+    name: &'a str,
+    kind: &'a str,
+    from: f64,
+    to: f64,
+    duration_ns: u64,
+    scheduled: u64,
+    /// Null where nothing is due.
+    first_due_ns: Option<u64>,
+    last_due_ns: Option<u64>,
+    warmup: bool,
+}
+
+impl<'a> StageJson<'a> {
+    fn of(plan: &Plan, stage: &'a Stage) -> StageJson<'a> {
+        let share = plan.share_of(stage);
+        let Nanos(duration_ns) = stage.duration();
+        StageJson {
+            name: &stage.name,
+            kind: stage.kind,
+            from: stage.from.as_f64(),
+            to: stage.to.as_f64(),
+            duration_ns,
+            scheduled: share.scheduled,
+            first_due_ns: share.due.map(|(first, _)| first.0),
+            last_due_ns: share.due.map(|(_, last)| last.0),
+            warmup: stage.warmup,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ConcernJson<'a> {
+    message: &'a str,
+    help: &'a str,
+    fatal: bool,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,336 @@
+//! Health: how far the numbers of a run can be trusted, and who held it back.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::ledger::Outcome;
+use crate::recorder::histogram::percentile_us;
+use crate::recorder::summary::Summary;
+use crate::report::figures::{count, duration, grouped, micros, percent, rate};
+
+/// Above this share of a processor a worker has no time left to be punctual.
+const BUSY: f64 = 0.95;
+
+/// From this lag (p99) on, requests are not sent when they are due.
+const LATE_US: u64 = 1_000;
+
+/// From this lag (p99) on, somebody held the run back, whoever it was.
+const VERY_LATE_US: u64 = 10_000;
+
+/// With fewer requests in flight per connection (mean), connections were not what requests waited for.
+const FULL: f64 = 0.8;
+
+/// From this response time (p99) on, and with a lag of a tenth of it at most, the target is slow.
+const SLOW_US: u64 = 100_000;
+
+/// From this on, a write of mappings is slow.
+const SLOW_WRITE: Duration = Duration::from_millis(500);
+
+/// Who held a run back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Party {
+    /// Nobody.
+    None,
+    /// The runner itself: its numbers say nothing about the target.
+    Generator,
+    /// The Lua hooks.
+    Script,
+    /// Redis, or what stands for it.
+    Store,
+    /// The service under test, or the connections that the plan gives it.
+    Target,
+}
+
+impl Party {
+    /// The word used in files and on the screen.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Party::None => "none",
+            Party::Generator => "generator",
+            Party::Script => "script",
+            Party::Store => "store",
+            Party::Target => "target",
+        }
+    }
+}
+
+/// Who held a run back, and why that is thought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bottleneck {
+    /// Who.
+    pub party: Party,
+    /// Why, in a sentence without a full stop.
+    pub because: String,
+}
+
+/// The numbers that the rules look at.
+struct Facts {
+    lag_us: u64,
+    response_us: u64,
+    service_us: u64,
+    busiest: f64,
+    /// Lua time as a share of the run's time.
+    script_share: f64,
+    /// Requests in flight per connection slot, mean over the run (Little's law).
+    in_flight: f64,
+    slots: u64,
+}
+
+impl Facts {
+    fn of(summary: &Summary) -> Facts {
+        let seconds = summary.duration.as_secs_f64();
+        let share = |time: Duration| if seconds > 0.0 { time.as_secs_f64() / seconds } else { 0.0 };
+        let latencies = &summary.latencies;
+        let service = &latencies.service;
+        let answered = summary.ledger.outcomes.of(Outcome::Matched) as f64;
+        let mean_s = if service.is_empty() { 0.0 } else { service.mean() / 1e9 };
+        let slots = summary.connections_opened.saturating_sub(summary.reconnects);
+        let in_flight =
+            if seconds > 0.0 && slots > 0 { answered * mean_s / seconds / slots as f64 } else { 0.0 };
+        Facts {
+            lag_us: percentile_us(&latencies.lag, 99.0),
+            response_us: percentile_us(&latencies.response, 99.0),
+            service_us: percentile_us(service, 99.0),
+            busiest: summary.health.worker_cpu.iter().map(|&time| share(time)).fold(0.0, f64::max),
+            script_share: share(summary.health.script_time),
+            in_flight,
+            slots,
+        }
+    }
+}
+
+/// Says who held the run back. The first rule that holds decides.
+///
+/// 1. A worker used more than 95 % of its processor and lag p99 is above 1 ms: the generator.
+/// 2. Workers waited for payloads and lag p99 is above 1 ms: the script if Lua ran for at least half
+///    of the time, else the store.
+/// 3. Lag p99 is above 10 ms: the target if the connections were full (0.8 requests in flight on each
+///    or more, or requests were dropped because there was no room), else the generator.
+/// 4. Requests failed or timed out, or response p99 is above 100 ms and ten times the lag: the target.
+/// 5. The store was away, or a write took longer than 500 ms: the store. It delays no request.
+/// 6. Else nobody.
+pub fn bottleneck(summary: &Summary) -> Bottleneck {
+    let facts = Facts::of(summary);
+    let lag = micros(facts.lag_us);
+    let health = &summary.health;
+    let outcomes = &summary.ledger.outcomes;
+    let found = |party, because| Bottleneck { party, because };
+    if facts.busiest > BUSY && facts.lag_us > LATE_US {
+        let busy = percent(facts.busiest, 1.0);
+        let because =
+            format!("a worker used {busy} of its processor and lag p99 is {lag}; add workers or machines");
+        return found(Party::Generator, because);
+    }
+    if health.starved > 0 && facts.lag_us > LATE_US {
+        let waited = format!("workers waited {} for payloads", count(health.starved, "time"));
+        if facts.script_share >= 0.5 {
+            let lua = percent(facts.script_share, 1.0);
+            return found(Party::Script, format!("{waited} and Lua ran for {lua} of the time"));
+        }
+        let slowest = duration(health.slowest_fetch);
+        return found(Party::Store, format!("{waited}; the slowest fetch of records took {slowest}"));
+    }
+    if facts.lag_us > VERY_LATE_US {
+        return very_late(&facts, outcomes.of(Outcome::Overload), &lag);
+    }
+    let (timed_out, failed) = (outcomes.of(Outcome::TimedOut), outcomes.failed());
+    if timed_out + failed > 0 {
+        let because =
+            format!("{} had no response in time and {} failed", count(timed_out, "request"), grouped(failed));
+        return found(Party::Target, because);
+    }
+    if facts.response_us > SLOW_US && facts.response_us / 10 > facts.lag_us {
+        let response = micros(facts.response_us);
+        return found(Party::Target, format!("response_time p99 is {response} with a lag p99 of {lag}"));
+    }
+    if health.outages > 0 || health.slowest_write > SLOW_WRITE {
+        let slowest = duration(health.slowest_write);
+        let because = format!(
+            "it was away {} and its slowest write took {slowest}; no request waited for it",
+            count(health.outages, "time")
+        );
+        return found(Party::Store, because);
+    }
+    found(Party::None, nobody(summary, &lag))
+}
+
+fn very_late(facts: &Facts, overload: u64, lag: &str) -> Bottleneck {
+    if facts.in_flight >= FULL || overload > 0 {
+        let because = format!(
+            "requests waited for room: {} in flight on each of {} (mean), service_time p99 {}, lag p99 {lag}; \
+             raise connections.count or connections.window to tell the target from its connections",
+            rate(facts.in_flight),
+            count(facts.slots, "connection"),
+            micros(facts.service_us),
+        );
+        return Bottleneck { party: Party::Target, because };
+    }
+    let because = format!("lag p99 is {lag} although connections had room; the machine was busy elsewhere");
+    Bottleneck { party: Party::Generator, because }
+}
+
+fn nobody(summary: &Summary, lag: &str) -> String {
+    if summary.ledger.sent == 0 {
+        "nothing was sent".to_string()
+    } else {
+        format!("requests were sent when they were due (lag p99 {lag})")
+    }
+}
+
+/// What is to be doubted, a sentence each. Empty when all is well.
+pub fn warnings(summary: &Summary) -> Vec<String> {
+    let mut found: Vec<String> =
+        summary.imbalances.iter().map(|i| format!("the ledger does not balance: {i}")).collect();
+    parties(summary, &mut found);
+    punctuality(summary, &mut found);
+    responses(summary, &mut found);
+    found
+}
+
+fn parties(summary: &Summary, found: &mut Vec<String>) {
+    if let Some(responder) = summary.responder.filter(|responder| !responder.agrees()) {
+        found.push(format!(
+            "the responder issued {} and {} were received, with {} unanswered",
+            count(responder.issued, "id"),
+            grouped(responder.received),
+            count(responder.unanswered, "request")
+        ));
+    }
+    if let Some(back) = summary.read_back.filter(|back| back.missing + back.different > 0) {
+        found.push(format!(
+            "of {} looked for in the store, {} are missing and {} hold another response",
+            count(back.expected, "mapping"),
+            grouped(back.missing),
+            grouped(back.different)
+        ));
+    }
+    if summary.journaled > 0 {
+        let waiting = count(summary.journaled, "response");
+        found.push(format!(
+            "{waiting} wait in the journal; `runner flush` writes them when the store is back"
+        ));
+    }
+    if summary.health.outages > 0 {
+        found.push(format!("the store was away {}", count(summary.health.outages, "time")));
+    }
+}
+
+fn punctuality(summary: &Summary, found: &mut Vec<String>) {
+    let facts = Facts::of(summary);
+    if facts.lag_us > LATE_US {
+        let lag = micros(facts.lag_us);
+        found.push(format!(
+            "1 % of the requests left {lag} or more after they were due; response_time counts that"
+        ));
+    }
+    if facts.busiest > 0.8 {
+        let busy = percent(facts.busiest, 1.0);
+        found.push(format!("the busiest worker used {busy} of a processor; its numbers are near its limits"));
+    }
+    let starved = summary.health.starved;
+    if starved > 0 {
+        found.push(format!("workers waited {} for payloads; raise redis.prefetch", count(starved, "time")));
+    }
+    let (planned, actual) = (summary.rate_planned(), summary.rate_actual());
+    let cut_short = summary.ledger.outcomes.of(Outcome::NotReached) > 0;
+    if !cut_short && planned > 0.0 && actual < 0.99 * planned {
+        let (planned, actual) = (rate(planned), rate(actual));
+        found.push(format!("{actual} requests per second were sent where {planned} were planned"));
+    }
+}
+
+fn responses(summary: &Summary, found: &mut Vec<String>) {
+    let receipts = &summary.ledger.receipts;
+    let odd = [
+        (receipts.duplicate, "came twice"),
+        (receipts.late, "came after their time-out"),
+        (receipts.unknown, "belong to no request"),
+        (receipts.malformed, "could not be read"),
+    ];
+    for (number, what) in odd.into_iter().filter(|(number, _)| *number > 0) {
+        found.push(format!("{} {what}", count(number, "response")));
+    }
+    if summary.ledger.sent > 0 && summary.latencies.lag.is_empty() {
+        found.push("all requests were sent in warm-up stages: the latencies are empty".to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::{blank, typical};
+    use crate::units::Nanos;
+
+    fn lagging(lag_ms: u64) -> Summary {
+        let mut summary = typical();
+        summary.latencies.lag.saturating_record_n(lag_ms * 1_000_000, 1_000_000);
+        summary
+    }
+
+    #[test]
+    fn nobody_is_blamed_for_a_run_that_went_as_planned() {
+        assert_eq!(bottleneck(&typical()).party, Party::None);
+        assert_eq!(warnings(&typical()), Vec::<String>::new());
+        let idle = bottleneck(&blank());
+        assert_eq!((idle.party, idle.because.as_str()), (Party::None, "nothing was sent"));
+    }
+
+    #[test]
+    fn a_busy_worker_that_is_late_is_the_generators_fault() {
+        let mut summary = lagging(2);
+        assert_eq!(bottleneck(&summary).party, Party::None);
+        summary.health.worker_cpu = vec![Duration::ZERO, summary.duration.as_duration()];
+        assert_eq!(bottleneck(&summary).party, Party::Generator);
+        assert_eq!(bottleneck(&lagging(20)).party, Party::Generator);
+    }
+
+    #[test]
+    fn a_run_that_is_late_because_its_connections_are_full_is_held_back_by_the_target() {
+        let mut summary = lagging(20);
+        summary.ledger.outcomes.add(Outcome::Overload, 3);
+        assert_eq!(bottleneck(&summary).party, Party::Target);
+
+        let mut summary = lagging(20);
+        // 13,500 requests of 100 ms in 120 s on ten connections are 1.1 in flight on each.
+        summary.latencies.service.reset();
+        summary.latencies.service.saturating_record_n(100_000_000, 13_500);
+        assert_eq!(bottleneck(&summary).party, Party::Target);
+    }
+
+    #[test]
+    fn waiting_for_payloads_is_the_scripts_fault_or_the_stores() {
+        let mut summary = lagging(2);
+        summary.health.starved = 7;
+        assert_eq!(bottleneck(&summary).party, Party::Store);
+        summary.health.script_time = summary.duration.as_duration() * 6 / 10;
+        assert_eq!(bottleneck(&summary).party, Party::Script);
+    }
+
+    #[test]
+    fn time_outs_and_slow_responses_are_the_targets_fault() {
+        let mut summary = typical();
+        summary.ledger.outcomes.add(Outcome::TimedOut, 1);
+        assert_eq!(bottleneck(&summary).party, Party::Target);
+        let mut summary = typical();
+        summary.latencies.response.saturating_record_n(200_000_000, 13_500);
+        assert_eq!(bottleneck(&summary).party, Party::Target);
+    }
+
+    #[test]
+    fn a_slow_write_is_named_although_no_request_waited_for_it() {
+        let mut summary = typical();
+        summary.health.slowest_write = Duration::from_secs(1);
+        assert_eq!(bottleneck(&summary).party, Party::Store);
+    }
+
+    #[test]
+    fn a_run_of_no_time_divides_by_nothing() {
+        let mut summary = typical();
+        summary.duration = Nanos::ZERO;
+        summary.scheduled_duration = Nanos::ZERO;
+        assert_eq!(bottleneck(&summary).party, Party::None);
+        assert!(warnings(&summary).iter().all(|text| !text.contains("NaN") && !text.contains("inf")));
+    }
+}
