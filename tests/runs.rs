@@ -363,7 +363,21 @@ fn every_bad_scenario_ends_with_104() {
         if !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("bad-")) {
             continue;
         }
-        let ended = bench.call(&[path.to_str().expect("text"), "--dry-run"]);
+        let text = String::from_utf8_lossy(&std::fs::read(&path).expect("a case")).into_owned();
+        let lines = |word: &str| {
+            let found = text.lines().filter_map(|line| line.strip_prefix(word)).map(str::trim);
+            found.map(str::to_string).collect::<Vec<_>>()
+        };
+        let mut command = bench.command(&[path.to_str().expect("text"), "--dry-run"]);
+        for flag in lines("# flag:") {
+            let (name, value) = flag.split_once(' ').expect("a name and a value");
+            command.arg(format!("{name}={value}"));
+        }
+        for variable in lines("# env:") {
+            let (name, value) = variable.split_once('=').expect("a name and a value");
+            command.env(name.trim(), value);
+        }
+        let ended = bench.ended(command.output().expect("the binary runs"));
         assert_eq!(ended.code, 104, "{}\n{}", path.display(), ended.stderr);
         count += 1;
     }

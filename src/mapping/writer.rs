@@ -371,11 +371,10 @@ pub async fn flush(journal: &mut Journal, datastore: &Datastore) -> Result<Total
     let form = Form::new(journal.header().mapping.clone())?;
     let ports: Arc<[u16]> = journal.header().ports.clone().into();
     let mut totals = Totals::default();
-    loop {
+    // An empty journal, which has only its first line, goes too.
+    journal.done(0)?;
+    while journal.pending() > 0 {
         let ReadBack { batch, records } = journal.read(JOURNAL_ITEMS)?;
-        if records.is_empty() {
-            return Ok(totals);
-        }
         let responses: Vec<Response<'_>> = batch
             .items
             .iter()
@@ -393,4 +392,5 @@ pub async fn flush(journal: &mut Journal, datastore: &Datastore) -> Result<Total
         }
         journal.done(records.len() as u64)?;
     }
+    Ok(totals)
 }

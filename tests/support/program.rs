@@ -72,7 +72,7 @@ impl Bench {
         self.ended(child.wait_with_output().expect("it ends"))
     }
 
-    fn ended(&self, output: Output) -> Ended {
+    pub fn ended(&self, output: Output) -> Ended {
         Ended {
             code: output.status.code().unwrap_or(-1),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
