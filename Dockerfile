@@ -1,6 +1,7 @@
 # docker build -t runner .
-# docker run --rm -v "$PWD/runs:/home/runner/runs" runner scenarios/steady-100tps.yaml
+# docker run --rm runner scenarios/steady-100tps.yaml
 #
+# To keep the run folders:  mkdir -p runs && docker run --rm --user "$(id -u)" -v "$PWD/runs:/home/runner/runs" runner ...
 # For exact times give it the host's network and two cores: --network host --cpuset-cpus 0,1
 
 FROM rust:1-slim-bookworm AS build
