@@ -1,5 +1,4 @@
 //! What one call of a Lua hook costs, with all limits on.
-#![expect(missing_docs, reason = "the macros of criterion make public items without documentation")]
 
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -9,11 +8,16 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use runner::script::{Config, Record, Script};
 use runner::units::{Bytes, Nanos};
 
-const HOOKS: [(&str, &str); 5] = [
+const HOOKS: [(&str, &str); 7] = [
     ("identity", "return record.value"),
     ("format", "return string.format('%d|%s|%s', record.seq, record.key, record.value)"),
     ("random", "return record.value .. random(1, 1000000)"),
-    ("json", "local r = json.decode(record.value) r.tx = 'TX-' .. record.seq return json.encode(r)"),
+    ("json decode", "json.decode(record.value) return record.value"),
+    (
+        "json encode",
+        "return json.encode({ id = 1, name = 'User1', phone = '900000000001', status = 'pending' })",
+    ),
+    ("json both", "local r = json.decode(record.value) r.tx = 'TX-' .. record.seq return json.encode(r)"),
     ("loop", "local sum = 0 for i = 1, 64 do sum = sum * 31 + i end return record.value .. sum"),
 ];
 

@@ -74,6 +74,12 @@ pub fn wall() -> SystemTime {
     SystemTime::now()
 }
 
+/// Microseconds of the wall clock since 1970; 0 before that. For the store's expiry times.
+pub fn wall_micros() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    since.as_micros() as u64
+}
+
 /// A stopwatch for set-up and for parts that are not measured against the schedule.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopwatch(Instant);

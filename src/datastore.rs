@@ -3,7 +3,7 @@
 //! A [`Datastore`] is a cheap handle on one multiplexed connection: calls from several tasks, or several
 //! calls of one task, are pipelined. It follows four rules:
 //!
-//! 1. No call takes longer than [`Config::timeout`], connecting included.
+//! 1. Connecting takes at most [`Config::timeout`], and so does an answer: no call waits for ever.
 //! 2. A connection that broke or fell silent is thrown away, and the call fails with an error for which
 //!    [`Error::is_away`] holds: nobody knows what the server did with it.
 //! 3. New connections are tried with a back-off from 50 ms to 2 s. Between attempts calls fail at once
@@ -43,7 +43,7 @@ const QUEUE: usize = 1024;
 pub struct Config {
     /// `redis://[user:password@]host[:port][/db]` or `unix:///path[?db=N&user=U&pass=P]`.
     pub url: String,
-    /// The longest that connecting or one call may take.
+    /// The longest that connecting may take, and the longest that an answer may take.
     pub timeout: Duration,
 }
 
@@ -413,6 +413,10 @@ impl Datastore {
 /// The address with what the package leaves out: without TCP_NODELAY a batch can wait 40 ms for the
 /// acknowledgement of the one before. The library's name is of no use to the server.
 fn connection_info(url: &str) -> Result<ConnectionInfo, Error> {
+    if let Some((scheme @ ("rediss" | "redis-cluster"), _)) = url.split_once("://") {
+        let message = format!("{scheme}:// is not supported yet");
+        return Err(Error::Url { url: masked(url), message });
+    }
     let info = url
         .into_connection_info()
         .map_err(|error| Error::Url { url: masked(url), message: describe(&error) })?;

@@ -18,7 +18,9 @@ pub mod recorder;
 pub mod datastore;
 pub mod records;
 
+pub mod feed;
 pub mod mapping;
 
 pub mod engine;
 pub mod responder;
+pub mod store;

@@ -1,7 +1,117 @@
 //! Plan: what will happen, before anything happens.
+//!
+//! [`compile::compile`] turns a scenario into a [`Plan`]: due times, records, stages, connections and
+//! limits. A plan is pure and immutable: it does no I/O and reads no clock, and `--dry-run` prints it.
 
+pub mod compile;
 pub mod connections;
+pub mod fingerprint;
 pub mod keys;
 mod poisson;
+pub mod preflight;
 pub mod schedule;
 pub mod segment;
+
+use std::sync::Arc;
+
+use crate::plan::connections::{Connections, Expected};
+use crate::plan::keys::Keys;
+use crate::plan::schedule::{Schedule, StageTotals};
+use crate::plan::segment::Segment;
+use crate::units::{Nanos, Tps};
+
+/// One stage as it will happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stage {
+    /// Its name: from the scenario, or its kind and number.
+    pub name: String,
+    /// `hold`, `ramp`, `step`, `sine`, `pause` or `lua`.
+    pub kind: &'static str,
+    /// The rate at its start.
+    pub from: Tps,
+    /// The rate at its end.
+    pub to: Tps,
+    /// Sent, but outside of the statistics.
+    pub warmup: bool,
+    /// Start, end and counts over all segments.
+    pub totals: StageTotals,
+}
+
+impl Stage {
+    /// How long it lasts.
+    pub fn duration(&self) -> Nanos {
+        Nanos(self.totals.end.0 - self.totals.start.0)
+    }
+}
+
+/// What will happen.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The scenario's name.
+    pub name: String,
+    /// Every random choice follows from it.
+    pub seed: u64,
+    /// When each request is due.
+    pub schedule: Arc<Schedule>,
+    /// Which record each request sends.
+    pub keys: Arc<Keys>,
+    /// The stages in order.
+    pub stages: Vec<Stage>,
+    /// The part of the plan that this process sends.
+    pub segment: Segment,
+    /// The connections, over all segments.
+    pub connections: Connections,
+    /// A hash from which it shows whether two plans have the same due times and keys.
+    pub fingerprint: String,
+}
+
+/// What a segment sends in one stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StageShare {
+    /// Requests.
+    pub scheduled: u64,
+    /// When the first and the last are due, if there are any.
+    pub due: Option<(Nanos, Nanos)>,
+}
+
+impl Plan {
+    /// Requests that this segment sends.
+    pub fn scheduled(&self) -> u64 {
+        self.segment.count(self.schedule.total())
+    }
+
+    /// Connections that this segment opens, if none fails.
+    pub fn expected_connections(&self) -> Expected {
+        self.connections.expected(self.schedule.total(), self.segment)
+    }
+
+    /// What this segment sends in a stage.
+    pub fn share_of(&self, stage: &Stage) -> StageShare {
+        let (first, end) = (stage.totals.first, stage.totals.first + stage.totals.scheduled);
+        let before = self.segment.count(first);
+        let scheduled = self.segment.count(end) - before;
+        let number = |nth: u64| self.segment.index() + nth * self.segment.of();
+        let due = scheduled
+            .checked_sub(1)
+            .map(|last| (self.schedule.due_at(number(before)), self.schedule.due_at(number(before + last))));
+        StageShare { scheduled, due }
+    }
+
+    /// The highest rate of any stage.
+    pub fn peak(&self) -> Tps {
+        self.stages.iter().map(|stage| stage.totals.peak).max().unwrap_or(Tps::ZERO)
+    }
+
+    /// The mean rate over the whole plan, for display.
+    pub fn mean_tps(&self) -> f64 {
+        let seconds = self.schedule.end().as_secs_f64();
+        if seconds > 0.0 { self.scheduled() as f64 / seconds } else { 0.0 }
+    }
+
+    /// The rate in `parts` equal parts of the plan, for a picture of it.
+    pub fn rate_curve(&self, parts: u64) -> Vec<Tps> {
+        let end = u128::from(self.schedule.end().0);
+        let middle = |part: u64| (end * u128::from(2 * part + 1) / u128::from(2 * parts)) as u64;
+        (0..parts).map(|part| self.schedule.rate_at(Nanos(middle(part)))).collect()
+    }
+}

@@ -19,11 +19,15 @@ pub async fn count(datastore: &Datastore, pattern: &str) -> Result<u64, datastor
 /// # Errors
 /// When the datastore does not answer.
 pub async fn clear(datastore: &Datastore, pattern: &str) -> Result<u64, datastore::Error> {
-    let (mut deleted, mut cursor) = (0, Some(0));
-    while let Some(at) = cursor {
-        let scanned = datastore.scan(pattern.as_bytes(), at).await?;
-        deleted += datastore.del(&scanned.keys).await?;
-        cursor = scanned.next;
+    let pattern = pattern.as_bytes();
+    let mut deleted = 0;
+    let mut scanned = datastore.scan(pattern, 0).await?;
+    // The next step of the walk runs behind the deletion of what the last one found.
+    while let Some(at) = scanned.next {
+        let (gone, next) = tokio::try_join!(datastore.del(&scanned.keys), datastore.scan(pattern, at))?;
+        deleted += gone;
+        scanned = next;
     }
+    deleted += datastore.del(&scanned.keys).await?;
     Ok(deleted)
 }

@@ -9,8 +9,10 @@
 //! bytes in every run and on any thread, unless a script makes them depend on state that it keeps in `ctx`.
 
 mod api;
+mod error;
 mod json;
 mod sandbox;
+mod tallies;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,8 +26,14 @@ use mlua::{Function, Lua, LuaString, Table, Value};
 use crate::clock::Stopwatch;
 use crate::units::{Bytes, Nanos};
 
+pub use error::{Error, Hook, Place};
+pub use tallies::{Check, HookTime, Tallies};
+
 /// The longest script, in bytes: compiling is not interrupted.
 pub const MAX_SOURCE_BYTES: usize = 1 << 20;
+
+/// The least that a VM with its helpers can live in, in bytes.
+pub const MIN_MEMORY: Bytes = Bytes(2 << 20);
 
 /// The hooks that are called by their name.
 const HOOK_NAMES: [&str; 4] = ["setup", "request", "response", "done"];
@@ -44,181 +52,12 @@ pub struct Config {
     pub args: serde_json::Value,
     /// The seed of the run.
     pub seed: u64,
-    /// The time that one call may take (from 0 to 10 ms more is tolerated).
+    /// The time that one call may take (some 20 ms more are tolerated).
     pub timeout: Duration,
-    /// The bytes that the VM may hold.
+    /// The bytes that the VM may hold, at least [`MIN_MEMORY`].
     pub memory: Bytes,
     /// The functions that `lua` stages name; each must exist.
     pub rates: Vec<String>,
-}
-
-/// What of a script was running.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Hook {
-    /// The file itself, outside of any function.
-    File,
-    /// `setup(ctx)`.
-    Setup,
-    /// `request(ctx, record)`.
-    Request,
-    /// `response(ctx, record, reply)`.
-    Response,
-    /// `done(summary)`.
-    Done,
-    /// A rate function of this name.
-    Rate(String),
-}
-
-impl fmt::Display for Hook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Hook::File => f.write_str("the body of the file"),
-            Hook::Setup => f.write_str("hook setup"),
-            Hook::Request => f.write_str("hook request"),
-            Hook::Response => f.write_str("hook response"),
-            Hook::Done => f.write_str("hook done"),
-            Hook::Rate(name) => write!(f, "function {name}"),
-        }
-    }
-}
-
-/// A file and, when known, a line of it. Prints as `scripts/x.lua:12`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// The script.
-    pub path: PathBuf,
-    /// From 1.
-    pub line: Option<u32>,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "{}:{line}", self.path.display()),
-            None => write!(f, "{}", self.path.display()),
-        }
-    }
-}
-
-/// Why a script could not be loaded or a hook did not do its work. Fits after "failed to".
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum Error {
-    /// The VM itself could not be made.
-    #[error("{path}: cannot start the Lua VM: {message}: is script.memory large enough?", path = path.display())]
-    Vm {
-        /// The script.
-        path: PathBuf,
-        /// What the VM says.
-        message: String,
-    },
-    /// Too long to compile.
-    #[error("{path}: the script has {bytes} bytes, the limit is {MAX_SOURCE_BYTES}", path = path.display())]
-    TooLong {
-        /// The script.
-        path: PathBuf,
-        /// Its length.
-        bytes: usize,
-    },
-    /// Does not compile.
-    #[error("{place}: {message}")]
-    Syntax {
-        /// Where.
-        place: Place,
-        /// What the compiler says.
-        message: String,
-    },
-    /// A hook raised an error.
-    #[error("{place}: in {hook}: {message}")]
-    Runtime {
-        /// Where.
-        place: Place,
-        /// What was running.
-        hook: Hook,
-        /// What went wrong.
-        message: String,
-    },
-    /// A hook did not return in time.
-    #[error(
-        "{place}: in {hook}: took longer than {limit:?} and was stopped: shorten it or raise script.timeout"
-    )]
-    Timeout {
-        /// The line that was running.
-        place: Place,
-        /// What was running.
-        hook: Hook,
-        /// The time it had.
-        limit: Duration,
-    },
-    /// A hook wanted more memory than it may have.
-    #[error("{place}: in {hook}: needs more than {limit} of memory: keep less or raise script.memory")]
-    Memory {
-        /// The script (the line is not known).
-        place: Place,
-        /// What was running.
-        hook: Hook,
-        /// The memory it had.
-        limit: Bytes,
-    },
-    /// A hook returned something of the wrong type.
-    #[error("{place}: {hook} must return {expected}, got {got}")]
-    BadReturn {
-        /// The script.
-        place: Place,
-        /// What returned.
-        hook: Hook,
-        /// What it may return.
-        expected: &'static str,
-        /// What it returned.
-        got: String,
-    },
-    /// A rate function returned a number that is no rate.
-    #[error("{place}: {function}({t}) returned {got}: a rate must be a finite number, 0 or more")]
-    BadRate {
-        /// The script.
-        place: Place,
-        /// The function.
-        function: String,
-        /// The second it was asked for.
-        t: f64,
-        /// What it returned.
-        got: String,
-    },
-    /// A hook's name is taken by something that cannot be called.
-    #[error("{place}: {name} must be a function, got a {got}")]
-    NotAFunction {
-        /// The script.
-        place: Place,
-        /// The name.
-        name: String,
-        /// What it is.
-        got: &'static str,
-    },
-    /// The file defines nothing that would ever be called.
-    #[error(
-        "{place}: no hook found: define one of setup(ctx), request(ctx, record), response(ctx, record, reply), \
-         done(summary), tps_at(t){}", suggestion(.did_you_mean)
-    )]
-    NoHooks {
-        /// The script.
-        place: Place,
-        /// A function of the file and the hook it resembles.
-        did_you_mean: Option<(String, String)>,
-    },
-    /// A `lua` stage names a function that the file does not define.
-    #[error("{place}: no function `{name}`{}", suggestion(.did_you_mean))]
-    UnknownFunction {
-        /// The script.
-        place: Place,
-        /// The name that was asked for.
-        name: String,
-        /// The name that was asked for and one that exists and resembles it.
-        did_you_mean: Option<(String, String)>,
-    },
-}
-
-fn suggestion(pair: &Option<(String, String)>) -> String {
-    pair.as_ref()
-        .map_or_else(String::new, |(found, meant)| format!(" (found `{found}`: did you mean `{meant}`?)"))
 }
 
 /// Which hooks a file defines.
@@ -269,77 +108,6 @@ pub enum Built {
     Bytes(usize),
     /// It returned nil: do not send, count as dropped.
     Dropped,
-}
-
-/// The time that calls of one hook took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct HookTime {
-    /// Calls, failed ones too.
-    pub calls: u64,
-    /// All of them together.
-    pub total_ns: u64,
-    /// The longest.
-    pub max_ns: u64,
-}
-
-impl HookTime {
-    fn add(&mut self, took: Duration) {
-        let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        self.calls += 1;
-        self.total_ns = self.total_ns.saturating_add(ns);
-        self.max_ns = self.max_ns.max(ns);
-    }
-
-    fn merge(&mut self, other: &HookTime) {
-        self.calls += other.calls;
-        self.total_ns = self.total_ns.saturating_add(other.total_ns);
-        self.max_ns = self.max_ns.max(other.max_ns);
-    }
-}
-
-/// How often a `check` passed and failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Check {
-    /// `check(name, ok)` with `ok` true.
-    pub passed: u64,
-    /// `check(name, ok)` with `ok` false or nil.
-    pub failed: u64,
-}
-
-/// What a script counted, and what it cost. Names beyond the thousandth share `(more names)`.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Tallies {
-    /// `metrics.counter(name)` by name.
-    pub counters: BTreeMap<String, f64>,
-    /// `check(name, ok)` by name.
-    pub checks: BTreeMap<String, Check>,
-    /// Calls and time by hook.
-    pub hooks: BTreeMap<Hook, HookTime>,
-    /// Lines printed, those that were not shown too.
-    pub printed: u64,
-}
-
-impl Tallies {
-    /// Adds what another worker's script counted.
-    pub fn merge(&mut self, other: &Tallies) {
-        for (name, n) in &other.counters {
-            *self.counters.entry(name.clone()).or_default() += n;
-        }
-        for (name, counts) in &other.checks {
-            let mine = self.checks.entry(name.clone()).or_default();
-            mine.passed += counts.passed;
-            mine.failed += counts.failed;
-        }
-        for (hook, time) in &other.hooks {
-            self.hooks.entry(hook.clone()).or_default().merge(time);
-        }
-        self.printed += other.printed;
-    }
-
-    /// Time spent in all hooks.
-    pub fn total(&self) -> Nanos {
-        Nanos(self.hooks.values().map(|time| time.total_ns).fold(0, u64::saturating_add))
-    }
 }
 
 /// The purposes of random streams, so that two hooks of one request draw different numbers.
@@ -396,6 +164,9 @@ impl Script {
     pub fn load(config: &Config) -> Result<Script, Error> {
         if config.source.len() > MAX_SOURCE_BYTES {
             return Err(Error::TooLong { path: config.path.clone(), bytes: config.source.len() });
+        }
+        if config.memory.0 < MIN_MEMORY.0 {
+            return Err(Error::LittleMemory { path: config.path.clone(), memory: config.memory });
         }
         let mut script = Script::empty(config)
             .map_err(|error| Error::Vm { path: config.path.clone(), message: error.to_string() })?;

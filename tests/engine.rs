@@ -133,7 +133,7 @@ fn run(schedule: &Schedule, config: Config, during: impl FnOnce(&Control) + Send
                 for n in numbers.by_ref().take(100) {
                     let (due, stage) = cursor.due_at(n);
                     let frame = chunk.bytes.len() as u32;
-                    codec.encode_request(&mut chunk.bytes, n, b"payload").expect("fits");
+                    codec.encode_request(&mut chunk.bytes, n, b"GET payload").expect("fits");
                     let frame = frame..chunk.bytes.len() as u32;
                     chunk.items.push(Item { n, due_ns: due.0, stage: stage as u16, fate: Fate::Send, frame });
                 }
@@ -230,6 +230,7 @@ fn all_framings_and_correlations_find_their_requests() {
         (line, Correlate::Id, 4),
         (line, Correlate::Order, 4),
         (Framing::Raw, Correlate::Order, 1),
+        (Framing::Resp { limit: 1 << 20 }, Correlate::Order, 8),
     ] {
         let codec = Codec { framing, correlate };
         let schedule = hold(2000, 200);

@@ -35,7 +35,7 @@ impl WriteBatch {
         self.size
     }
 
-    /// Forgets all commands and keeps the memory.
+    /// Forgets all commands.
     pub fn clear(&mut self) {
         self.pipeline.clear();
         self.size = 0;

@@ -7,8 +7,8 @@ use super::{Datastore, Error};
 /// Keys of one MGET; more are asked for in several MGETs of one pipeline.
 const MGET_KEYS: usize = 1000;
 
-/// Keys that the server may look at in one step of a scan.
-const SCAN_COUNT: usize = 1000;
+/// Keys that the server may look at in one step of a scan: a few milliseconds of its time.
+const SCAN_COUNT: usize = 5000;
 
 /// One step of a walk over all keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,20 +119,18 @@ impl Datastore {
         let mut cmd = redis::cmd("SCAN");
         cmd.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCAN_COUNT);
         let answer = self.ask("SCAN", &cmd).await?;
-        let Value::Array(parts) = &answer else { return Err(self.unexpected("SCAN", &answer)) };
-        let [Value::BulkString(next), Value::Array(found)] = parts.as_slice() else {
-            return Err(self.unexpected("SCAN", &answer));
+        let Value::Array(parts) = answer else { return Err(self.unexpected("SCAN", &answer)) };
+        let Ok([next, found]) = <[Value; 2]>::try_from(parts) else {
+            return Err(self.unexpected("SCAN", &Value::Nil));
         };
-        let number = std::str::from_utf8(next).ok().and_then(|next| next.parse().ok());
-        let Some(next) = number else { return Err(self.unexpected("SCAN", &answer)) };
-        let mut keys = Vec::with_capacity(found.len());
-        for key in found {
-            match key {
-                Value::BulkString(key) => keys.push(key.clone()),
-                other => return Err(self.unexpected("SCAN", other)),
-            }
-        }
-        Ok(Scanned { next: (next != 0).then_some(next), keys })
+        let Some(at) = cursor_of(&next) else { return Err(self.unexpected("SCAN", &next)) };
+        let Value::Array(found) = found else { return Err(self.unexpected("SCAN", &found)) };
+        let key = |key: Value| match key {
+            Value::BulkString(key) => Ok(key),
+            other => Err(self.unexpected("SCAN", &other)),
+        };
+        let keys = found.into_iter().map(key).collect::<Result<_, _>>()?;
+        Ok(Scanned { next: (at != 0).then_some(at), keys })
     }
 
     /// How many keys match a glob pattern. Exact while nobody writes.
@@ -173,6 +171,12 @@ fn is_wrong_type(answer: &Value) -> bool {
     let Value::ServerError(error) = answer else { return false };
     let error = RedisError::from(error.clone());
     error.kind() == ErrorKind::Extension && error.code() == Some("WRONGTYPE")
+}
+
+/// The cursor in the answer to a scan.
+fn cursor_of(value: &Value) -> Option<u64> {
+    let Value::BulkString(digits) = value else { return None };
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// The value of a field in a stream entry, `[id, [field, value, ...]]`.

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::handoff::{Batch, Completion};
 use crate::ledger::Outcome;
-use crate::mapping::form::Config;
 use crate::mapping::Error;
+use crate::mapping::form::Config;
 
 /// The longest line that is read back: a response of 1 MiB in hexadecimal, with room.
 const MAX_LINE: u64 = 3 << 20;
@@ -90,6 +90,11 @@ impl Journal {
         }
         let file = OpenOptions::new().append(true).open(&path).map_err(failed)?;
         Ok(Journal { file: Some(BufWriter::new(file)), pending, ..Journal::new(path.clone(), header) })
+    }
+
+    /// A journal for the same mappings in a file beside this one.
+    pub fn beside(&self, word: &str) -> Journal {
+        Journal::new(self.path.with_extension(format!("{word}.journal")), self.header.clone())
     }
 
     /// How mappings look.
@@ -296,8 +301,17 @@ mod tests {
             batch.bytes.extend_from_slice(if n % 3 == 0 { &[0xff, 0, 1] } else { b"an id" });
             let (outcome, body) = (Outcome::Matched, start..batch.bytes.len() as u32);
             let (due_ns, sent_ns, received_ns) = (n, n + 1, n + 2);
-            let completion =
-                Completion { n, due_ns, sent_ns, received_ns, outcome, address: 0, slot: 1, generation: 2, body };
+            let completion = Completion {
+                n,
+                due_ns,
+                sent_ns,
+                received_ns,
+                outcome,
+                address: 0,
+                slot: 1,
+                generation: 2,
+                body,
+            };
             batch.items.push(completion);
         }
         batch

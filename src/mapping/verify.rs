@@ -69,7 +69,8 @@ impl LastWritten {
             return place;
         }
         // Records are cut into as many parts as there are places; one of each part is chosen.
-        let part = |place: u64| (u128::from(place) * u128::from(self.records) / self.slots.len() as u128) as u64;
+        let part =
+            |place: u64| (u128::from(place) * u128::from(self.records) / self.slots.len() as u128) as u64;
         let (start, end) = (part(place), part(place + 1));
         start + seeded::below(seeded::choice(self.seed, PURPOSE_SAMPLE, place), end - start)
     }
@@ -79,7 +80,8 @@ impl LastWritten {
             return self.slots.get(record as usize);
         }
         let count = self.slots.len() as u128;
-        let place = ((u128::from(record) + 1) * count).div_ceil(u128::from(self.records)).saturating_sub(1) as u64;
+        let place =
+            ((u128::from(record) + 1) * count).div_ceil(u128::from(self.records)).saturating_sub(1) as u64;
         // Parts are rounded, so look at the neighbour too.
         [place, place.saturating_sub(1)]
             .into_iter()

@@ -190,6 +190,16 @@ impl Shape {
         }
     }
 
+    /// Its linear pieces in order.
+    pub fn pieces(&self) -> impl Iterator<Item = Piece> {
+        (0..self.piece_count()).map(|index| self.piece(index))
+    }
+
+    /// The rates at its start and at its end, in [`Tps`] units.
+    pub fn ends(&self) -> (u64, u64) {
+        (self.piece(0).from, self.piece(self.piece_count() - 1).to)
+    }
+
     /// How many samples a sampled stage of this length needs, the one at its end included.
     pub fn samples_needed(duration_ns: u64) -> u64 {
         duration_ns.div_ceil(SAMPLE_NS) + 1
@@ -369,11 +379,11 @@ impl Schedule {
             let end_ns = start_ns + shape.duration_ns();
             let mut checkpoints = Vec::new();
             let mut area = 0u128;
-            for index in 0..shape.piece_count() {
-                if index % CHECKPOINT_EVERY == 0 {
+            for (index, piece) in shape.pieces().enumerate() {
+                if index as u64 % CHECKPOINT_EVERY == 0 {
                     checkpoints.push(area);
                 }
-                area += shape.piece(index).area();
+                area += piece.area();
             }
             // Due strictly before the end means reached one nanosecond earlier.
             let last = shape.piece(shape.piece_count() - 1);
@@ -440,13 +450,7 @@ impl Schedule {
                 end: Nanos(span.end_ns),
                 first: span.first,
                 scheduled: span.scheduled,
-                peak: Tps::from_units(
-                    (0..span.shape.piece_count())
-                        .map(|i| span.shape.piece(i))
-                        .map(|p| p.from.max(p.to))
-                        .max()
-                        .unwrap_or(0),
-                ),
+                peak: Tps::from_units(span.shape.pieces().map(|p| p.from.max(p.to)).max().unwrap_or(0)),
             })
             .collect()
     }

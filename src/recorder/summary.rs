@@ -1,1 +1,316 @@
 //! What a run comes to: windows of all workers merged, ready to be printed.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use crate::ledger::{Imbalance, Ledger};
+use crate::recorder::histogram::Latencies;
+use crate::recorder::shard::{Closed, Window};
+use crate::units::Nanos;
+
+/// One row of `seconds.csv`: what was due in one second of the schedule.
+#[derive(Debug, Clone)]
+pub struct SecondRow {
+    /// The second, from 0.
+    pub second: u64,
+    /// What happened to its requests.
+    pub window: Window,
+}
+
+/// One row of `stages.csv`: what was due in one stage.
+#[derive(Debug, Clone)]
+pub struct StageRow {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// How long it was planned to be.
+    pub duration: Nanos,
+    /// Sent, but outside of the statistics.
+    pub warmup: bool,
+    /// Requests that this process had to send in it.
+    pub planned: u64,
+    /// What happened to them.
+    pub window: Window,
+}
+
+impl StageRow {
+    /// Requests per second that were planned.
+    pub fn rate_planned(&self) -> f64 {
+        per_second(self.planned, self.duration)
+    }
+
+    /// Requests per second that were sent.
+    pub fn rate_actual(&self) -> f64 {
+        per_second(self.window.sent, self.duration)
+    }
+}
+
+/// Requests per second; 0 for no time.
+pub fn per_second(requests: u64, duration: Nanos) -> f64 {
+    if duration.0 == 0 { 0.0 } else { requests as f64 / duration.as_secs_f64() }
+}
+
+/// Merges the windows of all workers. A second is complete when every worker has handed it over.
+#[derive(Debug)]
+pub struct Collector {
+    workers: usize,
+    /// Seconds by number, with how many workers have handed them over.
+    open: BTreeMap<u64, (usize, Box<Window>)>,
+    next: u64,
+    stages: Vec<Window>,
+    last_second: Option<Box<Window>>,
+}
+
+impl Collector {
+    /// For this many workers and stages.
+    pub fn new(workers: usize, stages: usize) -> Collector {
+        Collector {
+            workers,
+            open: BTreeMap::new(),
+            next: 0,
+            stages: vec![Window::default(); stages],
+            last_second: None,
+        }
+    }
+
+    /// Takes a window. Returns an emptied one for the worker, where there is one to spare.
+    pub fn add(&mut self, closed: Closed) -> Option<Box<Window>> {
+        let mut spare = match closed {
+            Closed::Stage(index, window) => {
+                if let Some(stage) = self.stages.get_mut(index) {
+                    stage.merge(&window);
+                }
+                window
+            }
+            Closed::Second(second, window) => match self.open.get_mut(&second) {
+                Some((count, merged)) => {
+                    *count += 1;
+                    merged.merge(&window);
+                    window
+                }
+                None => {
+                    self.open.insert(second, (1, window));
+                    return self.last_second.take().map(|mut window| {
+                        window.clear();
+                        window
+                    });
+                }
+            },
+        };
+        spare.clear();
+        Some(spare)
+    }
+
+    /// Complete seconds in their order; all that are left when `finished`.
+    pub fn seconds(&mut self, finished: bool) -> Vec<SecondRow> {
+        let mut rows = Vec::new();
+        while let Some(entry) = self.open.first_entry() {
+            let complete = *entry.key() == self.next && entry.get().0 == self.workers;
+            if !complete && !finished {
+                break;
+            }
+            let (second, (_, window)) = entry.remove_entry();
+            self.next = second + 1;
+            rows.push(SecondRow { second, window: (*window).clone() });
+            self.last_second = Some(window);
+        }
+        rows
+    }
+
+    /// What happened in each stage.
+    pub fn stages(&self) -> &[Window] {
+        &self.stages
+    }
+}
+
+/// A kind of error and how often it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorRow {
+    /// What was being done, or how the request ended.
+    pub kind: String,
+    /// The peer, where there is one.
+    pub address: Option<SocketAddr>,
+    /// How often.
+    pub count: u64,
+    /// First time, from time zero.
+    pub first: Nanos,
+    /// Last time, from time zero.
+    pub last: Nanos,
+    /// The words of the first one.
+    pub detail: String,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether it passed.
+    pub passed: bool,
+    /// The exit code.
+    pub exit_code: u8,
+    /// One word: `passed`, `interrupted`, `unbalanced`, `lost`, `unreachable`, `script`, `failed`.
+    pub word: &'static str,
+    /// Why, in a sentence; empty when it passed.
+    pub reason: String,
+}
+
+/// Reading mappings back at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadBack {
+    /// Mappings that were looked for.
+    pub expected: u64,
+    /// Mappings that hold the right response.
+    pub found: u64,
+    /// Mappings that are not there.
+    pub missing: u64,
+    /// Mappings that hold another response.
+    pub different: u64,
+    /// Only a sample of the records was looked at.
+    pub sample: bool,
+}
+
+/// What the third party to the ledger says: the responder, where it is ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResponderCount {
+    /// Response ids that it issued.
+    pub issued: u64,
+    /// Responses that the client received.
+    pub received: u64,
+    /// Requests whose connection or patience ended before a response: as many ids may have been
+    /// issued and not received.
+    pub unanswered: u64,
+}
+
+impl ResponderCount {
+    /// Every id that was issued was received, or its request is accounted as unanswered.
+    pub fn agrees(&self) -> bool {
+        self.received <= self.issued && self.issued - self.received <= self.unanswered
+    }
+}
+
+/// How well the generator itself did.
+#[derive(Debug, Clone, Default)]
+pub struct Health {
+    /// Processor time of each worker.
+    pub worker_cpu: Vec<Duration>,
+    /// Processor time of the whole process, embedded parts too.
+    pub process_cpu: Duration,
+    /// Times that a worker waited for payloads that were already due.
+    pub starved: u64,
+    /// Time spent in Lua hooks.
+    pub script_time: Duration,
+    /// Calls of Lua hooks.
+    pub script_calls: u64,
+    /// The longest fetch of records.
+    pub slowest_fetch: Duration,
+    /// The longest write of mappings.
+    pub slowest_write: Duration,
+    /// Times that the datastore was found to be away.
+    pub outages: u64,
+    /// Records that were made because they were missing.
+    pub generated: u64,
+}
+
+/// What a Lua script has counted: `metrics.counter` and `check`.
+#[derive(Debug, Clone, Default)]
+pub struct ScriptCounts {
+    /// Counters by name.
+    pub counters: BTreeMap<String, f64>,
+    /// Checks by name: passed and failed.
+    pub checks: BTreeMap<String, (u64, u64)>,
+}
+
+/// Everything about a run that is over.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// `<name>-<UTC time>`.
+    pub run_id: String,
+    /// The scenario's name.
+    pub scenario: String,
+    /// The plan's fingerprint.
+    pub plan: String,
+    /// The seed.
+    pub seed: u64,
+    /// The wall clock at time zero.
+    pub started_at: SystemTime,
+    /// From time zero until the last request had ended.
+    pub duration: Nanos,
+    /// How long the schedule is.
+    pub scheduled_duration: Nanos,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// Where every request ended.
+    pub ledger: Ledger,
+    /// Equations that do not hold.
+    pub imbalances: Vec<Imbalance>,
+    /// Three latencies, warm-up stages left out.
+    pub latencies: Latencies,
+    /// The stages.
+    pub stages: Vec<StageRow>,
+    /// Connections opened.
+    pub connections_opened: u64,
+    /// Connections opened in place of another.
+    pub reconnects: u64,
+    /// Why connections ended, and how many.
+    pub connection_ends: BTreeMap<&'static str, u64>,
+    /// Errors by kind.
+    pub errors: Vec<ErrorRow>,
+    /// What the responder counted.
+    pub responder: Option<ResponderCount>,
+    /// What reading back has found.
+    pub read_back: Option<ReadBack>,
+    /// Responses that wait in the journal.
+    pub journaled: u64,
+    /// How well the generator did.
+    pub health: Health,
+    /// What the script counted.
+    pub script: ScriptCounts,
+}
+
+impl Summary {
+    /// Requests per second that were planned.
+    pub fn rate_planned(&self) -> f64 {
+        per_second(self.ledger.scheduled, self.scheduled_duration)
+    }
+
+    /// Requests per second that were sent, over the time of the schedule that was run.
+    pub fn rate_actual(&self) -> f64 {
+        // A run that was cut short is measured by the time it had.
+        let cut_short = self.ledger.outcomes.of(crate::ledger::Outcome::NotReached) > 0;
+        let over =
+            if cut_short { self.duration.min(self.scheduled_duration) } else { self.scheduled_duration };
+        per_second(self.ledger.sent, over)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(number: u64, scheduled: u64) -> Closed {
+        let mut window = Window::default();
+        window.scheduled = scheduled;
+        Closed::Second(number, Box::new(window))
+    }
+
+    #[test]
+    fn a_second_is_complete_when_every_worker_has_handed_it_over() {
+        let mut collector = Collector::new(2, 0);
+        collector.add(second(0, 3));
+        collector.add(second(1, 1));
+        assert!(collector.seconds(false).is_empty());
+        collector.add(second(0, 4));
+        let rows = collector.seconds(false);
+        assert_eq!((rows.len(), rows[0].second, rows[0].window.scheduled), (1, 0, 7));
+        let rest = collector.seconds(true);
+        assert_eq!((rest.len(), rest[0].second, rest[0].window.scheduled), (1, 1, 1));
+    }
+
+    #[test]
+    fn the_responder_may_have_issued_what_nobody_waited_for_any_more() {
+        let count = |issued, received, unanswered| ResponderCount { issued, received, unanswered }.agrees();
+        assert!(count(100, 100, 0) && count(103, 100, 3) && count(100, 100, 5));
+        assert!(!count(99, 100, 0) && !count(104, 100, 3));
+    }
+}

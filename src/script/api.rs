@@ -119,7 +119,6 @@ pub(super) struct Enter {
 
 /// Installs the helpers. Must run before the VM is sandboxed.
 pub(super) fn install(lua: &Lua, shared: &Rc<Shared>) -> mlua::Result<Enter> {
-    json::reserve_slots(lua)?;
     let native = natives(lua, shared)?;
     let limits = lua.create_table_from([
         ("names", MAX_NAMES),

@@ -2,7 +2,8 @@
 //!
 //! 1. Time: the VM calls back at every loop turn, call, return and pattern step. Past the deadline each
 //!    of these raises an error again, so `pcall` and coroutines cannot hold on to the thread. What runs
-//!    long inside C without such a step is bounded by `prelude.lua`.
+//!    long inside C without such a step is bounded by `prelude.lua`. A hook waits for nothing, so one that
+//!    is late but uses no processor time was only not let run: it gets [`GRACE`] more to finish.
 //! 2. Memory: the allocator refuses beyond the limit; strings, tables and stacks all count.
 //! 3. Reach: no `os`, `io`, `debug`, `require`, `load`; globals and libraries are read-only.
 
@@ -13,10 +14,17 @@ use std::rc::Rc;
 
 use mlua::{Lua, LuaOptions, StdLib, VmState};
 
-use crate::clock::coarse_ns;
+use crate::clock::{coarse_ns, thread_cpu};
 
 /// The coarse clock may lag one kernel tick (up to 10 ms): a hook gets this much more rather than less.
 const TICK_NS: u64 = 10_000_000;
+
+/// Processor time after the deadline. A busy machine may keep a thread waiting for longer than a hook's
+/// time; an honest hook is done within this, an endless one is stopped all the same.
+const GRACE: Duration = Duration::from_millis(10);
+
+/// Bytes of a message that a script raises which are shown.
+const MAX_MESSAGE: usize = 2000;
 
 /// How far down the stack the interrupted line of the script is looked for.
 const LOCATE_LEVELS: usize = 32;
@@ -26,6 +34,8 @@ const LOCATE_LEVELS: usize = 32;
 pub(super) struct Limits {
     timeout_ns: u64,
     deadline_ns: Cell<u64>,
+    /// The thread's processor time at which the grace ends, once the deadline has passed.
+    grace_until: Cell<Option<Duration>>,
     expired: Cell<bool>,
     line: Cell<Option<u32>>,
 }
@@ -36,6 +46,7 @@ impl Limits {
         Limits {
             timeout_ns,
             deadline_ns: Cell::new(u64::MAX),
+            grace_until: Cell::new(None),
             expired: Cell::new(false),
             line: Cell::new(None),
         }
@@ -44,6 +55,7 @@ impl Limits {
     /// Starts the time of one call.
     pub(super) fn begin(&self) {
         self.expired.set(false);
+        self.grace_until.set(None);
         self.line.set(None);
         self.deadline_ns.set(coarse_ns().saturating_add(self.timeout_ns).saturating_add(TICK_NS));
     }
@@ -61,18 +73,25 @@ impl Limits {
 
     /// Fails when the time of the call is used up, for work that Rust does for a script.
     pub(super) fn check(&self) -> mlua::Result<()> {
-        if coarse_ns() < self.deadline_ns.get() {
+        if coarse_ns() < self.deadline_ns.get() || self.has_grace() {
             return Ok(());
         }
         self.expired.set(true);
         Err(mlua::Error::RuntimeError("time limit reached".to_owned()))
     }
 
+    #[cold]
+    fn has_grace(&self) -> bool {
+        let used = thread_cpu();
+        let until = self.grace_until.get().unwrap_or(used + GRACE);
+        self.grace_until.set(Some(until));
+        !self.expired.get() && used < until
+    }
+
     /// The same from inside the VM: notes the line once, for the message.
     fn interrupt(&self, lua: &Lua, chunk: &str) -> mlua::Result<VmState> {
-        let first = !self.expired.get();
         self.check().inspect_err(|_| {
-            if first {
+            if self.line.get().is_none() {
                 self.line.set(running_line(lua, chunk));
             }
         })?;
@@ -103,6 +122,8 @@ pub(super) fn open(memory: u64, limits: &Rc<Limits>, chunk: &str) -> mlua::Resul
         | StdLib::BUFFER
         | StdLib::VECTOR;
     let lua = Lua::new_with(libraries, LuaOptions::default())?;
+    // Before the limit counts: growing the slots needs old and new ones side by side for a moment.
+    super::json::reserve_slots(&lua)?;
     lua.set_memory_limit(usize::try_from(memory).unwrap_or(usize::MAX))?;
     let (limits, chunk) = (Rc::clone(limits), chunk.to_owned());
     lua.set_interrupt(move |lua| limits.interrupt(lua, &chunk));
@@ -136,7 +157,7 @@ pub(super) fn explain(error: &mlua::Error, chunk: &str) -> Cause {
         mlua::Error::MemoryError(_) => Cause::Memory,
         mlua::Error::SyntaxError { message, .. } => {
             let (line, message) = split_place(message, chunk);
-            Cause::Syntax { line, message: message.to_owned() }
+            Cause::Syntax { line, message: shown(message) }
         }
         mlua::Error::CallbackError { traceback, cause } => match explain(cause, chunk) {
             Cause::Runtime { line, message } => {
@@ -150,11 +171,23 @@ pub(super) fn explain(error: &mlua::Error, chunk: &str) -> Cause {
             let (line, message) = split_place(message, chunk);
             Cause::Runtime {
                 line: line.or_else(|| first_line(traceback, chunk)),
-                message: message.trim_end().to_owned(),
+                message: shown(message.trim_end()),
             }
         }
-        other => Cause::Runtime { line: None, message: other.to_string() },
+        other => Cause::Runtime { line: None, message: shown(&other.to_string()) },
     }
+}
+
+/// A message as a terminal may see it: a script can raise a whole record with anything in it.
+fn shown(message: &str) -> String {
+    let longest = message.len().min(MAX_MESSAGE);
+    let end = (0..=longest).rev().find(|&at| message.is_char_boundary(at)).unwrap_or(0);
+    let visible = |c: char| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c };
+    let mut text: String = message[..end].chars().map(visible).collect();
+    if end < message.len() {
+        text.push_str("...");
+    }
+    text
 }
 
 /// Takes `chunk:12: ` (or the prelude's own place, which means nothing to a user) off a message.

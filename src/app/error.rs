@@ -1,0 +1,193 @@
+//! Every expected failure, its exit code and what to do about it, in one place.
+
+use std::path::PathBuf;
+
+use crate::plan::preflight::Concern;
+use crate::scenario::diagnostics::Problems;
+use crate::{datastore, engine, feed, mapping, records, report, responder, script, store};
+
+/// The codes that the program ends with.
+pub mod exit {
+    /// Passed.
+    pub const PASSED: u8 = 0;
+    /// Something that should not have happened.
+    pub const UNEXPECTED: u8 = 1;
+    /// The command line makes no sense.
+    pub const USAGE: u8 = 2;
+    /// A threshold failed.
+    pub const THRESHOLD: u8 = 99;
+    /// The target or the store cannot be reached.
+    pub const UNREACHABLE: u8 = 100;
+    /// The scenario is invalid.
+    pub const SCENARIO: u8 = 104;
+    /// Ctrl-C or SIGTERM.
+    pub const INTERRUPTED: u8 = 105;
+    /// A port is in use.
+    pub const PORT_IN_USE: u8 = 106;
+    /// A Lua hook failed.
+    pub const SCRIPT: u8 = 107;
+    /// The ledger does not balance, or something was lost.
+    pub const LEDGER: u8 = 111;
+}
+
+/// The exit codes as `--help` and the man page show them.
+pub const EXIT_CODES_HELP: &str = "\
+Exit codes:
+  0    passed
+  1    unexpected error
+  2    wrong usage
+  99   a threshold failed
+  100  target or store unreachable
+  104  invalid scenario
+  105  interrupted
+  106  a port is in use
+  107  Lua error
+  111  the ledger does not balance, or something was lost
+The last line on stderr says why.";
+
+/// Why a command failed. The text fits after \"failed to\".
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The scenario has problems.
+    #[error("use the scenario {}: {}", .0.file, problems_in_words(.0))]
+    Scenario(Box<Problems>),
+    /// The machine does not have what the plan needs.
+    #[error("start the run: {}", .0.message)]
+    Preflight(Concern),
+    /// A Lua hook.
+    #[error(transparent)]
+    Script(#[from] script::Error),
+    /// The responder.
+    #[error(transparent)]
+    Responder(#[from] responder::Error),
+    /// The embedded store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// Redis.
+    #[error("use the store: {0}")]
+    Datastore(#[from] datastore::Error),
+    /// The target, before time zero.
+    #[error("reach the target {}: {}", .0.address, .0.detail)]
+    Target(engine::Trouble),
+    /// The name of a target cannot be resolved.
+    #[error("resolve the target {address}: {source}")]
+    Resolve {
+        /// As written.
+        address: String,
+        /// The resolver's words.
+        source: std::io::Error,
+    },
+    /// A record or a payload.
+    #[error(transparent)]
+    Feed(feed::Error),
+    /// Mapping.
+    #[error(transparent)]
+    Mapping(mapping::Error),
+    /// The templates of records.
+    #[error(transparent)]
+    Records(#[from] records::generator::Error),
+    /// A file of the run folder.
+    #[error(transparent)]
+    Report(#[from] report::Error),
+    /// A file that is read.
+    #[error("read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The system gives no thread, timer, socket or runtime.
+    #[error("{what}: {source}")]
+    System {
+        /// What was wanted.
+        what: &'static str,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// `runner flush` without a journal.
+    #[error("flush {}: there is no journal in it", .0.display())]
+    NoJournal(PathBuf),
+    /// `runner flush` does not know where to.
+    #[error("flush {}: the run used {used}, which is not known any more", run.display())]
+    NoStore {
+        /// The run folder.
+        run: PathBuf,
+        /// What the run used.
+        used: String,
+    },
+    /// Some mappings of a journal were refused again.
+    #[error("write {0} of the mappings: the store refuses them: {1}")]
+    FlushRefused(u64, String),
+}
+
+fn problems_in_words(problems: &Problems) -> String {
+    match problems.list.len() {
+        1 => "1 problem".to_string(),
+        count => format!("{count} problems"),
+    }
+}
+
+impl From<feed::Error> for Error {
+    fn from(error: feed::Error) -> Error {
+        match error {
+            feed::Error::Script(error) => Error::Script(error),
+            feed::Error::Datastore(error) => Error::Datastore(error),
+            missing @ feed::Error::Missing { .. } => Error::Feed(missing),
+        }
+    }
+}
+
+impl From<mapping::Error> for Error {
+    fn from(error: mapping::Error) -> Error {
+        match error {
+            mapping::Error::Datastore(error) => Error::Datastore(error),
+            other => Error::Mapping(other),
+        }
+    }
+}
+
+impl Error {
+    /// The exit code.
+    pub fn code(&self) -> u8 {
+        match self {
+            Error::Scenario(_) | Error::Preflight(_) | Error::Records(_) => exit::SCENARIO,
+            Error::Script(_) => exit::SCRIPT,
+            Error::Responder(responder::Error::InUse { .. }) | Error::Store(store::Error::InUse { .. }) => {
+                exit::PORT_IN_USE
+            }
+            Error::Datastore(_) | Error::Target(_) | Error::Resolve { .. } => exit::UNREACHABLE,
+            Error::Mapping(mapping::Error::Template { .. }) => exit::SCENARIO,
+            Error::FlushRefused(..) => exit::LEDGER,
+            Error::NoJournal(_) | Error::NoStore { .. } => exit::USAGE,
+            Error::Responder(_)
+            | Error::Store(_)
+            | Error::Feed(_)
+            | Error::Mapping(_)
+            | Error::Report(_)
+            | Error::Read { .. }
+            | Error::System { .. } => exit::UNEXPECTED,
+        }
+    }
+
+    /// What to do about it, where that is not in the text already.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Error::Preflight(concern) => concern.help.clone(),
+            Error::Target(_) => {
+                "is the service running? check target.addresses, or leave it out for the built-in responder"
+                    .to_string()
+            }
+            Error::Datastore(_) => {
+                "is Redis running? check redis.url, or use `--redis embedded`".to_string()
+            }
+            Error::Responder(responder::Error::InUse { .. }) => {
+                "end what listens there, or set responder.first_port (0 picks free ports)".to_string()
+            }
+            Error::Store(store::Error::InUse { .. }) => "end what listens there, or choose another port".to_string(),
+            Error::NoStore { .. } => "say where to write with --redis URL".to_string(),
+            Error::NoJournal(_) => "everything that the run has matched is in its store".to_string(),
+            _ => return None,
+        })
+    }
+}

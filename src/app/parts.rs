@@ -1,0 +1,212 @@
+//! From a scenario to the settings of each part: engine, responder, store, feed, mapping.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::app::error::Error;
+use crate::app::prepare::Prepared;
+use crate::mapping::form;
+use crate::mapping::verify::Extent;
+use crate::plan::preflight::{Machine, Target};
+use crate::scenario::schema::{self, MapInto, Scenario};
+use crate::units::{Nanos, Tps};
+use crate::wire::{Codec, Correlate, Framing, length};
+use crate::{engine, feed, responder, store};
+
+/// Requests that may wait for room in one worker, at least and at most.
+const QUEUE_LIMITS: (usize, usize) = (1024, 1 << 18);
+
+/// Records are read ahead for at least this long, in milliseconds, whatever `redis.prefetch` says.
+const PREFETCH_MS: u64 = 100;
+
+/// The most records that are read ahead.
+const MAX_PREFETCH: u64 = 200_000;
+
+/// How a target is spoken to.
+pub(super) fn codec(target: &schema::Target) -> Codec {
+    let correlate = match target.correlate {
+        schema::Correlate::Id => Correlate::Id,
+        schema::Correlate::Order => Correlate::Order,
+    };
+    let limit = target.length.max.0;
+    let framing = match target.framing {
+        schema::Framing::Length => Framing::Length(length::Header {
+            width: target.length.bytes,
+            endian: match target.length.endian {
+                schema::Endian::Big => length::Endian::Big,
+                schema::Endian::Little => length::Endian::Little,
+            },
+            includes_header: target.length.includes_header,
+            limit,
+            id: target.length.id,
+        }),
+        schema::Framing::Line => Framing::Line { limit },
+        schema::Framing::Raw => Framing::Raw,
+        schema::Framing::Resp => Framing::Resp { limit },
+    };
+    Codec { framing, correlate }
+}
+
+/// Where the target listens, names resolved.
+pub(super) fn addresses(typed: &[schema::Address]) -> Result<Vec<SocketAddr>, Error> {
+    let mut addresses = Vec::new();
+    for address in typed {
+        let failed = |source| Error::Resolve { address: address.to_string(), source };
+        let nothing = || std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
+        let first = (address.host.as_str(), address.first_port).to_socket_addrs().map_err(failed)?.next();
+        let mut resolved = first.ok_or_else(nothing).map_err(failed)?;
+        for port in address.first_port..=address.last_port {
+            resolved.set_port(port);
+            addresses.push(resolved);
+        }
+    }
+    Ok(addresses)
+}
+
+/// The built-in responder.
+pub(super) fn responder(scenario: &Scenario, cores: usize) -> responder::Config {
+    responder::Config {
+        bind: scenario.responder.bind,
+        first_port: scenario.responder.first_port,
+        ports: scenario.responder.ports,
+        codec: codec(&scenario.target),
+        limit: scenario.connections.limit,
+        delay: scenario.responder.delay.as_duration(),
+        threads: (cores / 4).clamp(1, 8),
+    }
+}
+
+/// The embedded store.
+pub(super) fn store(scenario: &Scenario) -> store::Config {
+    match scenario.redis.serve {
+        Some(address) => store::Config { bind: address.ip(), port: address.port(), ..store::Config::default() },
+        None => store::Config::default(),
+    }
+}
+
+/// How many workers send, when nothing is said: as many as leave the rest of the parts room.
+pub(super) fn workers(asked: Option<u64>, cores: usize, slots: u64) -> u64 {
+    let of_machine = (cores as u64 / 3).clamp(1, 8);
+    asked.unwrap_or(of_machine).clamp(1, slots.max(1))
+}
+
+/// One worker of the engine.
+pub(super) fn worker(
+    prepared: &Prepared,
+    addresses: Arc<[SocketAddr]>,
+    worker: u64,
+    workers: u64,
+    all_completions: bool,
+) -> engine::Config {
+    let (plan, load) = (&prepared.plan, &prepared.loaded.scenario.load);
+    let late = u128::from(plan.peak().units()) * u128::from(load.max_lateness.0)
+        / (u128::from(Tps::UNITS_PER_TPS) * 1_000_000_000);
+    engine::Config {
+        worker,
+        workers,
+        segment: plan.segment,
+        total: plan.schedule.total(),
+        stage_ends_ns: plan.stages.iter().map(|stage| stage.totals.end.0).collect(),
+        connections: plan.connections.clone(),
+        addresses,
+        codec: codec(&prepared.loaded.scenario.target),
+        pacing: match load.pacing {
+            schema::Pacing::Auto => engine::Pacing::Auto,
+            schema::Pacing::Exact => engine::Pacing::Exact,
+            schema::Pacing::Relaxed => engine::Pacing::Relaxed,
+        },
+        on_overload: match load.on_overload {
+            schema::OnOverload::Queue => engine::OnOverload::Queue,
+            schema::OnOverload::Drop => engine::OnOverload::Drop,
+            schema::OnOverload::Fail => engine::OnOverload::Fail,
+        },
+        max_lateness: load.max_lateness,
+        graceful_stop: load.graceful_stop,
+        queue_limit: usize::try_from(late).unwrap_or(usize::MAX).clamp(QUEUE_LIMITS.0, QUEUE_LIMITS.1),
+        all_completions,
+        seed: plan.seed,
+    }
+}
+
+/// What to do without a record.
+pub(super) fn on_missing(scenario: &Scenario) -> feed::OnMissing {
+    match scenario.records.on_missing {
+        schema::OnMissing::Generate => feed::OnMissing::Generate,
+        schema::OnMissing::Drop => feed::OnMissing::Drop,
+        schema::OnMissing::Fail => feed::OnMissing::Fail,
+    }
+}
+
+/// Records that one worker reads ahead.
+pub(super) fn prefetch(prepared: &Prepared, workers: u64) -> u64 {
+    let peak = prepared.plan.peak().units() / Tps::UNITS_PER_TPS / prepared.plan.segment.of();
+    let asked = u64::from(prepared.loaded.scenario.redis.prefetch);
+    (asked.max(peak * PREFETCH_MS / 1000).min(MAX_PREFETCH.max(asked)) / workers).max(1)
+}
+
+/// How mappings look; `None` when the scenario maps nothing.
+pub(super) fn mapping(scenario: &Scenario, run_id: &str) -> Option<form::Config> {
+    let into = match scenario.mapping.into {
+        MapInto::Hash => form::Into::Hash,
+        MapInto::String => form::Into::String,
+        MapInto::Record => form::Into::Record,
+        MapInto::Stream => form::Into::Stream,
+        MapInto::None => return None,
+    };
+    Some(form::Config {
+        into,
+        key: scenario.mapping.key.clone(),
+        fields: scenario.mapping.fields.clone(),
+        ttl_ms: scenario.mapping.ttl.0.div_ceil(1_000_000),
+        run: run_id.to_string(),
+        record_key: scenario.records.key.clone(),
+    })
+}
+
+/// How much is read back at the end.
+pub(super) fn extent(scenario: &Scenario) -> Extent {
+    match scenario.mapping.verify {
+        schema::Verify::Full => Extent::Full,
+        schema::Verify::Sample => Extent::Sample,
+        schema::Verify::None => Extent::None,
+    }
+}
+
+/// Who answers, for the preflight.
+pub(super) fn target(scenario: &Scenario) -> Target {
+    match &scenario.target.addresses {
+        None => Target {
+            addresses: scenario.responder.ports.into(),
+            built_in: true,
+            delay: scenario.responder.delay,
+        },
+        Some(addresses) => Target {
+            addresses: addresses.iter().map(|a| u64::from(a.last_port - a.first_port) + 1).sum(),
+            built_in: false,
+            delay: Nanos::ZERO,
+        },
+    }
+}
+
+/// Raises the limit of file descriptors as far as is allowed, and says what the machine has.
+pub(super) fn machine() -> Machine {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let descriptors = match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok((soft, hard)) if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() => hard,
+        Ok((soft, _)) => soft,
+        Err(_) => 1024,
+    };
+    Machine {
+        ephemeral_ports: ephemeral_ports().unwrap_or(28_232),
+        descriptors,
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+    }
+}
+
+fn ephemeral_ports() -> Option<u64> {
+    let text = std::fs::read_to_string(Path::new("/proc/sys/net/ipv4/ip_local_port_range")).ok()?;
+    let mut numbers = text.split_whitespace().map(|number| number.parse::<u64>().ok());
+    let (first, last) = (numbers.next()??, numbers.next()??);
+    Some(last.saturating_sub(first) + 1)
+}

@@ -1,0 +1,89 @@
+//! From the command line to a plan: loads the scenario and its script, and compiles them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::app::error::Error;
+use crate::app::{colour, say};
+use crate::cli::OverrideArgs;
+use crate::plan::Plan;
+use crate::plan::compile::{Violation, compile};
+use crate::plan::segment::Segment;
+use crate::scenario::schema::{Scenario, StageKind};
+use crate::scenario::{Loaded, Overrides};
+use crate::script::{self, Script};
+
+/// A scenario that can be run.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub loaded: Loaded,
+    pub plan: Plan,
+    /// What every worker's script is made from.
+    pub script: Option<script::Config>,
+}
+
+/// Loads, checks and compiles. Warnings go to stderr.
+pub(super) fn prepare(path: &Path, overrides: &OverrideArgs, segment: Segment) -> Result<Prepared, Error> {
+    let loaded = Scenario::load(path, &overrides_of(overrides)).map_err(|problems| Error::Scenario(Box::new(problems)))?;
+    if !loaded.warnings.is_empty() {
+        say(&loaded.problems(loaded.warnings.clone()).render(colour()));
+    }
+    let config = script_config(&loaded)?;
+    let mut script = config.as_ref().map(Script::load).transpose()?;
+    let mut failed = None;
+    let mut rate_at = |function: &str, seconds: f64| match &mut script {
+        None => Err("a lua stage needs a script".to_string()),
+        Some(script) => script.rate_at(function, seconds).map_err(|error| {
+            let text = error.to_string();
+            failed.get_or_insert(error);
+            text
+        }),
+    };
+    let compiled = compile(&loaded.scenario, segment, &mut rate_at);
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    let plan = compiled.map_err(|violations| in_their_place(&loaded, violations))?;
+    Ok(Prepared { loaded, plan, script: config })
+}
+
+fn overrides_of(args: &OverrideArgs) -> Overrides {
+    // A variable that is not text cannot stand in a scenario.
+    let env: BTreeMap<String, String> =
+        std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?))).collect();
+    Overrides {
+        sets: args.set.clone(),
+        vars: args.var.clone(),
+        seed: args.seed,
+        redis: args.redis.clone(),
+        env,
+    }
+}
+
+fn in_their_place(loaded: &Loaded, violations: Vec<Violation>) -> Error {
+    let problems =
+        violations.into_iter().map(|v| loaded.problem(&v.path, v.message, v.help)).collect();
+    Error::Scenario(Box::new(loaded.problems(problems)))
+}
+
+fn script_config(loaded: &Loaded) -> Result<Option<script::Config>, Error> {
+    let (Some(typed), Some(path)) = (&loaded.scenario.script, loaded.script_path()) else { return Ok(None) };
+    let source = std::fs::read_to_string(&path).map_err(|error| {
+        let message = format!("{} cannot be read: {error}", path.display());
+        let help = Some("the path is relative to the scenario file".to_string());
+        Error::Scenario(Box::new(loaded.problems(vec![loaded.problem("script.file", message, help)])))
+    })?;
+    let rates = loaded.scenario.load.stages.iter().filter_map(|stage| match &stage.kind {
+        StageKind::Lua(function) => Some(function.clone()),
+        _ => None,
+    });
+    Ok(Some(script::Config {
+        path,
+        source,
+        args: serde_json::Value::Object(typed.args.clone().into_iter().collect()),
+        seed: loaded.scenario.seed,
+        timeout: typed.timeout.as_duration(),
+        memory: typed.memory,
+        rates: rates.collect(),
+    }))
+}

@@ -1,0 +1,209 @@
+//! What can be typed: types only, no behaviour.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::app::error::EXIT_CODES_HELP;
+use crate::plan::segment::Segment;
+use crate::units::Nanos;
+
+/// What happens to a TCP service when it gets exactly this load?
+#[derive(Debug, Parser)]
+#[command(
+    name = "runner",
+    version,
+    about,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    arg_required_else_help = true,
+    after_help = EXIT_CODES_HELP
+)]
+pub struct Cli {
+    /// What to do; without it, the scenario is run.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Running a scenario.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a scenario (the same as `runner SCENARIO`)
+    Run(RunArgs),
+    /// Load and check scenarios and print every problem; opens no socket
+    Validate(ValidateArgs),
+    /// Print the JSON Schema of a scenario, for editors
+    Schema,
+    /// The TCP responder alone
+    Responder(ResponderArgs),
+    /// The Redis-compatible store alone
+    Store(StoreArgs),
+    /// Write the mappings that a run has left in its journal
+    Flush(FlushArgs),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page
+    Man,
+}
+
+/// How a scenario is run.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The scenario file
+    #[arg(required = true)]
+    pub scenario: Option<PathBuf>,
+    /// Print the plan and send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The run folder, instead of a new one under `report.dir`
+    #[arg(long, value_name = "DIR", env = "RUNNER_OUT")]
+    pub out: Option<PathBuf>,
+    /// What a scenario may be told from outside.
+    #[command(flatten)]
+    pub overrides: OverrideArgs,
+    /// Send only part I of N, counted from 0: request n belongs to part n mod N
+    #[arg(long, value_name = "I/N", env = "RUNNER_SEGMENT", default_value = "0/1")]
+    pub segment: Segment,
+    /// Worker threads that send [default: from the number of processors]
+    #[arg(long, value_name = "N", env = "RUNNER_WORKERS")]
+    pub workers: Option<u64>,
+    /// Leave the embedded store up after the run, until Ctrl-C
+    #[arg(long)]
+    pub keep_store: bool,
+    /// Print nothing but the last line
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Print the summary (with --dry-run, the plan) as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a scenario may be told from outside.
+#[derive(Debug, Args, Default)]
+pub struct OverrideArgs {
+    /// The store: `embedded`, redis://[user:password@]host:port[/db] or unix:///path
+    #[arg(long, value_name = "URL", env = "REDIS_URL", hide_env_values = true)]
+    pub redis: Option<String>,
+    /// Set a key of the scenario, such as load.stages[0].hold=500
+    #[arg(long, value_name = "PATH=VALUE", value_parser = pair)]
+    pub set: Vec<(String, String)>,
+    /// Set a variable of the scenario
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    pub var: Vec<(String, String)>,
+    /// The seed of every random choice
+    #[arg(long, value_name = "N", env = "RUNNER_SEED")]
+    pub seed: Option<u64>,
+}
+
+/// What to check.
+#[derive(Debug, Args)]
+pub struct ValidateArgs {
+    /// The scenario files
+    #[arg(required = true)]
+    pub scenarios: Vec<PathBuf>,
+    /// What a scenario may be told from outside.
+    #[command(flatten)]
+    pub overrides: OverrideArgs,
+}
+
+/// How requests and responses look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FramingArg {
+    /// u32 length, u64 request id, payload
+    Length,
+    /// One line a request: `<request id> <payload>`
+    Line,
+    /// One write, one read
+    Raw,
+    /// Redis commands
+    Resp,
+}
+
+/// The responder alone.
+#[derive(Debug, Args)]
+pub struct ResponderArgs {
+    /// The local address
+    #[arg(long, default_value = "127.0.0.1")]
+    pub bind: IpAddr,
+    /// The ports, first-last
+    #[arg(long, value_name = "PORTS", default_value = "9000-9009", value_parser = ports)]
+    pub ports: (u16, u16),
+    /// How requests and responses look
+    #[arg(long, value_enum, default_value = "length")]
+    pub framing: FramingArg,
+    /// Responses on one connection, then it is closed; 0 for no limit
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub limit: u64,
+    /// How long each response is held back
+    #[arg(long, value_name = "DURATION", default_value = "0")]
+    pub delay: Nanos,
+}
+
+/// The store alone.
+#[derive(Debug, Args)]
+pub struct StoreArgs {
+    /// The local address; other than loopback needs a password
+    #[arg(long, default_value = "127.0.0.1")]
+    pub bind: IpAddr,
+    /// The port; 0 picks a free one
+    #[arg(long, default_value_t = 6379)]
+    pub port: u16,
+    /// The password that clients must give
+    #[arg(long, env = "RUNNER_STORE_PASSWORD", hide_env_values = true)]
+    pub password: Option<String>,
+}
+
+/// Mappings to write.
+#[derive(Debug, Args)]
+pub struct FlushArgs {
+    /// The run folder
+    pub run: PathBuf,
+    /// Where to write them [default: the store of the run]
+    #[arg(long, value_name = "URL", env = "REDIS_URL", hide_env_values = true)]
+    pub redis: Option<String>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_string(), value.to_string())),
+        _ => Err("write NAME=VALUE".to_string()),
+    }
+}
+
+fn ports(text: &str) -> Result<(u16, u16), String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (first.trim().parse(), last.trim().parse()) {
+        (Ok(first), Ok(last)) if first <= last => Ok((first, last)),
+        _ => Err("write first-last, such as 9000-9009".to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_scenario_alone_is_run() {
+        let cli = Cli::try_parse_from(["runner", "a.yaml", "--dry-run", "--set", "a.b=c=d"]).expect("parses");
+        assert!(cli.command.is_none() && cli.run.dry_run);
+        assert_eq!(cli.run.overrides.set, [("a.b".to_string(), "c=d".to_string())]);
+        let cli = Cli::try_parse_from(["runner", "run", "a.yaml", "--segment", "1/3"]).expect("parses");
+        assert!(matches!(cli.command, Some(Command::Run(run)) if run.segment.index() == 1));
+        assert!(Cli::try_parse_from(["runner", "a.yaml", "--segment", "3/3"]).is_err());
+        assert_eq!(ports("9000-9009"), Ok((9000, 9009)));
+        assert!(ports("9009-9000").is_err());
+    }
+}

@@ -1,0 +1,218 @@
+//! Prefetch: which records the next requests need, and reading them ahead.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::task::{JoinHandle, spawn_local};
+
+use crate::clock::{self, Clock, Stopwatch};
+use crate::datastore::{self, Datastore};
+use crate::feed::shape::Shaper;
+use crate::feed::{Error, OnMissing, Parts, Totals};
+use crate::plan::keys::Keys;
+use crate::plan::schedule::Cursor;
+use crate::plan::segment::Share;
+use crate::records::generator::Generator;
+use crate::units::Nanos;
+
+/// Chunks that are being fetched at once.
+pub(super) const FETCHES: usize = 2;
+
+/// How often an absent datastore is looked for.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// One request before its record is known.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub n: u64,
+    pub id: u64,
+    pub due: Nanos,
+    pub stage: u16,
+}
+
+/// Requests with their records.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub wanted: Vec<Wanted>,
+    pub keys: Vec<Vec<u8>>,
+    pub values: Vec<Option<Vec<u8>>>,
+}
+
+pub(super) struct Feed {
+    parts: Parts,
+}
+
+impl Feed {
+    pub(super) fn new(parts: Parts) -> Feed {
+        Feed { parts }
+    }
+
+    pub(super) async fn run(self) -> Result<Totals, Error> {
+        let Parts {
+            schedule,
+            keys,
+            share,
+            generator,
+            datastore,
+            on_missing,
+            script,
+            keep,
+            codec,
+            mut sink,
+            chunk,
+            clock,
+            max_lateness,
+        } = self.parts;
+        let fetcher = Rc::new(Fetcher {
+            generator,
+            datastore,
+            on_missing,
+            clock,
+            max_lateness,
+            totals: RefCell::default(),
+        });
+        let mut shaper = Shaper::new(codec, script, keep);
+        let mut upcoming = Upcoming { cursor: schedule.cursor(), share, keys };
+        let mut fetches: VecDeque<JoinHandle<Result<Fetched, Error>>> = VecDeque::new();
+        let bell = sink.bell();
+        loop {
+            while fetches.len() < FETCHES {
+                let wanted = upcoming.next(chunk);
+                if wanted.is_empty() {
+                    break;
+                }
+                fetches.push_back(spawn_local(fetcher.clone().fetch(wanted)));
+            }
+            let Some(next) = fetches.pop_front() else { break };
+            let fetched = match next.await {
+                Ok(fetched) => fetched?,
+                // A panic of a fetch is a bug; it goes on where it can be seen.
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Err(_) => break,
+            };
+            let mut full = sink.empty();
+            shaper.shape(&fetched, &mut full)?;
+            let mut unsent = Some(full);
+            while let Some(full) = unsent.take() {
+                if sink.is_closed() {
+                    return Ok(shaper.totals(fetcher.totals.borrow().clone()));
+                }
+                if let Err(full) = sink.try_send(full) {
+                    unsent = Some(full);
+                    bell.notified().await;
+                }
+            }
+        }
+        Ok(shaper.totals(fetcher.totals.borrow().clone()))
+    }
+}
+
+struct Upcoming<'a> {
+    cursor: Cursor<'a>,
+    share: Share,
+    keys: Arc<Keys>,
+}
+
+impl Upcoming<'_> {
+    fn next(&mut self, count: usize) -> Vec<Wanted> {
+        let mut wanted = Vec::with_capacity(count);
+        for n in self.share.by_ref().take(count) {
+            let (due, stage) = self.cursor.due_at(n);
+            // Plans have far fewer stages than 65,536: the scenario says so.
+            wanted.push(Wanted { n, id: self.keys.id_of(n), due, stage: stage as u16 });
+        }
+        wanted
+    }
+}
+
+struct Fetcher {
+    generator: Arc<Generator>,
+    datastore: Datastore,
+    on_missing: OnMissing,
+    clock: Arc<OnceLock<Clock>>,
+    max_lateness: Nanos,
+    totals: RefCell<Totals>,
+}
+
+impl Fetcher {
+    /// Reads the records of some requests, again and again while the datastore is away, until it is
+    /// too late for them.
+    async fn fetch(self: Rc<Self>, wanted: Vec<Wanted>) -> Result<Fetched, Error> {
+        let keys: Vec<Vec<u8>> = wanted
+            .iter()
+            .map(|wanted| {
+                let mut key = Vec::with_capacity(24);
+                self.generator.key(wanted.id, &mut key);
+                key
+            })
+            .collect();
+        let mut away = false;
+        loop {
+            let watch = Stopwatch::start();
+            let result = self.try_fetch(&wanted, &keys).await;
+            let mut totals = self.totals.borrow_mut();
+            totals.slowest_fetch = totals.slowest_fetch.max(watch.elapsed());
+            match result {
+                Ok(values) => return Ok(Fetched { wanted, keys, values }),
+                Err(Error::Datastore(error)) if error.is_away() => {
+                    totals.outages += u64::from(!away);
+                    away = true;
+                }
+                Err(error) => return Err(error),
+            }
+            if self.is_too_late(&wanted) {
+                let values = vec![None; keys.len()];
+                return Ok(Fetched { wanted, keys, values });
+            }
+            drop(totals);
+            // Whether it is back shows at the next attempt.
+            let _ = clock::timeout(LOOK, self.datastore.back()).await;
+        }
+    }
+
+    fn is_too_late(&self, wanted: &[Wanted]) -> bool {
+        let (Some(clock), Some(last)) = (self.clock.get(), wanted.last()) else { return false };
+        clock.now_ns() > last.due.0.saturating_add(self.max_lateness.0)
+    }
+
+    async fn try_fetch(&self, wanted: &[Wanted], keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        let mut values = self.datastore.get_many(keys).await?;
+        let missing: Vec<usize> = (0..values.len()).filter(|&at| values[at].is_none()).collect();
+        if missing.is_empty() {
+            return Ok(values);
+        }
+        match self.on_missing {
+            OnMissing::Drop => {}
+            OnMissing::Fail => {
+                let key = String::from_utf8_lossy(&keys[missing[0]]).into_owned();
+                return Err(Error::Missing { key });
+            }
+            OnMissing::Generate => self.generate(wanted, keys, &missing, &mut values).await?,
+        }
+        Ok(values)
+    }
+
+    async fn generate(
+        &self,
+        wanted: &[Wanted],
+        keys: &[Vec<u8>],
+        missing: &[usize],
+        values: &mut [Option<Vec<u8>>],
+    ) -> Result<(), datastore::Error> {
+        let mut made: Vec<(&[u8], Vec<u8>)> = Vec::with_capacity(missing.len());
+        for &at in missing {
+            let mut value = Vec::with_capacity(96);
+            self.generator.value(wanted[at].id, &mut value);
+            made.push((&keys[at], value));
+        }
+        let written = self.datastore.set_missing(&made).await?;
+        self.totals.borrow_mut().generated += written;
+        for (&at, (_, value)) in missing.iter().zip(made) {
+            values[at] = Some(value);
+        }
+        Ok(())
+    }
+}

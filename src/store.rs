@@ -1,0 +1,110 @@
+//! A Redis-compatible store: RESP2, RESP3 and inline commands over TCP, all data in memory.
+//!
+//! One thread owns everything (`server`): it waits for sockets, parses and runs every complete command
+//! straight from one read buffer, and answers each connection with one write. Below it:
+//!
+//! ```text
+//! server      the loop and the sockets          connection   one client's input and output
+//! engine      data, settings, clients           command      the table and the handlers
+//! keyspace    databases, the one door to them   expiry       keys whose time has come
+//! table       entries, scanned while they change
+//! entry       key and value in one allocation   hash, stream, value: what a value can be
+//! ```
+//!
+//! ```
+//! use runner::store::{Config, Server};
+//!
+//! let store = Server::start(Config::default()).expect("a free port on the loopback");
+//! assert_ne!(store.addr().port(), 0);
+//! store.stop();
+//! ```
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+mod command;
+mod connection;
+mod engine;
+mod entry;
+mod expiry;
+mod glob;
+mod hash;
+mod keyspace;
+mod reply;
+mod server;
+mod session;
+mod settings;
+mod stream;
+mod table;
+mod value;
+
+pub use server::{Handle, Server, Stats};
+
+/// The version of Redis whose behaviour this is.
+pub const VERSION: &str = "7.0.15";
+
+/// How a store is started.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The address to listen on. Any but the loopback needs a password.
+    pub bind: IpAddr,
+    /// The port; 0 for a free one.
+    pub port: u16,
+    /// What clients must give with AUTH or HELLO.
+    pub password: Option<String>,
+    /// Clients at one time; the next is told so and closed.
+    pub max_clients: usize,
+    /// Databases for SELECT.
+    pub databases: usize,
+    /// Bytes of one argument and of one string.
+    pub max_bulk_bytes: usize,
+    /// Bytes of replies that may wait for one client. A client that reads too slowly is not read from
+    /// meanwhile; a single reply beyond the limit closes its connection.
+    pub max_output_bytes: usize,
+}
+
+impl Default for Config {
+    /// The loopback, a free port, no password, 10,000 clients, 16 databases, 512 MiB, 1 GiB.
+    fn default() -> Config {
+        Config {
+            bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 0,
+            password: None,
+            max_clients: 10_000,
+            databases: 16,
+            max_bulk_bytes: 512 << 20,
+            max_output_bytes: 1 << 30,
+        }
+    }
+}
+
+/// Why a store did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Somebody else listens there.
+    #[error("listen on {addr}: the port is in use; choose another one, or 0 for a free one")]
+    InUse {
+        /// The address that was asked for.
+        addr: SocketAddr,
+    },
+    /// The address cannot be listened on.
+    #[error("listen on {addr}: {source}")]
+    Listen {
+        /// The address that was asked for.
+        addr: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Everybody on the network could read and change the data.
+    #[error("listen on {addr} without a password: set a password, or listen on 127.0.0.1")]
+    Unprotected {
+        /// The address that was asked for.
+        addr: SocketAddr,
+    },
+    /// The system gives no thread or event queue.
+    #[error("start the store's thread: {source}")]
+    Thread {
+        /// What the system says.
+        source: io::Error,
+    },
+}

@@ -1,0 +1,377 @@
+//! The server itself: what it is, how it is set, and everything at once.
+
+use super::info;
+use super::{
+    ADMIN, ALLOW_BUSY, Call, Command, FAST, FLAG_NAMES, Failure, Index, LOADING, NO_MULTI, NOSCRIPT,
+    READONLY, STALE, WRITE, integer,
+};
+use crate::clock;
+use crate::store::reply::Replies;
+use crate::store::value;
+
+const NONE: (i16, i16, i16) = (0, 0, 0);
+const G: &str = "server";
+const LS: u32 = LOADING | STALE;
+const ADM: u32 = ADMIN | NOSCRIPT | LOADING | STALE;
+
+/// The longest that DEBUG SLEEP holds up everybody.
+const MAX_SLEEP_S: f64 = 60.0;
+
+/// The rows of this family.
+pub const COMMANDS: &[Command] = &[
+    Command::new("info", -1, LS, NONE, G, "Describes the server", info::info),
+    Command {
+        subcommands: COMMAND,
+        ..Command::new("command", -1, LS, NONE, G, "Describes all commands", command)
+    },
+    Command::container("config", G, "Looks at settings", CONFIG),
+    Command::new("dbsize", 1, READONLY | FAST, NONE, G, "Counts the keys of the database", dbsize),
+    Command::new("flushdb", -1, WRITE, NONE, G, "Removes all keys of the database", flushdb),
+    Command::new("flushall", -1, WRITE, NONE, G, "Removes all keys of all databases", flushall),
+    Command::new("time", 1, LS | FAST, NONE, G, "Returns seconds and microseconds of the clock", time),
+    Command::new("wait", 3, NOSCRIPT, NONE, "generic", "Returns 0: there are no replicas", wait),
+    Command::new("debug", -2, ADM, NONE, G, "Helps test suites", debug),
+    Command::new("shutdown", -1, ADM | ALLOW_BUSY | NO_MULTI, NONE, G, "Stops the server", shutdown),
+    Command::container("memory", G, "Looks at memory", MEMORY),
+];
+
+const COMMAND: &[Command] = &[
+    Command::new("command|count", 2, LS, NONE, G, "Counts the commands", command_count),
+    Command::new("command|docs", -2, LS, NONE, G, "Returns what commands do", command_docs),
+    Command::new("command|info", -2, LS, NONE, G, "Describes some commands", command_info),
+    Command::new("command|list", -2, LS, NONE, G, "Lists the names of commands", command_list),
+];
+
+const CONFIG: &[Command] = &[
+    Command::new("config|get", -3, ADM, NONE, G, "Returns settings", config_get),
+    Command::new("config|set", -4, ADM, NONE, G, "Changes settings", config_set),
+    Command::new("config|resetstat", 2, ADM, NONE, G, "Sets counters to zero", config_resetstat),
+];
+
+const MEMORY: &[Command] =
+    &[Command::new("memory|usage", -3, READONLY, (2, 2, 1), G, "Returns the bytes of a key", memory_usage)];
+
+fn dbsize(call: &mut Call<'_>) -> Result<(), Failure> {
+    call.session.out.count(call.engine.keyspace.table(call.session.db).len());
+    Ok(())
+}
+
+/// ASYNC and SYNC are the same here.
+fn flush_mode(call: &Call<'_>) -> Result<(), Failure> {
+    match call.args.get(1) {
+        None => Ok(()),
+        Some(word) if call.args.len() == 2 && is_flush_mode(word) => Ok(()),
+        Some(_) => Err(Failure::SYNTAX),
+    }
+}
+
+fn is_flush_mode(word: &[u8]) -> bool {
+    word.eq_ignore_ascii_case(b"ASYNC") || word.eq_ignore_ascii_case(b"SYNC")
+}
+
+fn flushdb(call: &mut Call<'_>) -> Result<(), Failure> {
+    flush_mode(call)?;
+    call.engine.keyspace.clear(call.session.db);
+    call.session.out.ok();
+    Ok(())
+}
+
+fn flushall(call: &mut Call<'_>) -> Result<(), Failure> {
+    flush_mode(call)?;
+    (0..call.engine.keyspace.databases()).for_each(|db| call.engine.keyspace.clear(db));
+    call.session.out.ok();
+    Ok(())
+}
+
+fn time(call: &mut Call<'_>) -> Result<(), Failure> {
+    let now_us = call.engine.now_us();
+    let mut digits = itoa::Buffer::new();
+    call.session.out.array(2);
+    call.session.out.text(digits.format(now_us / 1_000_000));
+    call.session.out.text(digits.format(now_us % 1_000_000));
+    Ok(())
+}
+
+fn wait(call: &mut Call<'_>) -> Result<(), Failure> {
+    integer(&call.args[1])?;
+    let timeout = crate::wire::resp::parse_integer(&call.args[2]);
+    let timeout = timeout.ok_or(Failure::text("ERR timeout is not an integer or out of range"))?;
+    if timeout < 0 {
+        return Err(Failure::text("ERR timeout is negative"));
+    }
+    call.session.out.integer(0);
+    Ok(())
+}
+
+fn debug(call: &mut Call<'_>) -> Result<(), Failure> {
+    let args = call.args;
+    match args[1].to_ascii_lowercase().as_slice() {
+        b"sleep" if args.len() == 3 => {
+            let seconds = std::str::from_utf8(&args[2]).ok().and_then(|text| text.parse::<f64>().ok());
+            let seconds = seconds.filter(|seconds| seconds.is_finite()).unwrap_or(0.0);
+            clock::sleep_thread(std::time::Duration::from_secs_f64(seconds.clamp(0.0, MAX_SLEEP_S)));
+            call.engine.set_now(clock::wall_micros());
+            call.session.out.ok();
+        }
+        b"set-active-expire" if args.len() == 3 => {
+            call.engine.active_expiry = &args[2] != b"0";
+            call.session.out.ok();
+        }
+        b"jmap"
+        | b"reload"
+        | b"loadaof"
+        | b"quicklist-packed-threshold"
+        | b"set-disable-deny-scripts"
+        | b"stringmatch-len"
+        | b"change-repl-id"
+        | b"pause-cron" => call.session.out.ok(),
+        _ => {
+            let name = super::shown(&args[1], 128);
+            let text =
+                format!("ERR unknown subcommand or wrong number of arguments for '{name}'. Try DEBUG HELP.");
+            return Err(Failure(text.into()));
+        }
+    }
+    Ok(())
+}
+
+fn shutdown(call: &mut Call<'_>) -> Result<(), Failure> {
+    for word in call.args.from(1).iter() {
+        let known: [&[u8]; 4] = [b"NOSAVE", b"SAVE", b"NOW", b"FORCE"];
+        if word.eq_ignore_ascii_case(b"ABORT") {
+            return Err(Failure::text("ERR No shutdown in progress."));
+        }
+        if !known.iter().any(|known| word.eq_ignore_ascii_case(known)) {
+            return Err(Failure::SYNTAX);
+        }
+    }
+    call.engine.stopping = true;
+    call.session.killed = true;
+    Ok(())
+}
+
+fn memory_usage(call: &mut Call<'_>) -> Result<(), Failure> {
+    let args = call.args;
+    if args.len() > 3 {
+        let samples = args.len() == 5 && args[3].eq_ignore_ascii_case(b"SAMPLES");
+        if !samples || integer(&args[4])? < 0 {
+            return Err(Failure::SYNTAX);
+        }
+    }
+    match call.engine.keyspace.find(call.session.db, &args[2]).map(value::memory_usage) {
+        Some(bytes) => call.session.out.count(bytes),
+        None => call.session.out.null(),
+    }
+    Ok(())
+}
+
+fn config_get(call: &mut Call<'_>) -> Result<(), Failure> {
+    let patterns = call.args.from(2);
+    let found = call.engine.settings.matching(patterns.iter());
+    call.session.out.map(found.len());
+    for (name, value) in found {
+        call.session.out.bulk(name);
+        call.session.out.text(value);
+    }
+    Ok(())
+}
+
+/// Checks all, then sets all.
+fn config_set(call: &mut Call<'_>) -> Result<(), Failure> {
+    let pairs = call.args.from(2);
+    if !pairs.len().is_multiple_of(2) {
+        return Err(Failure::arity(call.command.name));
+    }
+    let engine = &mut *call.engine;
+    let checked = pairs.pairs().map(|(name, value)| engine.settings.check(name, value));
+    for (name, value) in checked.collect::<Result<Vec<_>, _>>()? {
+        match name {
+            "requirepass" => {
+                engine.config.password = Some(value.clone().into_bytes()).filter(|value| !value.is_empty());
+            }
+            "maxclients" => engine.config.max_clients = value.parse().unwrap_or(usize::MAX),
+            "proto-max-bulk-len" => {
+                // Never above what one command may hold.
+                engine.config.max_bulk = value.parse().unwrap_or(usize::MAX).clamp(1 << 20, 1 << 30);
+            }
+            _ => {}
+        }
+        engine.settings.put(name, value);
+    }
+    call.session.out.ok();
+    Ok(())
+}
+
+fn config_resetstat(call: &mut Call<'_>) -> Result<(), Failure> {
+    call.engine.keyspace.reset_counters();
+    call.engine.stats = Default::default();
+    call.session.out.ok();
+    Ok(())
+}
+
+fn command(call: &mut Call<'_>) -> Result<(), Failure> {
+    let commands = call.engine.index.commands();
+    call.session.out.array(commands.len());
+    commands.iter().for_each(|command| describe(&mut call.session.out, command));
+    Ok(())
+}
+
+fn command_count(call: &mut Call<'_>) -> Result<(), Failure> {
+    call.session.out.count(call.engine.index.commands().len());
+    Ok(())
+}
+
+/// A command, or a sub-command by its full name (`config|get`).
+fn find(index: &Index, name: &[u8]) -> Option<&'static Command> {
+    let Some(bar) = memchr::memchr(b'|', name) else { return index.find(name) };
+    let container = index.find(&name[..bar])?;
+    container.subcommands.iter().find(|command| command.name.as_bytes().eq_ignore_ascii_case(name))
+}
+
+fn command_info(call: &mut Call<'_>) -> Result<(), Failure> {
+    if call.args.len() == 2 {
+        return command(call);
+    }
+    let names = call.args.from(2);
+    call.session.out.array(names.len());
+    for name in names.iter() {
+        match find(call.engine.index, name) {
+            Some(command) => describe(&mut call.session.out, command),
+            None => call.session.out.null(),
+        }
+    }
+    Ok(())
+}
+
+fn command_list(call: &mut Call<'_>) -> Result<(), Failure> {
+    let args = call.args;
+    let mut names: Vec<&str> = call.engine.index.commands().iter().map(|command| command.name).collect();
+    if args.len() > 2 {
+        if args.len() != 5 || !args[2].eq_ignore_ascii_case(b"FILTERBY") {
+            return Err(Failure::SYNTAX);
+        }
+        match args[3].to_ascii_lowercase().as_slice() {
+            b"pattern" => names.retain(|name| crate::store::glob::matches(&args[4], name.as_bytes(), true)),
+            b"module" => names.clear(),
+            b"aclcat" => {
+                let wanted = args[4].to_ascii_lowercase();
+                let commands = call.engine.index.commands().iter();
+                let in_category =
+                    commands.filter(|c| categories(c).iter().any(|c| c.as_bytes()[1..] == wanted));
+                names = in_category.map(|command| command.name).collect();
+            }
+            _ => return Err(Failure::SYNTAX),
+        }
+    }
+    call.session.out.array(names.len());
+    names.iter().for_each(|name| call.session.out.text(name));
+    Ok(())
+}
+
+/// The categories of access control that a command is in.
+fn categories(command: &Command) -> Vec<&'static str> {
+    if !command.subcommands.is_empty() && command.arity == -2 {
+        return vec!["@slow"];
+    }
+    let (name, group) = (command.name, command.group);
+    let is = |names: &[&str]| names.contains(&name);
+    let about_commands = name == "command" || name.starts_with("command|");
+    let mut found = Vec::new();
+    let mut add = |on: bool, name: &'static str| {
+        if on {
+            found.push(name);
+        }
+    };
+    add(group == "generic" && name != "wait" || is(&["dbsize", "flushdb", "flushall"]), "@keyspace");
+    add(command.flags & READONLY != 0, "@read");
+    add(command.flags & WRITE != 0, "@write");
+    add(group == "hash", "@hash");
+    add(group == "string", "@string");
+    add(group == "stream", "@stream");
+    add(command.flags & ADMIN != 0, "@admin");
+    add(command.flags & FAST != 0, "@fast");
+    add(command.flags & FAST == 0, "@slow");
+    add(command.flags & ADMIN != 0 || is(&["keys", "flushdb", "flushall", "info"]), "@dangerous");
+    add(group == "connection" || name == "wait" || about_commands, "@connection");
+    found
+}
+
+fn describe(out: &mut Replies, command: &Command) {
+    out.array(10);
+    out.text(command.name);
+    out.integer(i64::from(command.arity));
+    let flags = FLAG_NAMES.iter().enumerate().filter(|(bit, _)| command.flags & 1 << bit != 0);
+    out.set(flags.clone().count());
+    flags.for_each(|(_, name)| out.simple(name));
+    let (first, last, step) = command.keys;
+    [first, last, step].into_iter().for_each(|number| out.integer(i64::from(number)));
+    let categories = categories(command);
+    out.set(categories.len());
+    categories.iter().for_each(|name| out.simple(name));
+    out.array(0);
+    describe_keys(out, command);
+    out.array(command.subcommands.len());
+    command.subcommands.iter().for_each(|sub| describe(out, sub));
+}
+
+/// Where the keys are, in the form that takes the place of first, last and step.
+fn describe_keys(out: &mut Replies, command: &Command) {
+    let (first, last, step) = command.keys;
+    if first == 0 {
+        out.set(0);
+        return;
+    }
+    out.set(1);
+    out.map(3);
+    out.text("flags");
+    out.set(1);
+    out.simple(if command.flags & WRITE != 0 { "RW" } else { "RO" });
+    out.text("begin_search");
+    out.map(2);
+    out.text("type");
+    out.text("index");
+    out.text("spec");
+    out.map(1);
+    out.text("index");
+    out.integer(i64::from(first));
+    out.text("find_keys");
+    out.map(2);
+    out.text("type");
+    out.text("range");
+    out.text("spec");
+    out.map(3);
+    out.text("lastkey");
+    out.integer(i64::from(if last >= 0 { last - first } else { last }));
+    out.text("keystep");
+    out.integer(i64::from(step));
+    out.text("limit");
+    out.integer(0);
+}
+
+fn command_docs(call: &mut Call<'_>) -> Result<(), Failure> {
+    let names = call.args.from(2);
+    let index = call.engine.index;
+    let commands: Vec<&Command> = if names.is_empty() {
+        index.commands().to_vec()
+    } else {
+        names.iter().filter_map(|name| find(index, name)).collect()
+    };
+    let out = &mut call.session.out;
+    out.map(commands.len());
+    commands.iter().for_each(|command| document(out, command));
+    Ok(())
+}
+
+fn document(out: &mut Replies, command: &Command) {
+    out.text(command.name);
+    out.map(if command.subcommands.is_empty() { 3 } else { 4 });
+    for (name, value) in [("summary", command.summary), ("since", "1.0.0"), ("group", command.group)] {
+        out.text(name);
+        out.text(value);
+    }
+    if !command.subcommands.is_empty() {
+        out.text("subcommands");
+        out.map(command.subcommands.len());
+        command.subcommands.iter().for_each(|sub| document(out, sub));
+    }
+}

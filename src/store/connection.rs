@@ -1,0 +1,274 @@
+//! Hot path
+//!
+//! One client's socket: what has come in and is not yet run, what is to go out.
+//!
+//! 1. Input is read behind what is left of the last read, into one buffer that all connections share,
+//!    and run from there. Only an incomplete rest is kept with the connection.
+//! 2. A rest that is large belongs to a large argument: from then on the connection reads into its own
+//!    buffer, which grows as bytes arrive and never by what was announced.
+//! 3. A client that does not read its replies is not read from until it does.
+
+use std::io::{self, Read, Write};
+
+use mio::net::TcpStream;
+
+use super::engine::Engine;
+use super::session::Session;
+use crate::wire::resp::{CommandParser, Parsed};
+
+/// Bytes that one read asks for.
+pub const READ_BYTES: usize = 64 * 1024;
+/// A rest above this stays in the connection's own buffer.
+pub const SMALL_REST: usize = 32 * 1024;
+/// A rest below this is parsed again from its start rather than resumed.
+const RESUMED_REST: usize = 4 * 1024;
+/// Output that is sent although the turn is not over.
+const FLUSH_BYTES: usize = 1 << 20;
+/// Output above which the client is not read from.
+const PAUSE_BYTES: usize = 64 << 20;
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Shared {
+    buffer: Box<[u8]>,
+    parser: CommandParser,
+    /// Output buffers that nobody uses.
+    spare: Vec<Vec<u8>>,
+}
+
+impl Default for Shared {
+    fn default() -> Shared {
+        let buffer = vec![0; SMALL_REST + READ_BYTES].into_boxed_slice();
+        Shared { buffer, parser: CommandParser::default(), spare: Vec::new() }
+    }
+}
+
+/// What became of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing more to do until its socket says so.
+    Waiting,
+    /// There may be more to read: come again.
+    More,
+    /// It is over.
+    Closed,
+}
+
+/// One client's socket and input.
+#[derive(Debug)]
+pub struct Connection {
+    /// The socket.
+    pub stream: TcpStream,
+    /// An incomplete command, or what waits while the client is not read from.
+    rest: Vec<u8>,
+    /// Where parsing of a large rest goes on.
+    parser: Option<Box<CommandParser>>,
+    /// Not read from until output has gone.
+    paused: bool,
+    /// The client has closed its side. The queue says so only once, so it is remembered until the last
+    /// byte before it has been read.
+    pub peer_closed: bool,
+}
+
+impl Connection {
+    /// A socket that has just been accepted.
+    pub fn new(stream: TcpStream) -> Connection {
+        Connection { stream, rest: Vec::new(), parser: None, paused: false, peer_closed: false }
+    }
+
+    /// Reads once, runs every complete command.
+    pub fn read(&mut self, session: &mut Session, engine: &mut Engine, shared: &mut Shared) -> Outcome {
+        if self.paused || session.closing {
+            return Outcome::Waiting;
+        }
+        session.out.take_spare(&mut shared.spare);
+        let outcome = self.read_once(session, engine, shared);
+        session.out.give_spare(&mut shared.spare);
+        outcome
+    }
+
+    fn read_once(&mut self, session: &mut Session, engine: &mut Engine, shared: &mut Shared) -> Outcome {
+        let (received, full) = if self.rest.len() < SMALL_REST {
+            match self.read_shared(session, engine, shared) {
+                Ok(received) => (received, received.unwrap_or(0) >= READ_BYTES),
+                Err(_) => return Outcome::Closed,
+            }
+        } else {
+            match self.read_own(session, engine, shared) {
+                Ok((received, full)) => (received, full),
+                Err(_) => return Outcome::Closed,
+            }
+        };
+        match received {
+            None => Outcome::Waiting,
+            // The client has closed its side: what it has asked is run, and nobody waits for replies.
+            Some(0) => Outcome::Closed,
+            Some(_) if session.killed => Outcome::Closed,
+            Some(_) if full || self.peer_closed => Outcome::More,
+            Some(_) => Outcome::Waiting,
+        }
+    }
+
+    /// Reads into the shared buffer. `None`: nothing is there.
+    fn read_shared(
+        &mut self,
+        session: &mut Session,
+        engine: &mut Engine,
+        shared: &mut Shared,
+    ) -> io::Result<Option<usize>> {
+        let kept = self.rest.len();
+        let Some(received) = receive(&mut self.stream, &mut shared.buffer[kept..kept + READ_BYTES])? else {
+            return Ok(None);
+        };
+        engine.stats.bytes_in += received as u64;
+        shared.buffer[..kept].copy_from_slice(&self.rest);
+        let Shared { buffer, parser, .. } = shared;
+        let input = &buffer[..kept + received];
+        let used = self.run_all(input, session, engine, parser);
+        self.rest.clear();
+        self.rest.extend_from_slice(&input[used..]);
+        self.release_rest();
+        Ok(Some(received))
+    }
+
+    /// Reads into the connection's own buffer, at most as much again as it holds.
+    fn read_own(
+        &mut self,
+        session: &mut Session,
+        engine: &mut Engine,
+        shared: &mut Shared,
+    ) -> io::Result<(Option<usize>, bool)> {
+        let wanted = self.parser.as_ref().map_or(0, |parser| parser.wanted()).saturating_sub(self.rest.len());
+        let start = self.rest.len();
+        let space = wanted.clamp(READ_BYTES, start.max(READ_BYTES));
+        self.rest.resize(start + space, 0);
+        let received = receive(&mut self.stream, &mut self.rest[start..]);
+        self.rest.truncate(start + received.as_ref().map_or(0, |received| received.unwrap_or(0)));
+        let Some(received) = received? else { return Ok((None, false)) };
+        engine.stats.bytes_in += received as u64;
+        self.run_rest(session, engine, shared);
+        Ok((Some(received), received == space))
+    }
+
+    /// Runs what is in the connection's own buffer.
+    fn run_rest(&mut self, session: &mut Session, engine: &mut Engine, shared: &mut Shared) {
+        let mut input = std::mem::take(&mut self.rest);
+        let used = self.run_all(&input, session, engine, &mut shared.parser);
+        input.drain(..used);
+        self.rest = input;
+        self.release_rest();
+    }
+
+    /// Idle connections keep next to nothing.
+    fn release_rest(&mut self) {
+        if self.rest.is_empty() && self.rest.capacity() > 0 {
+            self.rest = Vec::new();
+        } else if self.rest.capacity() > SMALL_REST && self.rest.len() < self.rest.capacity() / 4 {
+            self.rest.shrink_to_fit();
+        }
+    }
+
+    /// Runs every complete command in `input`; how many bytes they took.
+    fn run_all(
+        &mut self,
+        input: &[u8],
+        session: &mut Session,
+        engine: &mut Engine,
+        shared_parser: &mut CommandParser,
+    ) -> usize {
+        let mut own = self.parser.take();
+        let parser = own.as_deref_mut().unwrap_or(shared_parser);
+        let mut limits = engine.limits(session);
+        let mut used = 0;
+        let mut incomplete = false;
+        while used < input.len() {
+            match parser.parse(&input[used..], &limits) {
+                Ok(Parsed::Command { args, used: taken }) => {
+                    engine.run(session, args);
+                    used += taken;
+                    limits = engine.limits(session);
+                }
+                Ok(Parsed::Nothing { used: taken }) => {
+                    used += taken;
+                    continue;
+                }
+                Ok(Parsed::Incomplete) => {
+                    incomplete = true;
+                    break;
+                }
+                Err(error) => {
+                    session.out.error(&format!("ERR {error}"));
+                    session.closing = true;
+                }
+            }
+            if session.closing || session.killed {
+                // Nothing that follows is run.
+                used = input.len();
+                break;
+            }
+            if session.out.len() > FLUSH_BYTES && self.must_pause(session, engine) {
+                break;
+            }
+        }
+        if incomplete && input.len() - used > RESUMED_REST {
+            self.parser = Some(own.unwrap_or_else(|| Box::new(std::mem::take(shared_parser))));
+        } else {
+            parser.reset();
+        }
+        used
+    }
+
+    /// Sends, and tells whether too much is left.
+    fn must_pause(&mut self, session: &mut Session, engine: &mut Engine) -> bool {
+        if self.flush(session, engine).is_err() || session.out.overflowed() {
+            session.killed = true;
+        }
+        self.paused = session.out.len() > PAUSE_BYTES;
+        self.paused || session.killed
+    }
+
+    /// Sends what waits, and goes on with input that waited for that.
+    pub fn write(&mut self, session: &mut Session, engine: &mut Engine, shared: &mut Shared) -> Outcome {
+        if self.flush(session, engine).is_err() || session.out.overflowed() || session.killed {
+            return Outcome::Closed;
+        }
+        if session.closing && session.out.is_empty() {
+            return Outcome::Closed;
+        }
+        if self.paused && session.out.len() < PAUSE_BYTES / 2 {
+            self.paused = false;
+            self.run_rest(session, engine, shared);
+            return if session.killed { Outcome::Closed } else { Outcome::More };
+        }
+        session.out.give_spare(&mut shared.spare);
+        Outcome::Waiting
+    }
+
+    fn flush(&mut self, session: &mut Session, engine: &mut Engine) -> io::Result<()> {
+        while !session.out.is_empty() {
+            match self.stream.write(session.out.bytes()) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(sent) => {
+                    engine.stats.bytes_out += sent as u64;
+                    session.out.sent(sent);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads once; `None` when nothing is there.
+fn receive(stream: &mut TcpStream, space: &mut [u8]) -> io::Result<Option<usize>> {
+    loop {
+        match stream.read(space) {
+            Ok(received) => return Ok(Some(received)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Hot path
+//!
+//! The databases, and the one door through which all of them are changed.
+//!
+//! Handlers read with [`Keyspace::find`] and change with [`Keyspace::put`], [`Keyspace::edit`],
+//! [`Keyspace::set_expiry`], [`Keyspace::remove`], [`Keyspace::clear`]. Each of these ends in
+//! `wrote`, so whoever must know of changes (watchers, notifications, a log) has one place to stand.
+//! An expired key is never handed out: it is removed when it is met.
+
+use super::entry::{Content, Entry, MAX_INLINE};
+use super::table::{KeyHash, Table};
+use super::value::Object;
+
+/// What becomes of an expiry when the value is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// The new value has none.
+    Clear,
+    /// It keeps that of the old one.
+    Keep,
+    /// It expires at this time (milliseconds of the wall clock).
+    At(i64),
+}
+
+/// Counters of the keyspace.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counters {
+    /// Changes since the start.
+    pub dirty: u64,
+    /// Reads of keys that were there.
+    pub hits: u64,
+    /// Reads of keys that were not.
+    pub misses: u64,
+    /// Keys that have expired.
+    pub expired: u64,
+}
+
+/// All databases, at one moment.
+#[derive(Debug)]
+pub struct Keyspace {
+    databases: Vec<Table>,
+    now_ms: i64,
+    counters: Counters,
+    /// Where the search for expired keys goes on.
+    pub(super) expiry_cursor: (usize, u64),
+}
+
+/// A string as content: in its entry when it fits.
+#[inline]
+pub fn string_content(bytes: &[u8]) -> Content<'_> {
+    if bytes.len() <= MAX_INLINE {
+        Content::String(bytes)
+    } else {
+        Content::Object(Box::new(Object::Raw(bytes.to_vec())))
+    }
+}
+
+impl Keyspace {
+    /// So many empty databases.
+    pub fn new(databases: usize) -> Keyspace {
+        let databases = (0..databases.max(1)).map(|_| Table::new()).collect();
+        Keyspace { databases, now_ms: 0, counters: Counters::default(), expiry_cursor: (0, 0) }
+    }
+
+    /// Moves time to `now_ms` (milliseconds of the wall clock). Everything until the next call happens then.
+    pub fn set_now(&mut self, now_ms: i64) {
+        self.now_ms = now_ms;
+    }
+
+    /// The time of everything that happens now, in milliseconds of the wall clock.
+    #[inline]
+    pub fn now_ms(&self) -> i64 {
+        self.now_ms
+    }
+
+    /// The counters.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Sets all counters but that of changes to zero.
+    pub fn reset_counters(&mut self) {
+        self.counters = Counters { dirty: self.counters.dirty, ..Counters::default() };
+    }
+
+    /// How many databases.
+    pub fn databases(&self) -> usize {
+        self.databases.len()
+    }
+
+    /// A database, to walk over. May hold keys that have expired.
+    #[inline]
+    pub fn table(&self, db: usize) -> &Table {
+        &self.databases[db]
+    }
+
+    /// Keys in all databases.
+    pub fn key_count(&self) -> usize {
+        self.databases.iter().map(Table::len).sum()
+    }
+
+    #[inline]
+    fn live(&mut self, db: usize, key: &[u8]) -> Option<&mut Entry> {
+        let now_ms = self.now_ms;
+        match self.databases[db].get_live(KeyHash::of(key), key, |entry| entry.is_expired(now_ms)) {
+            Ok(entry) => entry,
+            Err(_expired) => {
+                self.counters.expired += 1;
+                None
+            }
+        }
+    }
+
+    /// Reads a key, and counts the read.
+    #[inline]
+    pub fn read(&mut self, db: usize, key: &[u8]) -> Option<&Entry> {
+        let now_ms = self.now_ms;
+        match self.databases[db].get_live(KeyHash::of(key), key, |entry| entry.is_expired(now_ms)) {
+            Ok(Some(entry)) => {
+                self.counters.hits += 1;
+                Some(entry)
+            }
+            Ok(None) => {
+                self.counters.misses += 1;
+                None
+            }
+            Err(_expired) => {
+                self.counters.expired += 1;
+                self.counters.misses += 1;
+                None
+            }
+        }
+    }
+
+    /// Looks at a key without counting a read.
+    #[inline]
+    pub fn find(&mut self, db: usize, key: &[u8]) -> Option<&Entry> {
+        self.live(db, key).map(|entry| &*entry)
+    }
+
+    /// Whether a key is there.
+    pub fn contains(&mut self, db: usize, key: &[u8]) -> bool {
+        self.live(db, key).is_some()
+    }
+
+    /// Sets a key to a value, of whatever type it was.
+    #[inline]
+    pub fn put(&mut self, db: usize, key: &[u8], content: Content<'_>, expiry: Expiry) {
+        let hash = KeyHash::of(key);
+        let now_ms = self.now_ms;
+        let table = &mut self.databases[db];
+        let at = match expiry {
+            Expiry::At(at) => Some(at),
+            _ => None,
+        };
+        // The closure takes the content only when there is an entry.
+        let mut content = Some(content);
+        table.change(hash, key, |entry| {
+            let kept = entry.expiry().filter(|at| expiry == Expiry::Keep && *at > now_ms);
+            if let Some(content) = content.take() {
+                entry.replace(content, at.or(kept));
+            }
+        });
+        if let Some(content) = content {
+            table.insert_new(hash, Entry::new(key, content, at));
+        }
+        self.wrote(db, key, 1);
+    }
+
+    /// Adds an entry that was taken out elsewhere, under its own key, replacing what is there.
+    pub fn put_entry(&mut self, db: usize, entry: Entry) {
+        let hash = KeyHash::of(entry.key());
+        self.databases[db].remove(hash, entry.key());
+        self.wrote(db, entry.key(), 1);
+        self.databases[db].insert_new(hash, entry);
+    }
+
+    /// Changes a value in place. `changes` counts what `edit` says it changed; 0 is no write.
+    pub fn edit<R>(&mut self, db: usize, key: &[u8], edit: impl FnOnce(&mut Entry) -> (R, u64)) -> Option<R> {
+        let entry = self.live(db, key)?;
+        let (result, changes) = edit(entry);
+        if changes > 0 {
+            self.wrote(db, key, changes);
+        }
+        Some(result)
+    }
+
+    /// Sets or removes the expiry of a key that is there; whether it is.
+    pub fn set_expiry(&mut self, db: usize, key: &[u8], expiry: Option<i64>) -> bool {
+        let changed = self.databases[db].change(KeyHash::of(key), key, |entry| entry.set_expiry(expiry));
+        if changed.is_some() {
+            self.wrote(db, key, 1);
+        }
+        changed.is_some()
+    }
+
+    /// Removes a key and hands out what it held; `None` when it was not there or had expired.
+    pub fn remove(&mut self, db: usize, key: &[u8]) -> Option<Entry> {
+        let entry = self.databases[db].remove(KeyHash::of(key), key)?;
+        if entry.is_expired(self.now_ms) {
+            self.counters.expired += 1;
+            return None;
+        }
+        self.wrote(db, key, 1);
+        Some(entry)
+    }
+
+    /// Removes a key because its time has come.
+    pub(super) fn expire(&mut self, db: usize, key: &[u8]) {
+        if self.databases[db].remove(KeyHash::of(key), key).is_some() {
+            self.counters.expired += 1;
+        }
+    }
+
+    /// Empties a database.
+    pub fn clear(&mut self, db: usize) {
+        self.counters.dirty += self.databases[db].len() as u64;
+        self.databases[db].clear();
+    }
+
+    /// Every change of a key ends here.
+    #[inline]
+    fn wrote(&mut self, _db: usize, _key: &[u8], changes: u64) {
+        self.counters.dirty += changes;
+    }
+}

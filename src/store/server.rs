@@ -1,0 +1,442 @@
+//! Hot path
+//!
+//! The thread that owns the data: waits for sockets, lets each connection read and run, then sends
+//! to each once.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use super::connection::{Connection, Outcome, Shared};
+use super::engine::{Engine, Limit};
+use super::session::Session;
+use super::settings::Settings;
+use super::{Config, Error, expiry};
+use crate::clock;
+
+const LISTENER: Token = Token(usize::MAX);
+const WAKER: Token = Token(usize::MAX - 1);
+/// Events that one wait hands over.
+const EVENTS: usize = 1024;
+/// Connections that the kernel keeps until they are accepted.
+const BACKLOG: i32 = 4096;
+/// A client that is silent for so long is asked whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(300);
+/// How often expired keys are looked for.
+const EXPIRY_EVERY: Duration = Duration::from_millis(100);
+/// How soon again when there are many.
+const EXPIRY_BUSY: Duration = Duration::from_millis(1);
+/// How soon to accept again when there was no descriptor left.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// Starts stores. Several may run in one process; they share nothing.
+#[derive(Debug)]
+pub struct Server;
+
+/// Counters of a store, as of the end of its last turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// Commands that were run, or refused.
+    pub commands: u64,
+    /// Connections that were accepted.
+    pub connections: u64,
+    /// Clients that are connected.
+    pub clients: u64,
+    /// Keys in all databases.
+    pub keys: u64,
+}
+
+#[derive(Debug, Default)]
+struct Published {
+    stop: AtomicBool,
+    commands: AtomicU64,
+    connections: AtomicU64,
+    clients: AtomicU64,
+    keys: AtomicU64,
+}
+
+/// A running store. Dropping it stops the store.
+#[derive(Debug)]
+pub struct Handle {
+    addr: SocketAddr,
+    waker: Arc<Waker>,
+    published: Arc<Published>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Handle {
+    /// Where it listens, with the port that was chosen.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Its counters.
+    pub fn stats(&self) -> Stats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Stats {
+            commands: read(&self.published.commands),
+            connections: read(&self.published.connections),
+            clients: read(&self.published.clients),
+            keys: read(&self.published.keys),
+        }
+    }
+
+    /// Whether it still serves: SHUTDOWN has not been called.
+    pub fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// Closes all connections and waits until the thread has ended.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    /// Waits until somebody calls SHUTDOWN.
+    pub fn wait(mut self) {
+        if let Some(thread) = self.thread.take() {
+            // A panic of the store's thread has been printed there.
+            let _ = thread.join();
+        }
+    }
+
+    fn end(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        self.published.stop.store(true, Ordering::Release);
+        // Fails only when the loop is gone, which is what is wanted.
+        let _ = self.waker.wake();
+        let _ = thread.join();
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Server {
+    /// Binds, starts the thread and returns when clients can connect.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] when the port is taken, [`Error::Unprotected`] for an address beyond the
+    /// loopback without a password, else what the system says.
+    pub fn start(config: Config) -> Result<Handle, Error> {
+        let addr = SocketAddr::new(config.bind, config.port);
+        let password = config.password.clone().filter(|password| !password.is_empty());
+        if !config.bind.is_loopback() && password.is_none() {
+            return Err(Error::Unprotected { addr });
+        }
+        let listener = listen(addr).map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => Error::InUse { addr },
+            _ => Error::Listen { addr, source },
+        })?;
+        let thread_error = |source| Error::Thread { source };
+        let addr = listener.local_addr().map_err(thread_error)?;
+        let engine = engine(&config, password, addr);
+        let published = Arc::new(Published::default());
+        let (turn, waker) = Loop::new(listener, engine, Arc::clone(&published)).map_err(thread_error)?;
+        let builder = std::thread::Builder::new().name("store".into());
+        let thread = builder.spawn(move || turn.run()).map_err(thread_error)?;
+        Ok(Handle { addr, waker, published, thread: Some(thread) })
+    }
+}
+
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+fn engine(config: &Config, password: Option<String>, addr: SocketAddr) -> Engine {
+    let mut settings = Settings::default();
+    settings.put("bind", addr.ip().to_string());
+    settings.put("port", addr.port().to_string());
+    settings.put("databases", config.databases.to_string());
+    settings.put("maxclients", config.max_clients.to_string());
+    settings.put("proto-max-bulk-len", config.max_bulk_bytes.to_string());
+    settings.put("requirepass", password.clone().unwrap_or_default());
+    let limit = Limit {
+        password: password.map(String::into_bytes),
+        max_clients: config.max_clients,
+        max_bulk: config.max_bulk_bytes,
+        max_output: config.max_output_bytes,
+    };
+    let mut engine = Engine::new(config.databases, limit, settings, clock::wall_micros());
+    engine.port = addr.port();
+    engine
+}
+
+struct Loop {
+    poll: Poll,
+    listener: TcpListener,
+    addr: SocketAddr,
+    engine: Engine,
+    shared: Shared,
+    /// By slot, as the sessions in the engine.
+    connections: Vec<Option<Connection>>,
+    free: Vec<usize>,
+    /// Slots that were closed in this turn: free from the next one on, so that no event of this turn
+    /// reaches a successor.
+    closed: Vec<usize>,
+    /// Slots with more to read.
+    again: Vec<usize>,
+    /// Slots with output.
+    outgoing: Vec<usize>,
+    /// Connections wait that could not be accepted.
+    accept_held: bool,
+    expiry_due_us: u64,
+    published: Arc<Published>,
+}
+
+impl Loop {
+    fn new(
+        mut listener: TcpListener,
+        engine: Engine,
+        published: Arc<Published>,
+    ) -> io::Result<(Loop, Arc<Waker>)> {
+        let poll = Poll::new()?;
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        let turn = Loop {
+            poll,
+            addr: listener.local_addr()?,
+            listener,
+            engine,
+            shared: Shared::default(),
+            connections: Vec::new(),
+            free: Vec::new(),
+            closed: Vec::new(),
+            again: Vec::new(),
+            outgoing: Vec::new(),
+            accept_held: false,
+            expiry_due_us: 0,
+            published,
+        };
+        Ok((turn, waker))
+    }
+
+    fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        while !self.published.stop.load(Ordering::Acquire) && !self.engine.stopping {
+            if let Err(error) = self.poll.poll(&mut events, self.timeout()) {
+                if error.kind() == io::ErrorKind::Interrupted {
+                    continue;
+                }
+                // Without its event queue the store cannot go on; clients see closed connections.
+                break;
+            }
+            self.engine.set_now(clock::wall_micros());
+            self.turn(&events);
+        }
+    }
+
+    /// One turn:
+    ///
+    /// 1. Connections that were not read to their end, then those with news, read and run.
+    /// 2. Connections with output send it, once each.
+    /// 3. Clients that were killed are closed, expired keys removed, new clients accepted.
+    fn turn(&mut self, events: &Events) {
+        let mut accept = std::mem::take(&mut self.accept_held);
+        for slot in std::mem::take(&mut self.again) {
+            self.read(slot);
+        }
+        for event in events {
+            match event.token() {
+                LISTENER => accept = true,
+                WAKER => {}
+                Token(slot) => {
+                    if event.is_writable() && self.has_output(slot) {
+                        self.outgoing.push(slot);
+                    }
+                    if event.is_read_closed()
+                        && let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_mut)
+                    {
+                        connection.peer_closed = true;
+                    }
+                    if event.is_readable() || event.is_read_closed() || event.is_error() {
+                        self.read(slot);
+                    }
+                }
+            }
+        }
+        self.send_all();
+        if std::mem::take(&mut self.engine.has_killed) {
+            self.close_killed();
+        }
+        self.expire();
+        if accept {
+            self.accept();
+        }
+        self.free.append(&mut self.closed);
+        self.publish();
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if !self.again.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let mut timeout = self.accept_held.then_some(ACCEPT_AGAIN);
+        if self.engine.active_expiry && expiry::needed(&self.engine.keyspace) {
+            let due = Duration::from_micros(self.expiry_due_us.saturating_sub(self.engine.now_us()));
+            timeout = Some(timeout.map_or(due, |timeout| timeout.min(due)));
+        }
+        timeout
+    }
+
+    fn has_output(&self, slot: usize) -> bool {
+        self.engine.clients.get(slot).and_then(Option::as_ref).is_some_and(|client| !client.out.is_empty())
+    }
+
+    /// Lends out connection and session of a slot; closes it when that is the outcome.
+    fn with(
+        &mut self,
+        slot: usize,
+        act: impl FnOnce(&mut Connection, &mut Session, &mut Engine, &mut Shared) -> Outcome,
+    ) -> Outcome {
+        let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_mut) else {
+            return Outcome::Closed;
+        };
+        let Some(mut session) = self.engine.clients[slot].take() else { return Outcome::Closed };
+        let outcome = act(connection, &mut session, &mut self.engine, &mut self.shared);
+        self.engine.clients[slot] = Some(session);
+        outcome
+    }
+
+    fn read(&mut self, slot: usize) {
+        let outcome =
+            self.with(slot, |connection, session, engine, shared| connection.read(session, engine, shared));
+        match outcome {
+            Outcome::Closed => return self.close(slot),
+            Outcome::More => self.again.push(slot),
+            Outcome::Waiting => {}
+        }
+        if self.has_output(slot) {
+            self.outgoing.push(slot);
+        }
+    }
+
+    fn send_all(&mut self) {
+        let mut outgoing = std::mem::take(&mut self.outgoing);
+        for slot in outgoing.drain(..) {
+            let outcome = self
+                .with(slot, |connection, session, engine, shared| connection.write(session, engine, shared));
+            match outcome {
+                Outcome::Closed => self.close(slot),
+                // It ran more, so there is more to send; the next turn does it.
+                Outcome::More => self.again.push(slot),
+                Outcome::Waiting => {}
+            }
+        }
+        self.outgoing = outgoing;
+        for index in 0..self.again.len() {
+            let slot = self.again[index];
+            if self.has_output(slot) {
+                self.outgoing.push(slot);
+            }
+        }
+    }
+
+    fn close(&mut self, slot: usize) {
+        let Some(mut connection) = self.connections.get_mut(slot).and_then(Option::take) else { return };
+        // What has been answered goes out where it can at once; the client may have closed only its side.
+        if let Some(mut session) = self.engine.clients[slot].take()
+            && !session.killed
+        {
+            let _ = connection.write(&mut session, &mut self.engine, &mut self.shared);
+        }
+        // Dropping the socket takes it out of the queue anyway.
+        let _ = self.poll.registry().deregister(&mut connection.stream);
+        self.engine.connected -= 1;
+        self.closed.push(slot);
+    }
+
+    fn close_killed(&mut self) {
+        let killed = |client: &Option<Box<Session>>| client.as_ref().is_some_and(|client| client.killed);
+        let slots: Vec<usize> =
+            (0..self.engine.clients.len()).filter(|slot| killed(&self.engine.clients[*slot])).collect();
+        slots.into_iter().for_each(|slot| self.close(slot));
+    }
+
+    fn expire(&mut self) {
+        if !self.engine.active_expiry || self.engine.now_us() < self.expiry_due_us {
+            return;
+        }
+        let step = expiry::step(&mut self.engine.keyspace);
+        let pause = if step.busy { EXPIRY_BUSY } else { EXPIRY_EVERY };
+        self.expiry_due_us = self.engine.now_us() + pause.as_micros() as u64;
+    }
+
+    fn accept(&mut self) {
+        loop {
+            match self.listener.accept() {
+                Ok((stream, peer)) => self.welcome(stream, peer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
+                    ) => {}
+                // No descriptor left, or no memory: others may be closed until the next try.
+                Err(_) => {
+                    self.accept_held = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn welcome(&mut self, mut stream: TcpStream, peer: SocketAddr) {
+        if self.engine.connected >= self.engine.config.max_clients {
+            self.engine.stats.rejected += 1;
+            // The socket is new, so a short text always fits; if not, it is closed all the same.
+            let _ = io::Write::write(&mut stream, b"-ERR max number of clients reached\r\n");
+            return;
+        }
+        let slot = self.free.pop().unwrap_or(self.connections.len());
+        // Replies are written once a turn, so nothing is gained by holding back small ones.
+        let ready = stream.set_nodelay(true).and_then(|()| {
+            SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            self.poll.registry().register(&mut stream, Token(slot), interest)
+        });
+        if ready.is_err() {
+            if slot < self.connections.len() {
+                self.free.push(slot);
+            }
+            return;
+        }
+        let engine = &mut self.engine;
+        engine.stats.connections += 1;
+        engine.connected += 1;
+        let id = engine.next_client_id();
+        let local = stream.local_addr().unwrap_or(self.addr);
+        let mut session = Session::new(id, peer, local, engine.keyspace.now_ms(), engine.config.max_output);
+        session.fd = stream.as_raw_fd();
+        session.authenticated = engine.config.password.is_none();
+        if slot == self.connections.len() {
+            self.connections.push(None);
+            engine.clients.push(None);
+        }
+        self.connections[slot] = Some(Connection::new(stream));
+        engine.clients[slot] = Some(Box::new(session));
+    }
+
+    fn publish(&self) {
+        let write = |counter: &AtomicU64, value| counter.store(value, Ordering::Relaxed);
+        write(&self.published.commands, self.engine.stats.commands);
+        write(&self.published.connections, self.engine.stats.connections);
+        write(&self.published.clients, self.engine.connected as u64);
+        write(&self.published.keys, self.engine.keyspace.key_count() as u64);
+    }
+}
