@@ -26,6 +26,7 @@ RUN find src -name '*.rs' -exec touch {} + \
     && cargo build --release --locked --bin runner
 
 FROM debian:bookworm-slim
+# libstdc++, which the Lua inside needs, is there: apt itself needs it.
 RUN useradd --create-home --uid 10001 runner
 COPY --from=build /build/target/release/runner /usr/local/bin/runner
 WORKDIR /home/runner
