@@ -6,6 +6,8 @@ tree=$(dirname "$bench")
 runner=${RUNNER:-$tree/target/release/runner}
 work=$(mktemp -d)
 server=
+# It is the embedded store that is measured, whatever the environment names.
+unset REDIS_URL
 
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 say() { printf '%s\n' "$*" >&2; }
