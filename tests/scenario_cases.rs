@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use runner::mapping::form;
 use runner::scenario::schema::{Correlate, Framing, Model, StageKind};
 use runner::scenario::{Loaded, Overrides, Problem, Problems, Scenario, Severity, json_schema};
 use runner::units::{Nanos, Tps};
@@ -124,6 +125,28 @@ fn every_scenario_of_the_project_loads_without_warnings_and_its_script_is_named_
         assert_eq!(loaded.warnings, [], "{}", path.display());
         let stem = path.file_stem().and_then(|stem| stem.to_str()).expect("a name");
         assert_eq!(loaded.scenario.name, stem, "a scenario has the name of its file");
+    }
+}
+
+#[test]
+fn every_name_that_a_mapping_fills_in_is_known_where_it_is_filled_in_and_only_there() {
+    let warned = |mapping: &str| {
+        let yaml = format!("{MINIMAL}\nmapping: {{ {mapping} }}\n");
+        let loaded = text(&yaml, &Overrides::default()).unwrap_or_else(|e| panic!("{e}\n{yaml}"));
+        loaded.warnings.iter().map(|problem| problem.to_string()).collect::<Vec<_>>()
+    };
+    for name in form::FIELD_NAMES {
+        assert_eq!(warned(&format!("fields: {{ a: \"{{{name}}}\" }}")), [""; 0], "{name}");
+        let in_key = warned(&format!("into: stream, key: \"all:{{{name}}}\""));
+        assert_eq!(in_key.is_empty(), form::KEY_NAMES.contains(&name), "{name}: {in_key:?}");
+    }
+    for name in form::KEY_NAMES {
+        assert_eq!(warned(&format!("into: stream, key: \"all:{{{name}}}\"")), [""; 0], "{name}");
+    }
+    for near in ["response.ID", "lag", "servce_us", "respons_us"] {
+        let said = warned(&format!("fields: {{ a: \"{{{near}}}\" }}"));
+        let expected = usize::from(near != "lag");
+        assert_eq!(said.len(), expected, "{near}: {said:?}");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::diagnostics::{Severity, Sink, quoted, suggestion};
-use super::schema::{Correlate, Framing, MapInto, Redis, Scenario, StageKind, mask_password};
+use super::schema::{Correlate, Framing, MapInto, Mapping, Redis, Scenario, StageKind, mask_password};
 use super::stages::check_name;
 use super::tree::{Kind, Node, locate};
 use super::vars::is_name;
@@ -22,27 +22,27 @@ const MAX_PLACEHOLDERS: usize = 1000;
 const MIN_MEMORY: Bytes = Bytes(256 << 10);
 const MAX_MEMORY: Bytes = Bytes(64 << 30);
 
-/// The placeholders that mean something in the templates of mappings.
-const MAPPING_NAMES: &[&str] = &[
-    "id",
+/// The placeholders that `mapping.fields` knows; a test holds them against those of the mapping.
+const FIELD_NAMES: &[&str] = &[
+    "response.id",
+    "response",
+    "run",
     "key",
+    "id",
     "n",
     "seq",
-    "run",
-    "response",
-    "response.id",
     "request.id",
     "port",
     "connection",
-    "stage",
     "response_us",
     "service_us",
     "lag_us",
     "intended_us",
     "sent_us",
     "received_us",
-    "status",
 ];
+/// Those that `mapping.key` knows: a key is known before there is a response, so that it can be read back.
+const KEY_NAMES: &[&str] = &["key", "id", "run"];
 
 struct Check<'c, 's> {
     root: &'c Node,
@@ -356,19 +356,7 @@ fn mapping(scenario: &Scenario, check: &mut Check<'_, '_>) {
     if mapping.into == MapInto::None {
         return;
     }
-    if mapping.into != MapInto::Record {
-        if mapping.key.trim().is_empty() {
-            check.fail("mapping.key", "the key is empty", "write a template such as \"response:{key}\"");
-        } else if mapping.into != MapInto::Stream
-            && !has_placeholder(&mapping.key, &["key", "id", "n", "seq"])
-        {
-            check.warn(
-                "mapping.key",
-                "all mappings have the same key: each overwrites the one before",
-                "write a template such as \"response:{key}\"",
-            );
-        }
-    }
+    mapping_key(mapping, check);
     if mapping.fields.is_empty() && mapping.into != MapInto::String {
         check.fail(
             "mapping.fields",
@@ -382,21 +370,45 @@ fn mapping(scenario: &Scenario, check: &mut Check<'_, '_>) {
         if name.is_empty() {
             check.fail(&path, "the name of a field is empty", "");
         }
-        for placeholder in placeholders(template) {
+        for placeholder in placeholders(template).filter(|name| !FIELD_NAMES.contains(name)) {
             looked_at += 1;
             if looked_at > MAX_PLACEHOLDERS {
                 return;
             }
-            let near = suggestion(placeholder, MAPPING_NAMES.iter().copied());
-            if let (false, Some(near)) = (MAPPING_NAMES.contains(&placeholder), near) {
-                check.warn(
-                    &path,
-                    format!("{{{placeholder}}} is no known name and stays as it is"),
-                    &format!("did you mean {{{near}}}?"),
-                );
+            if let Some(near) = suggestion(placeholder, FIELD_NAMES.iter().copied()) {
+                unknown_name(&path, placeholder, &format!("did you mean {{{near}}}?"), check);
             }
         }
     }
+}
+
+fn mapping_key(mapping: &Mapping, check: &mut Check<'_, '_>) {
+    let path = "mapping.key";
+    if mapping.into == MapInto::Record {
+        return;
+    }
+    if mapping.key.trim().is_empty() {
+        check.fail(path, "the key is empty", "write a template such as \"response:{key}\"");
+    } else if mapping.into != MapInto::Stream && !has_placeholder(&mapping.key, &["key", "id"]) {
+        check.warn(
+            path,
+            "all mappings have the same key: each overwrites the one before",
+            "write a template such as \"response:{key}\"",
+        );
+    }
+    let unknown = placeholders(&mapping.key).filter(|name| !KEY_NAMES.contains(name));
+    for placeholder in unknown.take(MAX_PLACEHOLDERS) {
+        // A field's name is no slip of the pen: it is known, but only where there is a response.
+        if FIELD_NAMES.contains(&placeholder) {
+            unknown_name(path, placeholder, "a key knows {key}, {id} and {run}", check);
+        } else if let Some(near) = suggestion(placeholder, KEY_NAMES.iter().copied()) {
+            unknown_name(path, placeholder, &format!("did you mean {{{near}}}?"), check);
+        }
+    }
+}
+
+fn unknown_name(path: &str, placeholder: &str, help: &str, check: &mut Check<'_, '_>) {
+    check.warn(path, format!("{{{placeholder}}} is no known name here and stays as it is"), help);
 }
 
 fn report(scenario: &Scenario, check: &mut Check<'_, '_>) {

@@ -123,7 +123,8 @@ impl Scenario {
 pub struct Redis {
     /// `embedded` for the built-in store, or `redis://[user:password@]host:port[/db]` or `unix:///path`.
     pub url: String,
-    /// Records that are read ahead of their send time.
+    /// At least so many records are read ahead of their send time; raised to a tenth of a second of the
+    /// plan's highest rate.
     #[schemars(range(min = 1))]
     pub prefetch: u32,
     /// The longest wait for one answer of the store.
