@@ -5,9 +5,23 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::app::error::EXIT_CODES_HELP;
 use crate::plan::segment::Segment;
 use crate::units::Nanos;
+
+/// The exit codes as `--help` and the man page show them.
+pub const EXIT_CODES_HELP: &str = "\
+Exit codes:
+  0    passed
+  1    unexpected error
+  2    wrong usage
+  99   a threshold failed
+  100  target or store unreachable
+  104  invalid scenario
+  105  interrupted
+  106  a port is in use
+  107  Lua error
+  111  the ledger does not balance, or something was lost
+The last line on stderr says why.";
 
 /// What happens to a TCP service when it gets exactly this load?
 #[derive(Debug, Parser)]

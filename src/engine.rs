@@ -244,7 +244,7 @@ pub struct Ports {
     /// Events to the collector.
     pub events: mpsc::Sender<(u64, Event)>,
     /// Emptied windows from the collector.
-    pub windows: mpsc::Receiver<Box<Window>>,
+    pub windows: mpsc::Receiver<Window>,
     /// Gives time zero, when all workers are ready.
     pub start: oneshot::Receiver<Clock>,
     /// Tells the worker to end.

@@ -30,21 +30,6 @@ pub mod exit {
     pub const LEDGER: u8 = 111;
 }
 
-/// The exit codes as `--help` and the man page show them.
-pub const EXIT_CODES_HELP: &str = "\
-Exit codes:
-  0    passed
-  1    unexpected error
-  2    wrong usage
-  99   a threshold failed
-  100  target or store unreachable
-  104  invalid scenario
-  105  interrupted
-  106  a port is in use
-  107  Lua error
-  111  the ledger does not balance, or something was lost
-The last line on stderr says why.";
-
 /// Why a command failed. The text fits after \"failed to\".
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

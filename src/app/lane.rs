@@ -141,11 +141,11 @@ async fn work(common: Common, own: Own, events: &mpsc::Sender<Event>) -> Result<
     let taking =
         take_completions(&common, own.worker, own.completions, own.journal, datastore, script.clone(), kept);
     let (fed, taken) = tokio::join!(feeding, taking);
-    for failed in [store(fed.map_err(Error::from), &mut totals.feed), store(taken, &mut totals.mapping)] {
-        if let Some(error) = failed {
-            common.control.drain();
-            let _ = events.send(Event::Failed(error));
-        }
+    let failures = [store(fed.map_err(Error::from), &mut totals.feed), store(taken, &mut totals.mapping)];
+    for error in failures.into_iter().flatten() {
+        common.control.drain();
+        // A run that is gone needs no lane.
+        let _ = events.send(Event::Failed(error));
     }
     if let Some(script) = &script {
         totals.tallies = script.borrow().tallies();

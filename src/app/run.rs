@@ -114,7 +114,7 @@ struct Crew {
     clock: Arc<OnceLock<Clock>>,
     gauges: Vec<Arc<Gauges>>,
     starts: Vec<oneshot::Sender<Clock>>,
-    windows_back: Vec<mpsc::Sender<Box<Window>>>,
+    windows_back: Vec<mpsc::Sender<Window>>,
     summaries: Vec<oneshot::Sender<serde_json::Value>>,
     events: mpsc::Receiver<(u64, engine::Event)>,
     lane_events: mpsc::Receiver<lane::Event>,

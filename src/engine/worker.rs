@@ -290,29 +290,25 @@ async fn read_all(shared: Shared, id: usize, mut stream: OwnedReadHalf) {
     }
 }
 
-/// Waits until a full socket takes more.
-async fn write_rest(shared: Shared, id: usize, generation: (usize, u64)) {
-    loop {
-        let ready = std::future::poll_fn(|context| {
-            let worker = shared.borrow();
-            let Some(connection) = worker.connections.get(id) else { return Poll::Ready(false) };
-            if (connection.slot, connection.generation) != generation {
-                return Poll::Ready(false);
-            }
-            let stream: &TcpStream = connection.writer.as_ref();
-            stream.poll_write_ready(context).map(|ready| ready.is_ok())
-        })
-        .await;
-        if !ready {
-            return;
-        }
-        let mut worker = shared.borrow_mut();
-        worker.connections[id].blocked = false;
-        worker.flush(id);
-        drop(worker);
-        Worker::open_wanted(&shared);
+/// Waits until a full socket takes more, and writes on.
+async fn write_rest(shared: Shared, id: usize, of: (usize, u64)) {
+    let ready = std::future::poll_fn(|context| {
+        let worker = shared.borrow();
+        // Its place may have been given to another connection meanwhile.
+        let found = worker.connections.get(id).filter(|c| (c.slot, c.generation) == of);
+        let Some(connection) = found else { return Poll::Ready(false) };
+        let stream: &TcpStream = connection.writer.as_ref();
+        stream.poll_write_ready(context).map(|ready| ready.is_ok())
+    })
+    .await;
+    if !ready {
         return;
     }
+    let mut worker = shared.borrow_mut();
+    worker.connections[id].blocked = false;
+    worker.flush(id);
+    drop(worker);
+    Worker::open_wanted(&shared);
 }
 
 impl Worker {

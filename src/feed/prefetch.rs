@@ -153,12 +153,11 @@ impl Fetcher {
         loop {
             let watch = Stopwatch::start();
             let result = self.try_fetch(&wanted, &keys).await;
-            let mut totals = self.totals.borrow_mut();
-            totals.slowest_fetch = totals.slowest_fetch.max(watch.elapsed());
+            self.took(watch.elapsed());
             match result {
                 Ok(values) => return Ok(Fetched { wanted, keys, values }),
                 Err(Error::Datastore(error)) if error.is_away() => {
-                    totals.outages += u64::from(!away);
+                    self.totals.borrow_mut().outages += u64::from(!away);
                     away = true;
                 }
                 Err(error) => return Err(error),
@@ -167,10 +166,14 @@ impl Fetcher {
                 let values = vec![None; keys.len()];
                 return Ok(Fetched { wanted, keys, values });
             }
-            drop(totals);
             // Whether it is back shows at the next attempt.
             let _ = clock::timeout(LOOK, self.datastore.back()).await;
         }
+    }
+
+    fn took(&self, elapsed: Duration) {
+        let mut totals = self.totals.borrow_mut();
+        totals.slowest_fetch = totals.slowest_fetch.max(elapsed);
     }
 
     fn is_too_late(&self, wanted: &[Wanted]) -> bool {

@@ -128,7 +128,7 @@ mod tests {
         let mut deal = Deal::new(9, 100_000);
         let mut parts = [0f64; 100];
         for k in 0..100_000 {
-            parts[(u128::from(deal.fraction(k)) * 100 >> 64) as usize] += 1.0;
+            parts[((u128::from(deal.fraction(k)) * 100) >> 64) as usize] += 1.0;
         }
         let deviation = (parts.iter().map(|p| (p - 1000.0).powi(2)).sum::<f64>() / 100.0).sqrt();
         assert!((20.0..45.0).contains(&deviation), "{deviation}");

@@ -46,7 +46,7 @@ impl Piece {
         // area(d) − 2·r1 + Δ/d, from area(x) = 2·r0·x + Δ·x²/d at x = d − 1.
         let delta = i128::from(self.to) - i128::from(self.from);
         let last = 2 * i128::from(self.to) - delta.div_euclid(i128::from(self.duration_ns));
-        self.area().saturating_sub_signed(last)
+        (self.area() as i128 - last).max(0) as u128
     }
 
     /// Whether the doubled area of the first `x` nanoseconds is at least `area`, exactly.
@@ -380,7 +380,7 @@ impl Schedule {
             let mut checkpoints = Vec::new();
             let mut area = 0u128;
             for (index, piece) in shape.pieces().enumerate() {
-                if index as u64 % CHECKPOINT_EVERY == 0 {
+                if (index as u64).is_multiple_of(CHECKPOINT_EVERY) {
                     checkpoints.push(area);
                 }
                 area += piece.area();

@@ -67,20 +67,20 @@ impl Window {
 #[derive(Debug)]
 pub enum Closed {
     /// A second of the schedule, counted from 0.
-    Second(u64, Box<Window>),
+    Second(u64, Window),
     /// A stage of the schedule, counted from 0.
-    Stage(usize, Box<Window>),
+    Stage(usize, Window),
 }
 
 /// A row of windows of which the oldest are handed over first.
 #[derive(Debug)]
 struct Row {
     first: u64,
-    windows: VecDeque<Box<Window>>,
+    windows: VecDeque<Window>,
 }
 
 impl Row {
-    fn at(&mut self, index: u64, stock: &mut Vec<Box<Window>>) -> &mut Window {
+    fn at(&mut self, index: u64, stock: &mut Vec<Window>) -> &mut Window {
         // Due times never fall and a window closes only after all of its requests have ended, so
         // the index is never below the first.
         let offset = index.saturating_sub(self.first) as usize;
@@ -97,7 +97,7 @@ pub struct Shard {
     seconds: Row,
     stages: Row,
     stage_ends_ns: Vec<u64>,
-    stock: Vec<Box<Window>>,
+    stock: Vec<Window>,
     /// First bytes given to the kernel.
     pub sent: u64,
     /// How requests ended.
@@ -110,7 +110,7 @@ impl Shard {
     /// A shard for stages that end at the given instants.
     pub fn new(stage_ends_ns: Vec<u64>) -> Shard {
         let row = || Row { first: 0, windows: VecDeque::with_capacity(64) };
-        let stocked = || Box::new(Window { latencies: Some(Box::default()), ..Window::default() });
+        let stocked = || Window { latencies: Some(Box::default()), ..Window::default() };
         let stock = (0..STOCK).map(|_| stocked()).collect();
         Shard {
             seconds: row(),
@@ -222,7 +222,7 @@ impl Shard {
     }
 
     /// Takes back an emptied window.
-    pub fn restock(&mut self, window: Box<Window>) {
+    pub fn restock(&mut self, window: Window) {
         if self.stock.len() < STOCK && window.latencies.is_some() {
             self.stock.push(window);
         }

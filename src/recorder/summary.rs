@@ -57,10 +57,10 @@ pub fn per_second(requests: u64, duration: Nanos) -> f64 {
 pub struct Collector {
     workers: usize,
     /// Seconds by number, with how many workers have handed them over.
-    open: BTreeMap<u64, (usize, Box<Window>)>,
+    open: BTreeMap<u64, (usize, Window)>,
     next: u64,
     stages: Vec<Window>,
-    last_second: Option<Box<Window>>,
+    last_second: Option<Window>,
 }
 
 impl Collector {
@@ -76,7 +76,7 @@ impl Collector {
     }
 
     /// Takes a window. Returns an emptied one for the worker, where there is one to spare.
-    pub fn add(&mut self, closed: Closed) -> Option<Box<Window>> {
+    pub fn add(&mut self, closed: Closed) -> Option<Window> {
         let mut spare = match closed {
             Closed::Stage(index, window) => {
                 if let Some(stage) = self.stages.get_mut(index) {
@@ -113,7 +113,7 @@ impl Collector {
             }
             let (second, (_, window)) = entry.remove_entry();
             self.next = second + 1;
-            rows.push(SecondRow { second, window: (*window).clone() });
+            rows.push(SecondRow { second, window: window.clone() });
             self.last_second = Some(window);
         }
         rows
@@ -291,7 +291,7 @@ mod tests {
     fn second(number: u64, scheduled: u64) -> Closed {
         let mut window = Window::default();
         window.scheduled = scheduled;
-        Closed::Second(number, Box::new(window))
+        Closed::Second(number, window)
     }
 
     #[test]

@@ -70,9 +70,9 @@ impl RequestsCsv {
         let body = if matched { &body[..body.len().min(MAX_RESPONSE_ID)] } else { &[] };
         rows.row([
             n.as_bytes(),
-            &String::from_utf8_lossy(key).as_bytes(),
+            String::from_utf8_lossy(key).as_bytes(),
             n.as_bytes(),
-            &String::from_utf8_lossy(body).as_bytes(),
+            String::from_utf8_lossy(body).as_bytes(),
             port.unwrap_or_default().as_bytes(),
             connection.as_bytes(),
             intended.format(to_micros(item.due_ns)).as_bytes(),
