@@ -101,7 +101,7 @@ struct Side<'a> {
     right: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Times {
     count: u64,
     min_us: u64,
@@ -151,8 +151,9 @@ struct Stage<'a> {
 impl<'a> Stage<'a> {
     fn of(row: &'a StageRow) -> Stage<'a> {
         let window = &row.window;
-        let none = Latencies::default;
-        let latencies = window.latencies.as_deref().cloned().unwrap_or_else(none);
+        let times = |of: fn(&Latencies) -> &Histogram<u64>| {
+            window.latencies.as_deref().map_or_else(Times::default, |latencies| Times::of(of(latencies)))
+        };
         Stage {
             stage: &row.name,
             kind: row.kind,
@@ -166,9 +167,9 @@ impl<'a> Stage<'a> {
             dropped: window.outcomes.dropped(),
             rate_planned: row.rate_planned(),
             rate_actual: row.rate_actual(),
-            response_time: Times::of(&latencies.response),
-            service_time: Times::of(&latencies.service),
-            lag: Times::of(&latencies.lag),
+            response_time: times(|latencies| &latencies.response),
+            service_time: times(|latencies| &latencies.service),
+            lag: times(|latencies| &latencies.lag),
         }
     }
 }

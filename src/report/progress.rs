@@ -5,7 +5,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::LazyLock;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -233,8 +233,6 @@ pub fn init_logging(mode: Mode, filter: &str) -> Result<(), Error> {
         wrong(format!("filter `{filter}`: {error}; write it as in RUST_LOG, such as info"))
     })?;
     if mode == Mode::Quiet {
-        // Bars may be asked for later in the same process; they stay hidden too.
-        BARS.set_draw_target(ProgressDrawTarget::hidden());
         return Ok(());
     }
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());

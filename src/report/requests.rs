@@ -90,3 +90,96 @@ impl RequestsCsv {
         self.state.into_inner().unwrap_or_else(PoisonError::into_inner).rows.finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn completion(n: u64, outcome: Outcome, body: std::ops::Range<u32>) -> Completion {
+        let (sent_ns, received_ns) = if outcome.was_sent() { (1_000_400, 2_000_500) } else { (0, 0) };
+        Completion {
+            n,
+            due_ns: 1_000_000,
+            sent_ns,
+            received_ns,
+            outcome,
+            address: 1,
+            slot: 4,
+            generation: 2,
+            body,
+        }
+    }
+
+    fn written(batch: &Batch) -> String {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = Folder::create(dir.path()).expect("made");
+        let requests = RequestsCsv::new(&folder, vec![9000, 9001]).expect("begun");
+        let key_of = |n: u64, key: &mut Vec<u8>| key.extend_from_slice(format!("record:{n}").as_bytes());
+        requests.batch(batch, key_of).expect("written");
+        requests.finish().expect("finished");
+        fs::read_to_string(dir.path().join("requests.csv")).expect("there")
+    }
+
+    #[test]
+    fn a_request_has_the_columns_of_the_contract_and_only_what_happened_to_it() {
+        let batch = Batch {
+            items: vec![
+                completion(0, Outcome::Matched, 0..4),
+                completion(1, Outcome::TimedOut, 0..0),
+                completion(2, Outcome::Late, 0..0),
+            ],
+            bytes: b"id-7".to_vec(),
+        };
+        assert_eq!(
+            written(&batch),
+            "n,key,request_id,response_id,port,connection,intended_us,sent_us,received_us,outcome\n\
+             0,record:0,0,id-7,9001,4.2,1000,1000,2001,matched\n\
+             1,record:1,1,,9001,4.2,1000,1000,,timed_out\n\
+             2,record:2,2,,,,1000,,,late\n"
+        );
+    }
+
+    #[test]
+    fn what_a_foreign_service_answers_is_quoted_bounded_and_always_text() {
+        let mut bytes = b"a,\"b\"\n\xff".to_vec();
+        bytes.resize(5000, b'x');
+        let batch = Batch { items: vec![completion(0, Outcome::Matched, 0..5000)], bytes };
+        let text = written(&batch);
+        let mut reader = ::csv::Reader::from_reader(text.as_bytes());
+        let row = reader.records().next().expect("a row").expect("that reads back");
+        assert!(row[3].starts_with("a,\"b\"\n\u{fffd}x") && row[3].len() < 1100);
+        assert_eq!(&row[9], "matched");
+    }
+
+    #[test]
+    fn a_body_that_lies_outside_of_its_batch_is_empty() {
+        let batch = Batch { items: vec![completion(0, Outcome::Matched, 3..9)], bytes: vec![1] };
+        assert!(written(&batch).contains("0,record:0,0,,9001"));
+    }
+
+    #[test]
+    fn threads_share_the_file_and_no_row_is_torn() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = Folder::create(dir.path()).expect("made");
+        let requests = RequestsCsv::new(&folder, vec![1, 2]).expect("begun");
+        std::thread::scope(|scope| {
+            for worker in 0..4u64 {
+                let requests = &requests;
+                scope.spawn(move || {
+                    for n in 0..500 {
+                        let items = vec![completion(n * 4 + worker, Outcome::Matched, 0..2)];
+                        let batch = Batch { items, bytes: b"ok".to_vec() };
+                        requests.batch(&batch, |_, key| key.extend_from_slice(b"k")).expect("written");
+                    }
+                });
+            }
+        });
+        requests.finish().expect("finished");
+        let mut reader = ::csv::Reader::from_path(dir.path().join("requests.csv")).expect("there");
+        let mut numbers: Vec<u64> =
+            reader.records().map(|row| row.expect("a whole row")[0].parse().expect("a number")).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..2000).collect::<Vec<_>>());
+    }
+}

@@ -255,26 +255,20 @@ fn generator(summary: &Summary, colour: bool) -> String {
             format!("{}, {total}, {} each", count(calls, "call"), time(mean))
         }
     };
-    let mut rows = vec![
-        ["CPU", &format!("workers {cpu} of one processor each; whole process {process}")],
-        ["lag p99", &lag],
-        ["Lua", &lua],
-        ["store", &store(summary)],
-        ["starved", &count(health.starved, "time")],
-    ]
-    .into_iter()
-    .map(|row| row.map(str::to_string).to_vec())
-    .collect::<Vec<_>>();
     let blame = bottleneck(summary);
-    rows.push(vec!["bottleneck".to_string(), format!("{}: {}", blame.party.word(), blame.because)]);
-    let text = columns(2, 2, rows);
-    match blame.party {
-        Party::None => text,
-        party => text.replace(
-            &format!("bottleneck  {}", party.word()),
-            &format!("bottleneck  {}", paint(party.word(), Tone::Doubt, colour)),
-        ),
-    }
+    let party = match blame.party {
+        Party::None => blame.party.word().to_string(),
+        party => paint(party.word(), Tone::Doubt, colour),
+    };
+    let facts = [
+        ("CPU", format!("workers {cpu} of one processor each; whole process {process}")),
+        ("lag p99", lag),
+        ("Lua", lua),
+        ("store", store(summary)),
+        ("starved", count(health.starved, "time")),
+        ("bottleneck", format!("{party}: {}", blame.because)),
+    ];
+    facts.iter().map(|(name, text)| format!("  {name:<10}  {text}\n")).collect()
 }
 
 fn store(summary: &Summary) -> String {

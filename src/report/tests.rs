@@ -1,6 +1,5 @@
 use super::*;
-use crate::ledger::Outcome;
-use crate::ledger::{Ledger, Mapped};
+use crate::ledger::{Ledger, Mapped, Outcome};
 use crate::plan::Plan;
 use crate::plan::segment::Segment;
 use crate::recorder::histogram::Latencies;
@@ -136,6 +135,15 @@ fn a_folder_that_cannot_be_made_says_where_and_what_to_do() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let error = Folder::create(file.path()).expect_err("a file is no folder").to_string();
     assert!(error.contains(&file.path().display().to_string()) && error.contains("--out"), "{error}");
+}
+
+#[test]
+fn a_file_that_cannot_be_written_says_which() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = Folder::create(&dir.path().join("gone")).expect("made");
+    fs::remove_dir(folder.path()).expect("removed");
+    let error = folder.write("a.csv", b"1").expect_err("nowhere to write").to_string();
+    assert!(error.starts_with("write ") && error.contains("gone/a.csv"), "{error}");
 }
 
 #[test]
