@@ -3,8 +3,9 @@
 //! Decides how to wait for the next due time. Pure: time comes in, a decision goes out.
 //!
 //! 1. What is due goes out at once, in order, at most [`BURST`] in a turn so that replies are read.
-//! 2. `exact`: the kernel's timer wakes the worker [`GUARD_NS`] early, and it polls its sockets until
-//!    the very instant. A send is then late by the cost of one poll.
+//! 2. `exact`: the kernel's timer wakes the worker a guard early, and it polls its sockets until the
+//!    very instant. A send is then late by the cost of one poll. The guard follows what the machine
+//!    does: a wake-up later than the guard widens it at once, punctual ones narrow it slowly.
 //! 3. `relaxed`: the timer wakes it at the due time, and what comes due within [`QUANTUM_NS`] of the
 //!    last send waits for it, to leave in one write.
 //! 4. `auto`: exact while requests are further apart than [`SPARSE_NS`] and another processor is left
@@ -21,8 +22,14 @@ pub enum Pacing {
     Relaxed,
 }
 
-/// How long before the due time the timer wakes an exact worker.
-pub(crate) const GUARD_NS: u64 = 80_000;
+/// How long before the due time the timer wakes an exact worker, at least and at most.
+const GUARD_NS: (u64, u64) = (60_000, 300_000);
+
+/// The guard stays this much above the latest wake-up that was late.
+const GUARD_MARGIN_NS: u64 = 20_000;
+
+/// Each punctual wake-up takes this part of the distance to the least guard away.
+const GUARD_DECAY: u64 = 512;
 
 /// How long a relaxed worker gathers what comes due.
 pub(crate) const QUANTUM_NS: u64 = 100_000;
@@ -51,13 +58,24 @@ pub(crate) struct Pacer {
     /// Moving mean of the distance of due times, over about 16 of them.
     gap_ns: u64,
     last_send_ns: u64,
+    guard_ns: u64,
 }
 
 impl Pacer {
     /// `spare_processors`: processors that are left when each worker has one.
     pub(crate) fn new(pacing: Pacing, spare_processors: usize) -> Pacer {
         let may_spin = spare_processors > 0;
-        Pacer { pacing, may_spin, last_due_ns: 0, gap_ns: SPARSE_NS, last_send_ns: 0 }
+        Pacer { pacing, may_spin, last_due_ns: 0, gap_ns: SPARSE_NS, last_send_ns: 0, guard_ns: GUARD_NS.1 }
+    }
+
+    /// The timer woke the worker this late.
+    pub(crate) fn woke(&mut self, late_ns: u64) {
+        let needed_ns = (late_ns + GUARD_MARGIN_NS).min(GUARD_NS.1);
+        self.guard_ns = if needed_ns > self.guard_ns {
+            needed_ns
+        } else {
+            self.guard_ns - self.guard_ns.saturating_sub(GUARD_NS.0) / GUARD_DECAY
+        };
     }
 
     /// A request that was due at `due_ns` left at `now_ns`.
@@ -74,7 +92,7 @@ impl Pacer {
     pub(crate) fn wait(&self, now_ns: u64, due_ns: Option<u64>, deadline_ns: u64) -> Wait {
         let Some(due_ns) = due_ns else { return Wait::Until(deadline_ns) };
         let wake_ns = if self.is_exact() {
-            due_ns.saturating_sub(GUARD_NS)
+            due_ns.saturating_sub(self.guard_ns)
         } else {
             due_ns.max(self.last_send_ns + QUANTUM_NS)
         };
@@ -114,9 +132,20 @@ mod tests {
     fn exact_wakes_a_guard_early_and_then_polls() {
         let pacer = after_gaps(Pacing::Auto, 1, 10 * MS);
         let due = 2_000 * MS;
-        assert_eq!(pacer.wait(due - 5 * MS, Some(due), u64::MAX), Wait::Until(due - GUARD_NS));
-        assert_eq!(pacer.wait(due - GUARD_NS, Some(due), u64::MAX), Wait::Poll);
+        assert_eq!(pacer.wait(due - 5 * MS, Some(due), u64::MAX), Wait::Until(due - pacer.guard_ns));
+        assert_eq!(pacer.wait(due - pacer.guard_ns, Some(due), u64::MAX), Wait::Poll);
         assert_eq!(pacer.wait(due + 1, Some(due), u64::MAX), Wait::Poll);
+    }
+
+    #[test]
+    fn the_guard_follows_the_wake_ups_of_the_machine() {
+        let mut pacer = Pacer::new(Pacing::Exact, 1);
+        (0..10_000).for_each(|_| pacer.woke(5_000));
+        assert!(pacer.guard_ns < GUARD_NS.0 + 1000, "{}", pacer.guard_ns);
+        pacer.woke(150_000);
+        assert_eq!(pacer.guard_ns, 170_000);
+        pacer.woke(5 * MS);
+        assert_eq!(pacer.guard_ns, GUARD_NS.1);
     }
 
     #[test]

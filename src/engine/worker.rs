@@ -179,7 +179,10 @@ async fn pace(shared: &Shared, alarm: &mut Alarm) -> io::Result<()> {
         match next {
             Next::Finished => return Ok(()),
             Next::Wait(Wait::Poll) => yield_now().await,
-            Next::Wait(Wait::Until(at_ns)) => alarm.wait_until(Nanos(at_ns)).await?,
+            Next::Wait(Wait::Until(at_ns)) => {
+                alarm.wait_until(Nanos(at_ns)).await?;
+                shared.borrow_mut().woke(at_ns);
+            }
             Next::Starved(until_ns) => tokio::select! {
                 () = bell.notified() => {}
                 woken = alarm.wait_until(Nanos(until_ns)) => woken?,
@@ -372,6 +375,10 @@ impl Worker {
 
     // -----------------------------------------------------------------------------------------
     // A turn
+
+    fn woke(&mut self, at_ns: u64) {
+        self.pacer.woke(self.clock.now_ns().saturating_sub(at_ns));
+    }
 
     /// Sends what is due, looks after time, and says how long there is nothing to do.
     fn turn(&mut self) -> Next {
