@@ -171,22 +171,21 @@ fn bars(all: &MultiProgress, plan: &Plan) -> Shown {
     Shown::Bars { all: all.clone(), bar, numbers }
 }
 
-/// The line of numbers: planned and sent first, what went wrong last.
+/// The line of numbers. A narrow terminal cuts its end, so what went wrong stands before the times.
 fn figures(live: &Live) -> String {
     format!(
-        "due {}  sent {}  rate {}/{} per s  in flight {}  conn {}  p50 {}  p99 {}  lag p99 {}  matched {}  failed {}  dropped {}",
-        grouped(live.due),
+        "sent {}/{} due  {}/{} per s  in flight {}  conn {}  errors {}  dropped {}  p50 {}  p99 {}  lag p99 {}",
         grouped(live.sent),
+        grouped(live.due),
         rate(live.rate_actual),
         rate(live.rate_planned),
         grouped(live.in_flight),
         grouped(live.connections),
+        grouped(live.failed),
+        grouped(live.dropped),
         micros(live.p50_us),
         micros(live.p99_us),
         micros(live.lag_p99_us),
-        grouped(live.matched),
-        grouped(live.failed),
-        grouped(live.dropped),
     )
 }
 

@@ -73,7 +73,7 @@ fn a_bar_shows_the_time_the_stage_and_the_numbers() {
     progress.finish();
     let text = paper.text();
     assert!(text.contains(" 50 %  1m00s/2m00s  stage 2/2 more"), "{text}");
-    assert!(text.contains("due 13 500  sent 13 499  rate 19.9/20 per s"), "{text}");
+    assert!(text.contains("sent 13 499/13 500 due  19.9/20 per s"), "{text}");
 }
 
 #[test]
