@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::app::error::Error;
-use crate::app::{colour, say};
+use crate::app::{colour, parts, say};
 use crate::cli::OverrideArgs;
+use crate::mapping;
+use crate::mapping::form::Form;
 use crate::plan::Plan;
 use crate::plan::compile::{Violation, compile};
 use crate::plan::segment::Segment;
+use crate::records::generator::{self, Generator};
 use crate::scenario::schema::{Scenario, StageKind};
 use crate::scenario::{Loaded, Overrides};
 use crate::script::{self, Script};
@@ -44,8 +47,38 @@ pub(super) fn prepare(path: &Path, overrides: &OverrideArgs, segment: Segment) -
     if let Some(error) = failed {
         return Err(error.into());
     }
-    let plan = compiled.map_err(|violations| in_their_place(&loaded, violations))?;
+    let mut violations = templates(&loaded.scenario);
+    let plan = match compiled {
+        Ok(plan) if violations.is_empty() => plan,
+        Ok(_) => return Err(in_their_place(&loaded, violations)),
+        Err(more) => {
+            violations.extend(more);
+            return Err(in_their_place(&loaded, violations));
+        }
+    };
     Ok(Prepared { loaded, plan, script: config })
+}
+
+/// Placeholders that are none, in the templates of records and mappings.
+fn templates(scenario: &Scenario) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let mut add = |path: &str, message: String| {
+        violations.push(Violation { path: path.to_string(), message, help: None });
+    };
+    match Generator::new(&scenario.records.key, &scenario.records.template) {
+        Ok(_) => {}
+        Err(generator::Error::Value(error)) => add("records.template", error.to_string()),
+        Err(generator::Error::Key(error)) => add("records.key", error.to_string()),
+        Err(error) => add("records.key", error.to_string()),
+    }
+    if let Some(Err(mapping::Error::Template { path, source })) =
+        parts::mapping(scenario, &scenario.name).map(Form::new)
+        // A record key that is no template has been told already.
+        && path != "records.key"
+    {
+        add(&path, source.to_string());
+    }
+    violations
 }
 
 fn overrides_of(args: &OverrideArgs) -> Overrides {
