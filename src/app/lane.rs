@@ -203,6 +203,10 @@ async fn take_completions(
                 journal,
                 last_written: common.last_written.clone(),
                 patience: common.patience,
+                hurry: writer::Hurry(Box::new({
+                    let control = common.control.clone();
+                    move || control.is_stopping_now()
+                })),
             };
             writer::run(parts, see).await?
         }

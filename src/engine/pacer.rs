@@ -92,7 +92,7 @@ impl Pacer {
     pub(crate) fn wait(&self, now_ns: u64, due_ns: Option<u64>, deadline_ns: u64) -> Wait {
         let Some(due_ns) = due_ns else { return Wait::Until(deadline_ns) };
         let wake_ns = if self.is_exact() {
-            due_ns.saturating_sub(self.guard_ns)
+            due_ns.saturating_sub(self.guard())
         } else {
             due_ns.max(self.last_send_ns + QUANTUM_NS)
         };
@@ -103,6 +103,12 @@ impl Pacer {
     #[inline]
     pub(crate) fn gathers(&self, now_ns: u64) -> bool {
         !self.is_exact() && now_ns < self.last_send_ns + QUANTUM_NS
+    }
+
+    /// The guard, but never so much that polling fills more than a quarter of the time, unless that
+    /// is less than the least guard.
+    fn guard(&self) -> u64 {
+        self.guard_ns.min((self.gap_ns / 4).max(GUARD_NS.0))
     }
 
     fn is_exact(&self) -> bool {
@@ -132,8 +138,8 @@ mod tests {
     fn exact_wakes_a_guard_early_and_then_polls() {
         let pacer = after_gaps(Pacing::Auto, 1, 10 * MS);
         let due = 2_000 * MS;
-        assert_eq!(pacer.wait(due - 5 * MS, Some(due), u64::MAX), Wait::Until(due - pacer.guard_ns));
-        assert_eq!(pacer.wait(due - pacer.guard_ns, Some(due), u64::MAX), Wait::Poll);
+        assert_eq!(pacer.wait(due - 5 * MS, Some(due), u64::MAX), Wait::Until(due - GUARD_NS.1));
+        assert_eq!(pacer.wait(due - GUARD_NS.1, Some(due), u64::MAX), Wait::Poll);
         assert_eq!(pacer.wait(due + 1, Some(due), u64::MAX), Wait::Poll);
     }
 
@@ -146,6 +152,9 @@ mod tests {
         assert_eq!(pacer.guard_ns, 170_000);
         pacer.woke(5 * MS);
         assert_eq!(pacer.guard_ns, GUARD_NS.1);
+        // Requests 200 µs apart leave no quarter of the time that is longer than the least guard.
+        (1..200).for_each(|n| pacer.sent(n * 200_000, n * 200_000));
+        assert_eq!(pacer.guard(), GUARD_NS.0);
     }
 
     #[test]

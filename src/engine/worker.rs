@@ -41,6 +41,9 @@ const SWEEP_NS: u64 = 5_000_000;
 /// Completions are handed over when there are this many, or at the next sweep.
 const BATCH_ITEMS: usize = 256;
 
+/// Or when their responses have this many bytes.
+const BATCH_BYTES: usize = 256 * 1024;
+
 /// Batches that may wait for a full ring before the worker stops sending.
 const OVERFLOW_BATCHES: usize = 256;
 
@@ -813,7 +816,7 @@ impl Worker {
 
     fn complete(&mut self, completion: Completion) {
         self.batch.items.push(completion);
-        if self.batch.items.len() >= BATCH_ITEMS {
+        if self.batch.items.len() >= BATCH_ITEMS || self.batch.bytes.len() >= BATCH_BYTES {
             self.hand_over_batch();
         }
     }

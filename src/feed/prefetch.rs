@@ -12,6 +12,7 @@ use crate::clock::{self, Clock, Stopwatch};
 use crate::datastore::{self, Datastore};
 use crate::feed::shape::Shaper;
 use crate::feed::{Error, OnMissing, Parts, Totals};
+use crate::handoff::{Chunk, Sender};
 use crate::plan::keys::Keys;
 use crate::plan::schedule::Cursor;
 use crate::plan::segment::Share;
@@ -20,6 +21,12 @@ use crate::units::Nanos;
 
 /// Chunks that are being fetched at once.
 pub(super) const FETCHES: usize = 2;
+
+/// Bytes of one chunk: large records make chunks of fewer requests.
+const CHUNK_BYTES: usize = 2 << 20;
+
+/// How often a feed that waits for the datastore looks whether anybody still wants its payloads.
+const WANTED: Duration = Duration::from_millis(50);
 
 /// How often an absent datastore is looked for.
 const LOOK: Duration = Duration::from_millis(20);
@@ -78,23 +85,22 @@ impl Feed {
         let mut upcoming = Upcoming { cursor: schedule.cursor(), share, keys };
         let mut fetches: VecDeque<JoinHandle<Result<Fetched, Error>>> = VecDeque::new();
         let bell = sink.bell();
+        let mut fitting = chunk;
         loop {
             while fetches.len() < FETCHES {
-                let wanted = upcoming.next(chunk);
+                let wanted = upcoming.next(fitting);
                 if wanted.is_empty() {
                     break;
                 }
                 fetches.push_back(spawn_local(fetcher.clone().fetch(wanted)));
             }
             let Some(next) = fetches.pop_front() else { break };
-            let fetched = match next.await {
-                Ok(fetched) => fetched?,
-                // A panic of a fetch is a bug; it goes on where it can be seen.
-                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                Err(_) => break,
-            };
+            let Some(fetched) = finished(next, &sink).await else { break };
+            let fetched = fetched?;
             let mut full = sink.empty();
             shaper.shape(&fetched, &mut full)?;
+            let mean = (full.bytes.len() / full.items.len().max(1)).max(1);
+            fitting = (CHUNK_BYTES / mean).clamp(1, chunk);
             let mut unsent = Some(full);
             while let Some(full) = unsent.take() {
                 if sink.is_closed() {
@@ -107,6 +113,26 @@ impl Feed {
             }
         }
         Ok(shaper.totals(fetcher.totals.borrow().clone()))
+    }
+}
+
+/// Waits for a fetch; `None` when the worker is gone and nobody wants it any more.
+async fn finished(
+    mut fetch: JoinHandle<Result<Fetched, Error>>,
+    sink: &Sender<Chunk>,
+) -> Option<Result<Fetched, Error>> {
+    loop {
+        match clock::timeout(WANTED, &mut fetch).await {
+            Some(Ok(fetched)) => return Some(fetched),
+            // A panic of a fetch is a bug; it goes on where it can be seen.
+            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Some(Err(_)) => return None,
+            None if sink.is_closed() => {
+                fetch.abort();
+                return None;
+            }
+            None => {}
+        }
     }
 }
 
@@ -156,7 +182,8 @@ impl Fetcher {
             self.took(watch.elapsed());
             match result {
                 Ok(values) => return Ok(Fetched { wanted, keys, values }),
-                Err(Error::Datastore(error)) if error.is_away() => {
+                // Before time zero there is no run yet that would have to go on without it.
+                Err(Error::Datastore(error)) if error.is_away() && self.clock.get().is_some() => {
                     self.totals.borrow_mut().outages += u64::from(!away);
                     away = true;
                 }

@@ -61,6 +61,17 @@ pub struct Parts {
     pub last_written: Arc<LastWritten>,
     /// How long to wait at the end for a datastore that is away.
     pub patience: Duration,
+    /// Whether not even that should be waited for.
+    pub hurry: Hurry,
+}
+
+/// Says whether the run was told to end at once.
+pub struct Hurry(pub Box<dyn Fn() -> bool>);
+
+impl std::fmt::Debug for Hurry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Hurry").field(&(self.0)()).finish()
+    }
 }
 
 /// Responses on their way to the datastore.
@@ -322,7 +333,7 @@ impl<S> Writer<S> {
     /// the journal.
     async fn give_it_time(&mut self) -> Result<(), Error> {
         let watch = Stopwatch::start();
-        while watch.elapsed() < self.parts.patience {
+        while watch.elapsed() < self.parts.patience && !(self.parts.hurry.0)() {
             self.look_for_it().await;
             while !self.away {
                 self.send_more()?;
