@@ -113,6 +113,8 @@ struct Worker {
     overflow: VecDeque<Box<Batch>>,
     /// Requests of the worker's share that have come due.
     consumed: u64,
+    /// When the latest of them was due.
+    last_due_ns: u64,
     share: u64,
     /// Requests that wait for room.
     queued: usize,
@@ -356,6 +358,7 @@ impl Worker {
             batch: Box::default(),
             overflow: VecDeque::new(),
             consumed: 0,
+            last_due_ns: 0,
             queued: 0,
             pending: 0,
             in_flight: 0,
@@ -453,6 +456,7 @@ impl Worker {
             self.was_starved = true;
         }
         self.consumed += 1;
+        self.last_due_ns = due_ns;
         self.shard.scheduled(due_ns, stage);
         self.pacer.sent(due_ns, now_ns);
         let slot = (n % self.config.connections.count / self.config.workers) as usize;
@@ -1043,7 +1047,7 @@ impl Worker {
         while let Ok(window) = self.ports.windows.try_recv() {
             self.shard.restock(window);
         }
-        self.close_windows(now_ns, false);
+        self.close_windows(now_ns, false, self.connections.len() as u64);
         self.show();
     }
 
@@ -1082,9 +1086,23 @@ impl Worker {
         }
     }
 
-    fn close_windows(&mut self, now_ns: u64, finished: bool) {
+    /// Nothing that is still to be sent is due before this.
+    fn due_through_ns(&mut self, now_ns: u64) -> u64 {
+        if self.stopped {
+            return now_ns;
+        }
+        match self.next_due() {
+            Some(due_ns) => due_ns.min(now_ns),
+            None if self.ports.source.is_finished() => now_ns,
+            // The next payload is late; due times never fall.
+            None => self.last_due_ns,
+        }
+    }
+
+    fn close_windows(&mut self, now_ns: u64, finished: bool, connections: u64) {
+        let due_through_ns = self.due_through_ns(now_ns);
         let (events, number) = (&self.ports.events, self.config.worker);
-        self.shard.close(now_ns, self.in_flight, self.connections.len() as u64, finished, |closed| {
+        self.shard.close(now_ns, due_through_ns, self.in_flight, connections, finished, |closed| {
             // A collector that is gone has nothing to collect.
             let _ = events.send((number, Event::Window(closed)));
         });
@@ -1139,6 +1157,7 @@ impl Worker {
     fn settle_accounts(&mut self) {
         let finished = self.clock.now();
         let open: Vec<usize> = self.connections.iter().map(|(id, _)| id).collect();
+        let connections = open.len() as u64;
         self.stopped = true;
         for id in open {
             if self.connections[id].outstanding() > 0 {
@@ -1152,7 +1171,7 @@ impl Worker {
         }
         self.wanted.clear();
         self.shard.not_reached(self.share - self.consumed);
-        self.close_windows(finished.0, true);
+        self.close_windows(finished.0, true, connections);
         self.show();
         self.totals.sent = self.shard.sent;
         self.totals.outcomes = self.shard.outcomes;

@@ -81,8 +81,8 @@ struct Row {
 
 impl Row {
     fn at(&mut self, index: u64, stock: &mut Vec<Window>) -> &mut Window {
-        // Due times never fall and a window closes only after all of its requests have ended, so
-        // the index is never below the first.
+        // Due times never fall, and a window closes only after everything due in it has come due and
+        // ended, so the index is never below the first.
         let offset = index.saturating_sub(self.first) as usize;
         while self.windows.len() <= offset {
             self.windows.push_back(stock.pop().unwrap_or_default());
@@ -172,11 +172,13 @@ impl Shard {
         self.outcomes.add(Outcome::NotReached, count);
     }
 
-    /// Hands over the windows that have ended and whose requests have all ended too; all of them
-    /// when `finished`. The gauges are those of the moment in which the window ended.
+    /// Hands over the windows whose requests have all come due and ended; all of them when
+    /// `finished`. Nothing that is still to come is due before `due_through_ns`, which falls behind
+    /// `now_ns` when the worker does. The gauges are those of the moment in which the window ended.
     pub fn close(
         &mut self,
         now_ns: u64,
+        due_through_ns: u64,
         in_flight: u64,
         connections: u64,
         finished: bool,
@@ -198,7 +200,8 @@ impl Shard {
                 (window.in_flight, window.connections, window.gauged) = (in_flight, connections, true);
             }
         }
-        while self.seconds.first < past || finished {
+        let through = due_through_ns / NANOS_PER_SEC;
+        while self.seconds.first < through || finished {
             if !finished && self.seconds.windows.front().is_none_or(|w| w.open() > 0) {
                 break;
             }
@@ -208,7 +211,7 @@ impl Shard {
         }
         while let Some(&end_ns) = self.stage_ends_ns.get(self.stages.first as usize) {
             let open = self.stages.windows.front().map_or(0, |w| w.open());
-            if !finished && (now_ns < end_ns || open > 0) {
+            if !finished && (due_through_ns < end_ns || open > 0) {
                 break;
             }
             let window = self.stages.windows.pop_front().or_else(|| self.stock.pop()).unwrap_or_default();
@@ -237,7 +240,7 @@ mod tests {
 
     fn close(shard: &mut Shard, now_ns: u64, finished: bool) -> Vec<(u64, u64)> {
         let mut rows = Vec::new();
-        shard.close(now_ns, 3, 10, finished, |closed| {
+        shard.close(now_ns, now_ns, 3, 10, finished, |closed| {
             if let Closed::Second(index, window) = closed {
                 rows.push((index, window.scheduled));
             }
@@ -257,6 +260,27 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_that_is_late_counts_in_the_second_and_the_stage_of_the_due_time() {
+        let mut shard = Shard::new(vec![2 * SECOND]);
+        let mut rows = Vec::new();
+        let mut stages = Vec::new();
+        let mut take = |closed| match closed {
+            Closed::Second(index, window) => rows.push((index, window.scheduled)),
+            Closed::Stage(index, window) => stages.push((index, window.scheduled)),
+        };
+        shard.scheduled(0, 0);
+        shard.ended(0, 0, Outcome::Late);
+        // Three seconds have passed, but what was due at 0.5 s and 1.5 s is still to come.
+        shard.close(3 * SECOND, SECOND / 2, 0, 0, false, &mut take);
+        for due_ns in [SECOND / 2, 3 * SECOND / 2] {
+            shard.scheduled(due_ns, 0);
+            shard.ended(due_ns, 0, Outcome::Late);
+        }
+        shard.close(3 * SECOND, 3 * SECOND, 0, 0, false, &mut take);
+        assert_eq!((rows, stages), (vec![(0, 2), (1, 1)], vec![(0, 3)]));
+    }
+
+    #[test]
     fn every_second_of_the_schedule_gets_a_row_even_an_empty_one() {
         let mut shard = Shard::new(vec![SECOND, 4 * SECOND]);
         shard.scheduled(0, 0);
@@ -268,7 +292,7 @@ mod tests {
     fn a_stage_without_requests_is_handed_over_too() {
         let mut shard = Shard::new(vec![SECOND, 2 * SECOND]);
         let mut stages = Vec::new();
-        shard.close(5 * SECOND, 0, 0, true, |closed| {
+        shard.close(5 * SECOND, 5 * SECOND, 0, 0, true, |closed| {
             if let Closed::Stage(index, _) = closed {
                 stages.push(index);
             }
@@ -283,7 +307,7 @@ mod tests {
         shard.sent(1000, 0, 4000);
         shard.matched(1000, 0, 4000, 9000);
         let mut seen = None;
-        shard.close(SECOND, 0, 0, true, |closed| {
+        shard.close(SECOND, SECOND, 0, 0, true, |closed| {
             if let Closed::Stage(_, window) = closed {
                 let l = window.latencies.expect("something was sent");
                 // Three digits are kept, so a value of 8000 may come back as 8003.
