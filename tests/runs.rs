@@ -229,6 +229,28 @@ fn a_redis_that_stays_away_leaves_a_journal_that_flush_empties() {
 }
 
 #[test]
+fn an_interrupt_while_redis_is_away_does_not_wait_for_records_nobody_will_send() {
+    let mut server = RedisServer::start(&[]);
+    let url = format!("redis://{}", server.addr());
+    let bench = Bench::new();
+    let more = "redis: { prefetch: 160, timeout: 200ms }\nmapping: { into: none }\n\
+                report: { requests: true }\n";
+    let yaml = steady(100, "10m", more).replace("load: {", "load: { max_lateness: 1m,");
+    let child = bench.start(&yaml, &["--redis", &url]);
+    let part = bench.path().join("out/seconds.csv.part");
+    let seconds = || std::fs::read_to_string(&part).map_or(0, |text| text.lines().count());
+    wait_for("the first second", || seconds() > 1);
+    server.stop();
+    // By then everything that was read ahead has been sent, and a fetch waits.
+    wait_for("the second second", || seconds() > 2);
+    let interrupted = std::time::Instant::now();
+    signal(&child, "-INT");
+    let ended = bench.wait(child);
+    ended.assert_code(105);
+    assert!(interrupted.elapsed().as_secs() < 20, "{}", ended.stderr);
+}
+
+#[test]
 fn a_responder_killed_in_mid_run_costs_requests_but_not_the_account() {
     let bench = Bench::new();
     let mut responder = bench
