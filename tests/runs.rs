@@ -251,6 +251,17 @@ fn an_interrupt_while_redis_is_away_does_not_wait_for_records_nobody_will_send()
 }
 
 #[test]
+fn a_run_whose_mappings_cannot_be_read_back_fails_and_still_writes_its_reports() {
+    let server = RedisServer::start(&["--user", "default on nopass ~* &* +@all -hget"]);
+    let bench = Bench::new();
+    let url = format!("redis://{}", server.addr());
+    let ended = bench.run(&steady(100, "500ms", ""), &["--redis", &url]);
+    ended.assert_code(100);
+    assert_eq!(ended.summary(&["matched", "mapped"]), [50, 50]);
+    assert!(ended.has_file("stages.csv") && ended.has_file("errors.csv"));
+}
+
+#[test]
 fn a_responder_killed_in_mid_run_costs_requests_but_not_the_account() {
     let bench = Bench::new();
     let mut responder = bench

@@ -24,7 +24,7 @@ use crate::units::Nanos;
 impl Run {
     /// Runs until everything is settled and sums it up.
     pub(super) fn execute(&mut self) -> Result<Summary, Error> {
-        let collected = self.collect()?;
+        let mut collected = self.collect()?;
         let mut lanes = lane::Totals::default();
         for lane in &collected.lanes {
             lanes.feed.merge(&lane.feed);
@@ -33,7 +33,11 @@ impl Run {
         }
         let responder_stats = self.responder.take().map(crate::responder::Responder::stop);
         let ledger = self.ledger(&collected, &lanes.mapping);
-        let read_back = self.read_back(&lanes.mapping, &collected)?;
+        let read_back = self.read_back(&lanes.mapping, &collected).unwrap_or_else(|error| {
+            // The run is over: what it measured is reported all the same.
+            collected.failure = Some(error);
+            None
+        });
         let responder = responder_stats.map(|stats| ResponderCount {
             issued: stats.issued,
             received: ledger.receipts.received - ledger.receipts.malformed,
