@@ -73,6 +73,19 @@ impl Connection {
         self.inflight.waiting() + self.pending.len()
     }
 
+    /// Forgets what is written, once that is the greater part: a peer that reads slowly but steadily
+    /// may never let the buffer run empty.
+    pub(crate) fn compact(&mut self) {
+        if self.written * 2 <= self.output.len() {
+            return;
+        }
+        self.output.drain(..self.written);
+        for pending in &mut self.pending {
+            pending.start -= self.written;
+        }
+        self.written = 0;
+    }
+
     /// It has carried its limit and everything on it has ended.
     #[inline]
     pub(crate) fn is_used_up(&self) -> bool {

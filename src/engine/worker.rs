@@ -582,6 +582,7 @@ impl Worker {
             connection.output.clear();
             connection.written = 0;
         } else {
+            connection.compact();
             connection.blocked = true;
             self.wanted.push(Wanted::Writable(id, (connection.slot, connection.generation)));
         }
