@@ -252,13 +252,44 @@ fn an_interrupt_while_redis_is_away_does_not_wait_for_records_nobody_will_send()
 
 #[test]
 fn a_run_whose_mappings_cannot_be_read_back_fails_and_still_writes_its_reports() {
-    let server = RedisServer::start(&["--user", "default on nopass ~* &* +@all -hget"]);
+    let server = RedisServer::start(&["--user", "default", "on", "nopass", "~*", "&*", "+@all", "-hget"]);
     let bench = Bench::new();
     let url = format!("redis://{}", server.addr());
     let ended = bench.run(&steady(100, "500ms", ""), &["--redis", &url]);
     ended.assert_code(100);
     assert_eq!(ended.summary(&["matched", "mapped"]), [50, 50]);
     assert!(ended.has_file("stages.csv") && ended.has_file("errors.csv"));
+}
+
+#[test]
+fn what_a_flush_is_refused_stays_in_the_journal() {
+    let mut server = RedisServer::start(&[]);
+    let url = format!("redis://{}", server.addr());
+    let bench = Bench::new();
+    let more = "redis: { prefetch: 10000, timeout: 200ms }\n";
+    let yaml = steady(500, "2s", more).replace("load: {", "load: { graceful_stop: 500ms,");
+    let child = bench.start(&yaml, &["--redis", &url]);
+    let mut connection = redis(&server);
+    wait_for("the first mappings", || {
+        let keys: u64 = redis::cmd("DBSIZE").query(&mut connection).unwrap_or(0);
+        keys > 1000 + 100
+    });
+    server.stop();
+    let ended = bench.wait(child);
+    let [left] = ended.summary(&["map_failed"])[..] else { panic!("one column") };
+    server.start_again();
+    let mut connection = redis(&server);
+    let mut set = |memory: &str| {
+        redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(memory).exec(&mut connection).expect("set");
+    };
+    set("1");
+    bench.call(&["flush", "out", "--redis", &url]).assert_code(111);
+    assert!(ended.has_file("mapping.journal"));
+    set("0");
+    bench.call(&["flush", "out", "--redis", &url]).assert_code(0);
+    assert!(!ended.has_file("mapping.journal"));
+    let written: u64 = redis::cmd("DBSIZE").query(&mut connection).expect("a count");
+    assert_eq!(written, left);
 }
 
 #[test]

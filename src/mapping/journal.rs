@@ -15,8 +15,9 @@ use crate::ledger::Outcome;
 use crate::mapping::Error;
 use crate::mapping::form::Config;
 
-/// The longest line that is read back: a response of 1 MiB in hexadecimal, with room.
-const MAX_LINE: u64 = 3 << 20;
+/// The longest line that is read back: the largest response that a scenario allows, in hexadecimal,
+/// with room.
+const MAX_LINE: u64 = (2 << 30) + (1 << 16);
 
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +123,17 @@ impl Journal {
     /// # Errors
     /// When the file cannot be written.
     pub fn append(&mut self, batch: &Batch, record_of: impl Fn(u64) -> u64) -> Result<(), Error> {
+        for item in batch.items.iter().filter(|item| item.outcome == Outcome::Matched) {
+            self.append_one(batch, item, record_of(item.n))?;
+        }
+        Ok(())
+    }
+
+    /// Appends one response, whose bytes are in `batch`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn append_one(&mut self, batch: &Batch, item: &Completion, record: u64) -> Result<(), Error> {
         if self.file.is_none() {
             let file = File::create(&self.path).map_err(|source| self.failed(source))?;
             let mut file = BufWriter::new(file);
@@ -129,29 +141,30 @@ impl Journal {
             self.file = Some(file);
         }
         let Some(file) = &mut self.file else { return Ok(()) };
-        let mut written = Ok(());
-        for item in batch.items.iter().filter(|item| item.outcome == Outcome::Matched) {
-            let body = &batch.bytes[item.body.start as usize..item.body.end as usize];
-            let text = std::str::from_utf8(body).ok();
-            let line = Line {
-                record: record_of(item.n),
-                n: item.n,
-                address: item.address,
-                slot: item.slot,
-                generation: item.generation,
-                due_ns: item.due_ns,
-                sent_ns: item.sent_ns,
-                received_ns: item.received_ns,
-                response: text.map(str::to_string),
-                bytes: text.is_none().then(|| hex(body)),
-            };
-            written = write_line(file, &line);
-            if written.is_err() {
-                break;
-            }
-            self.pending += 1;
-        }
+        let body = &batch.bytes[item.body.start as usize..item.body.end as usize];
+        // Escaped control characters are six times as long, hexadecimal only twice.
+        let text = std::str::from_utf8(body).ok().filter(|text| !text.contains(char::is_control));
+        let line = Line {
+            record,
+            n: item.n,
+            address: item.address,
+            slot: item.slot,
+            generation: item.generation,
+            due_ns: item.due_ns,
+            sent_ns: item.sent_ns,
+            received_ns: item.received_ns,
+            response: text.map(str::to_string),
+            bytes: text.is_none().then(|| hex(body)),
+        };
+        let written = write_line(file, &line);
+        self.pending += u64::from(written.is_ok());
         written.map_err(|source| self.failed(source))
+    }
+
+    /// The error of a journal that holds less than it did.
+    pub fn shortened(&self) -> Error {
+        let message = "it ends before its last response".to_string();
+        Error::JournalLine { path: self.path.display().to_string(), line: self.lines_read, message }
     }
 
     /// Hands everything appended to the system.
@@ -220,6 +233,26 @@ impl Journal {
         Ok(())
     }
 
+    /// A journal beside this one, for those of its responses that must stay.
+    pub fn successor(&self) -> Journal {
+        Journal::new(self.path.with_extension("journal.part"), self.header.clone())
+    }
+
+    /// Everything has been worked off but what `successor` holds, which takes the place of the file.
+    ///
+    /// # Errors
+    /// When the file cannot be written or renamed.
+    pub fn succeed(&mut self, mut successor: Journal) -> Result<(), Error> {
+        if successor.pending == 0 {
+            return self.done(self.pending);
+        }
+        successor.flush()?;
+        std::fs::rename(&successor.path, &self.path).map_err(|source| self.failed(source))?;
+        successor.path.clone_from(&self.path);
+        *self = successor;
+        Ok(())
+    }
+
     /// `count` responses have been worked off. The last one removes the file.
     ///
     /// # Errors
@@ -259,6 +292,9 @@ fn write_line(file: &mut BufWriter<File>, line: &impl Serialize) -> io::Result<(
 fn read_line(reader: &mut BufReader<File>) -> io::Result<String> {
     let mut line = Vec::new();
     std::io::Read::take(&mut *reader, MAX_LINE).read_until(b'\n', &mut line)?;
+    if line.len() as u64 == MAX_LINE {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a line has no end"));
+    }
     if line.pop() != Some(b'\n') {
         return Ok(String::new());
     }

@@ -374,7 +374,7 @@ fn response_of<'a>(
     }
 }
 
-/// Writes what a run has left in its journal. Returns what became of it.
+/// Writes what a run has left in its journal. What is refused stays in it. Returns what became of all.
 ///
 /// # Errors
 /// When the journal cannot be used or the datastore is away.
@@ -384,24 +384,32 @@ pub async fn flush(journal: &mut Journal, datastore: &Datastore) -> Result<Total
     let mut totals = Totals::default();
     // An empty journal, which has only its first line, goes too.
     journal.done(0)?;
-    while journal.pending() > 0 {
+    let mut left = journal.successor();
+    let mut unread = journal.pending();
+    while unread > 0 {
         let ReadBack { batch, records } = journal.read(JOURNAL_ITEMS)?;
+        if records.is_empty() {
+            return Err(journal.shortened());
+        }
+        unread -= records.len() as u64;
         let responses: Vec<Response<'_>> = batch
             .items
             .iter()
             .zip(&records)
             .map(|(item, &record)| response_of(item, &batch, record, &ports))
             .collect();
-        for result in form.write(datastore, &responses).await? {
+        let results = form.write(datastore, &responses).await?;
+        for (at, result) in results.iter().enumerate() {
             match result {
                 Ok(()) => totals.mapped += 1,
                 Err(text) => {
-                    totals.refuse(&text);
+                    totals.refuse(text);
                     totals.map_failed += 1;
+                    left.append_one(&batch, &batch.items[at], records[at])?;
                 }
             }
         }
-        journal.done(records.len() as u64)?;
     }
+    journal.succeed(left)?;
     Ok(totals)
 }
