@@ -104,6 +104,8 @@ struct Writer<S> {
     /// Responses of the journal that have been worked off since it was last empty.
     journal_done: u64,
     away: bool,
+    /// Waits until the datastore is back. Kept from one look to the next: connecting may take longer.
+    looking: Option<JoinHandle<Result<(), datastore::Error>>>,
     /// Responses that were refused for a reason that passes.
     refused: Option<Journal>,
     totals: Totals,
@@ -127,6 +129,7 @@ pub async fn run<E: From<Error>>(
         journal_in_flight: false,
         journal_done: 0,
         away: false,
+        looking: None,
         refused: None,
         totals: Totals::default(),
     };
@@ -324,8 +327,14 @@ impl<S> Writer<S> {
     }
 
     async fn look_for_it(&mut self) {
-        if let Some(Ok(())) = clock::timeout(LOOK, self.parts.datastore.back()).await {
-            self.away = false;
+        let datastore = &self.parts.datastore;
+        let looking = self.looking.get_or_insert_with(|| {
+            let datastore = datastore.clone();
+            spawn_local(async move { datastore.back().await })
+        });
+        if let Some(looked) = clock::timeout(LOOK, looking).await {
+            self.looking = None;
+            self.away = !matches!(looked, Ok(Ok(())));
         }
     }
 
