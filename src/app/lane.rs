@@ -100,6 +100,8 @@ pub(super) fn run(common: Common, own: Own, events: mpsc::Sender<Event>) {
         control.drain();
         // A run that is gone needs no lane.
         let _ = events.send(Event::Failed(error));
+        // Nothing was fed and nothing taken: the run must not wait for the account of this lane.
+        let _ = events.send(Event::Settled(Box::default()));
     }
 }
 
