@@ -100,9 +100,11 @@ impl LastWritten {
     pub fn wrote(&self, worker: u64, record: u64, response: &[u8]) {
         let Some(slot) = self.slot(record) else { return };
         let mine = ((worker & 0x3fff) << HASH_BITS) | self.hash(response);
-        let before = slot.load(Relaxed);
-        let other = before != 0 && (before & !CONTENDED) >> HASH_BITS != mine >> HASH_BITS;
-        slot.store(mine | (before & CONTENDED) | if other { CONTENDED } else { 0 }, Relaxed);
+        // In one step: two workers at once must not overlook each other.
+        let _ = slot.fetch_update(Relaxed, Relaxed, |before| {
+            let other = before != 0 && (before & !CONTENDED) >> HASH_BITS != mine >> HASH_BITS;
+            Some(mine | (before & CONTENDED) | if other { CONTENDED } else { 0 })
+        });
     }
 }
 
