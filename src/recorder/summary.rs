@@ -52,12 +52,14 @@ pub fn per_second(requests: u64, duration: Nanos) -> f64 {
     if duration.0 == 0 { 0.0 } else { requests as f64 / duration.as_secs_f64() }
 }
 
-/// Merges the windows of all workers. A second is complete when every worker has handed it over.
+/// Merges the windows of all workers. A second is complete when every worker that is not done has
+/// handed it over.
 #[derive(Debug)]
 pub struct Collector {
-    workers: usize,
-    /// Seconds by number, with how many workers have handed them over.
-    open: BTreeMap<u64, (usize, Window)>,
+    /// For each worker, the second that it hands over next; `u64::MAX` when it is done.
+    next_of: Vec<u64>,
+    /// Seconds by number.
+    open: BTreeMap<u64, Window>,
     next: u64,
     stages: Vec<Window>,
     last_second: Option<Window>,
@@ -67,7 +69,7 @@ impl Collector {
     /// For this many workers and stages.
     pub fn new(workers: usize, stages: usize) -> Collector {
         Collector {
-            workers,
+            next_of: vec![0; workers],
             open: BTreeMap::new(),
             next: 0,
             stages: vec![Window::default(); stages],
@@ -75,8 +77,11 @@ impl Collector {
         }
     }
 
-    /// Takes a window. Returns an emptied one for the worker, where there is one to spare.
-    pub fn add(&mut self, closed: Closed) -> Option<Window> {
+    /// Takes a window of a worker. Returns an emptied one for it, where there is one to spare.
+    pub fn add(&mut self, worker: usize, closed: Closed) -> Option<Window> {
+        if let (Closed::Second(second, _), Some(next)) = (&closed, self.next_of.get_mut(worker)) {
+            *next = second + 1;
+        }
         let mut spare = match closed {
             Closed::Stage(index, window) => {
                 if let Some(stage) = self.stages.get_mut(index) {
@@ -85,13 +90,12 @@ impl Collector {
                 window
             }
             Closed::Second(second, window) => match self.open.get_mut(&second) {
-                Some((count, merged)) => {
-                    *count += 1;
+                Some(merged) => {
                     merged.merge(&window);
                     window
                 }
                 None => {
-                    self.open.insert(second, (1, window));
+                    self.open.insert(second, window);
                     return self.last_second.take().map(|mut window| {
                         window.clear();
                         window
@@ -103,15 +107,23 @@ impl Collector {
         Some(spare)
     }
 
+    /// A worker has handed over its last window.
+    pub fn done(&mut self, worker: usize) {
+        if let Some(next) = self.next_of.get_mut(worker) {
+            *next = u64::MAX;
+        }
+    }
+
     /// Complete seconds in their order; all that are left when `finished`.
     pub fn seconds(&mut self, finished: bool) -> Vec<SecondRow> {
         let mut rows = Vec::new();
+        let complete_before = self.next_of.iter().copied().min().unwrap_or(0);
         while let Some(entry) = self.open.first_entry() {
-            let complete = *entry.key() == self.next && entry.get().0 == self.workers;
+            let complete = *entry.key() == self.next && *entry.key() < complete_before;
             if !complete && !finished {
                 break;
             }
-            let (second, (_, window)) = entry.remove_entry();
+            let (second, window) = entry.remove_entry();
             self.next = second + 1;
             rows.push(SecondRow { second, window: window.clone() });
             self.last_second = Some(window);
@@ -297,14 +309,28 @@ mod tests {
     #[test]
     fn a_second_is_complete_when_every_worker_has_handed_it_over() {
         let mut collector = Collector::new(2, 0);
-        collector.add(second(0, 3));
-        collector.add(second(1, 1));
+        collector.add(0, second(0, 3));
+        collector.add(0, second(1, 1));
         assert!(collector.seconds(false).is_empty());
-        collector.add(second(0, 4));
+        collector.add(1, second(0, 4));
         let rows = collector.seconds(false);
         assert_eq!((rows.len(), rows[0].second, rows[0].window.scheduled), (1, 0, 7));
         let rest = collector.seconds(true);
         assert_eq!((rest.len(), rest[0].second, rest[0].window.scheduled), (1, 1, 1));
+    }
+
+    #[test]
+    fn a_worker_that_is_done_is_not_waited_for() {
+        let mut collector = Collector::new(2, 0);
+        collector.add(0, second(0, 1));
+        collector.done(0);
+        assert!(collector.seconds(false).is_empty());
+        for number in 0..3 {
+            collector.add(1, second(number, 1));
+            let rows = collector.seconds(false);
+            assert_eq!((rows.len(), rows[0].second), (1, number));
+        }
+        assert!(collector.open.is_empty());
     }
 
     #[test]

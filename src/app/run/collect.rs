@@ -140,7 +140,7 @@ impl Run {
     fn take_event(&mut self, worker: u64, event: Event, collected: &mut Collected) -> Result<(), Error> {
         match event {
             Event::Window(closed) => {
-                if let Some(spare) = collected.collector.add(closed) {
+                if let Some(spare) = collected.collector.add(worker as usize, closed) {
                     // A worker that is gone needs no window.
                     let _ = self.crew.windows_back[worker as usize].send(spare);
                 }
@@ -174,7 +174,10 @@ impl Run {
                 );
             }
             Event::Overloaded => collected.overloaded = true,
-            Event::Finished(totals) => collected.totals.push(*totals),
+            Event::Finished(totals) => {
+                collected.collector.done(worker as usize);
+                collected.totals.push(*totals);
+            }
             Event::Ready | Event::Unreachable(_) => {}
         }
         Ok(())
