@@ -14,6 +14,7 @@ use crate::engine::Control;
 pub(super) struct Interrupts {
     seen: Arc<AtomicBool>,
     signals: mpsc::Receiver<()>,
+    announced: std::cell::Cell<usize>,
 }
 
 impl Interrupts {
@@ -54,7 +55,7 @@ impl Interrupts {
             .name("signals".to_string())
             .spawn(watching)
             .map_err(failed("start a thread"))?;
-        Ok(Interrupts { seen, signals })
+        Ok(Interrupts { seen, signals, announced: std::cell::Cell::new(0) })
     }
 
     /// Whether one has come.
@@ -64,13 +65,12 @@ impl Interrupts {
 
     /// Says what a signal that has just come will do.
     pub(super) fn announce(&self) {
-        let mut number = usize::from(self.seen());
         while self.signals.try_recv().is_ok() {
-            say(match number {
+            self.announced.set(self.announced.get() + 1);
+            say(match self.announced.get() {
                 1 => "stopping: waiting for responses; press Ctrl-C again to stop at once",
                 _ => "stopping at once",
             });
-            number += 1;
         }
     }
 
