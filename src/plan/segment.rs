@@ -45,11 +45,18 @@ impl Segment {
 
     /// How many of the requests `0..total` of this segment go over connection slot `slot` of `slots`.
     pub fn count_on_slot(self, total: u64, slot: u64, slots: u64) -> u64 {
-        let stride = lcm(self.of, slots);
-        // The first request of both: at most `slots` steps away, or none.
-        let first =
-            (0..slots).map(|j| self.index + j * self.of).find(|n| n % slots == slot).filter(|&n| n < total);
-        first.map_or(0, |first| (total - 1 - first) / stride + 1)
+        // The first request of both is `index + j × of`, with the least j for which that is `slot`
+        // modulo `slots`; there is one if their distance is a multiple of the common divisor.
+        let common = gcd(self.of, slots);
+        let distance = (slots + slot - self.index % slots) % slots;
+        if !distance.is_multiple_of(common) {
+            return 0;
+        }
+        let period = slots / common;
+        let j = u128::from(distance / common) * u128::from(inverse(self.of / common, period))
+            % u128::from(period);
+        let first = u128::from(self.index) + j * u128::from(self.of);
+        if first >= u128::from(total) { 0 } else { (total - 1 - first as u64) / lcm(self.of, slots) + 1 }
     }
 }
 
@@ -72,6 +79,16 @@ impl fmt::Display for Segment {
 
 fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// The number that `a` must be multiplied by to give 1 modulo `modulus`, which shares no divisor with it.
+fn inverse(a: u64, modulus: u64) -> u64 {
+    let (mut old, mut new) = ((i128::from(a % modulus), 1), (i128::from(modulus), 0));
+    while new.0 != 0 {
+        let quotient = old.0 / new.0;
+        (old, new) = (new, (old.0 - quotient * new.0, old.1 - quotient * new.1));
+    }
+    old.1.rem_euclid(i128::from(modulus)) as u64
 }
 
 /// Least common multiple.
@@ -138,6 +155,19 @@ mod tests {
         assert_eq!("2/3".parse::<Segment>().map(|s| s.to_string()).as_deref(), Ok("2/3"));
         for text in ["3/3", "1", "-1/2", "a/b", "0/0", ""] {
             assert!(text.parse::<Segment>().is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        /// Counting by arithmetic gives what counting one by one gives, however many slots there are.
+        #[test]
+        fn requests_on_a_slot_are_counted_without_looking_at_each(
+            total in 0u64..3000, of in 1u64..40, index in 0u64..40, slots in 1u64..40, slot in 0u64..40,
+        ) {
+            prop_assume!(index < of && slot < slots);
+            let segment = Segment { index, of };
+            let one_by_one = (0..total).filter(|n| n % of == index && n % slots == slot).count() as u64;
+            prop_assert_eq!(segment.count_on_slot(total, slot, slots), one_by_one);
         }
     }
 
