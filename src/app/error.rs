@@ -170,7 +170,9 @@ impl Error {
             Error::Store(store::Error::InUse { .. }) => {
                 "end what listens there, or choose another port".to_string()
             }
-            Error::FlushRefused(..) => "they are still in the journal; flush again when it takes them".to_string(),
+            Error::FlushRefused(..) => {
+                "they are still in the journal; flush again when it takes them".to_string()
+            }
             Error::NoStore { .. } => "say where to write with --redis URL".to_string(),
             Error::NoJournal(_) => "everything that the run has matched is in its store".to_string(),
             _ => return None,
