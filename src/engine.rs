@@ -138,7 +138,7 @@ pub enum End {
     Reset,
     /// The peer sent bytes that are no frame.
     Protocol,
-    /// Too many of its requests were never answered.
+    /// A request timed out, and responses are told apart by their order alone.
     Unanswered,
 }
 
@@ -184,7 +184,8 @@ pub struct ConnectionRecord {
 pub struct Trouble {
     /// When, from time zero.
     pub at: Nanos,
-    /// What was being done: `connect`, `connect_timeout`, `read`, `write`, `protocol`, `overload`.
+    /// What was being done: `connect`, `connect_timeout`, `read`, `write`, `eof`, `protocol`,
+    /// `timeout`.
     pub kind: &'static str,
     /// The peer.
     pub address: SocketAddr,

@@ -294,6 +294,43 @@ fn a_target_that_never_answers_times_out_and_the_account_balances() {
 }
 
 #[test]
+fn a_target_that_skips_a_response_cannot_shift_the_others_to_wrong_requests() {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let codec = Codec { framing: Framing::Line { limit: 1000 }, correlate: Correlate::Order };
+    let schedule = hold(50, 1000);
+    let mut config = config(&schedule, connections(1, 0, 1), vec![address], codec);
+    config.connections.request_timeout = Nanos::from_millis(100);
+    // Answers every request but the tenth, on every connection; ends when nobody connects any more.
+    let serve = move || {
+        use std::io::{BufRead, BufReader, Write};
+        for stream in
+            listener.incoming().map_while(std::result::Result::ok).take_while(|s| s.peer_addr().is_ok())
+        {
+            let mut writer = stream.try_clone().expect("a second handle");
+            let lines = BufReader::new(stream).lines().map_while(std::result::Result::ok);
+            for (number, line) in lines.enumerate() {
+                if line == "stop" {
+                    return;
+                }
+                if number != 9 && writeln!(writer, "{line}").is_err() {
+                    break;
+                }
+            }
+        }
+    };
+    let serving = std::thread::spawn(serve);
+    let result = run(&schedule, config, |_| {});
+    let mut last = std::net::TcpStream::connect(address).expect("still listening");
+    std::io::Write::write_all(&mut last, b"stop\n").expect("sent");
+    serving.join().expect("no panic");
+    result.assert_balances(50);
+    assert!(result.of(Outcome::TimedOut) >= 4, "{}", result.of(Outcome::TimedOut));
+    assert_eq!(result.totals.receipts.late, 0, "no response was taken for that of another request");
+    assert!(result.totals.reconnects >= 4);
+}
+
+#[test]
 fn a_target_that_dies_costs_what_was_in_flight_and_nothing_hangs() {
     let schedule = hold(1000, 1500);
     let target = responder(length(), 100, Duration::from_millis(5));

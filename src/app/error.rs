@@ -90,6 +90,12 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// Ctrl-C before time zero.
+    #[error("start the run: interrupted before the first request")]
+    Interrupted,
+    /// A run folder whose journal nobody has written yet.
+    #[error("use {} as run folder: an earlier run has left a journal in it", .0.display())]
+    JournalLeft(PathBuf),
     /// `runner flush` without a journal.
     #[error("flush {}: there is no journal in it", .0.display())]
     NoJournal(PathBuf),
@@ -144,7 +150,8 @@ impl Error {
             Error::Datastore(_) | Error::Target(_) | Error::Resolve { .. } => exit::UNREACHABLE,
             Error::Mapping(mapping::Error::Template { .. }) => exit::SCENARIO,
             Error::FlushRefused(..) => exit::LEDGER,
-            Error::NoJournal(_) | Error::NoStore { .. } => exit::USAGE,
+            Error::Interrupted => exit::INTERRUPTED,
+            Error::NoJournal(_) | Error::NoStore { .. } | Error::JournalLeft(_) => exit::USAGE,
             Error::Responder(_)
             | Error::Store(_)
             | Error::Feed(_)
@@ -174,6 +181,9 @@ impl Error {
                 "they are still in the journal; flush again when it takes them".to_string()
             }
             Error::NoStore { .. } => "say where to write with --redis URL".to_string(),
+            Error::JournalLeft(run) => {
+                format!("write it with `runner flush {}`, or choose another folder", run.display())
+            }
             Error::NoJournal(_) => "everything that the run has matched is in its store".to_string(),
             _ => return None,
         })

@@ -43,7 +43,8 @@ pub(super) fn flush(args: &FlushArgs) -> Result<u8, Error> {
     Ok(exit::PASSED)
 }
 
-fn journals(run: &Path) -> Result<Vec<PathBuf>, Error> {
+/// The journals in a run folder.
+pub(super) fn journals(run: &Path) -> Result<Vec<PathBuf>, Error> {
     let failed = |source| Error::Read { path: run.to_path_buf(), source };
     let mut found = Vec::new();
     for entry in std::fs::read_dir(run).map_err(failed)? {

@@ -210,10 +210,10 @@ async fn take_completions(
                     move || control.is_stopping_now()
                 })),
             };
-            writer::run(parts, see).await?
+            writer::run(parts, see).await.inspect_err(|_| common.control.drain())?
         }
         _ => {
-            only_see(source, see).await?;
+            only_see(source, see).await.inspect_err(|_| common.control.drain())?;
             mapping::Totals::default()
         }
     };

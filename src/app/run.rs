@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::app::error::Error;
 use crate::app::prepare::{Prepared, prepare};
-use crate::app::{colour, dry_run, lane, parts, say, to_stdout};
+use crate::app::{colour, dry_run, flush, lane, parts, say, to_stdout};
 use crate::cli::RunArgs;
 use crate::clock::{self, Clock};
 use crate::engine::{self, Control, Gauges};
@@ -24,6 +24,7 @@ use crate::handoff::{self, Batch, Chunk};
 use crate::mapping::form::{self, Form};
 use crate::mapping::journal::{Header, Journal};
 use crate::mapping::verify::{Extent, LastWritten};
+use crate::plan::keys::Keys;
 use crate::plan::preflight::{Machine, Preflight};
 use crate::plan::segment::Share;
 use crate::recorder::shard::Window;
@@ -70,9 +71,14 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, Error> {
         if concern.fatal {
             return Err(Error::Preflight(concern.clone()));
         }
-        say(&format!("warning: {}\nhint: {}", concern.message, concern.help));
+        if !args.quiet {
+            say(&format!("warning: {}\nhint: {}", concern.message, concern.help));
+        }
     }
     let folder = Folder::create(&folder_path)?;
+    if !flush::journals(folder.path())?.is_empty() {
+        return Err(Error::JournalLeft(folder_path));
+    }
     folder.write("plan.json", sheet.json().as_bytes())?;
     let effective = prepared.loaded.effective_yaml().unwrap_or_else(|error| format!("# {error}\n"));
     folder.write("effective.yaml", effective.as_bytes())?;
@@ -133,7 +139,7 @@ impl Run {
     ) -> Result<Run, Error> {
         let scenario = &prepared.loaded.scenario;
         let control = Arc::new(Control::default());
-        let interrupts = interrupt::Interrupts::watch(control.clone())?;
+        let interrupts = interrupt::Interrupts::watch(control.clone(), args.quiet)?;
         let store = match scenario.redis.is_embedded() {
             true => Some(store::Server::start(parts::store(scenario))?),
             false => None,
@@ -151,7 +157,7 @@ impl Run {
         };
         let form = parts::mapping(scenario, &run_id).map(Form::new).transpose()?.map(Arc::new);
         let last_written = Arc::new(LastWritten::new(
-            verifiable(form.as_deref(), parts::extent(scenario)),
+            verifiable(form.as_deref(), &prepared.plan.keys, parts::extent(scenario)),
             prepared.plan.keys.count(),
             prepared.plan.seed,
         ));
@@ -235,10 +241,11 @@ impl Run {
     }
 }
 
-/// Reading back needs a mapping for each record, a field that holds the response, and mappings that
-/// live.
-fn verifiable(form: Option<&Form>, extent: Extent) -> Extent {
+/// Reading back needs a mapping for each record, records that are named once, a field that holds the
+/// response, and mappings that live.
+fn verifiable(form: Option<&Form>, keys: &Keys, extent: Extent) -> Extent {
     match form {
+        _ if keys.overlap() => Extent::None,
         Some(form) if form.config().ttl_ms == 0 && form.is_per_record() => match form.checked_field() {
             None if form.config().into != form::Into::String => Extent::None,
             _ => extent,

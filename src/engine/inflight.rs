@@ -25,7 +25,6 @@ pub(crate) struct Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Waiting,
-    TimedOut,
     Ended,
 }
 
@@ -67,11 +66,6 @@ impl Inflight {
         self.waiting
     }
 
-    /// Requests that were given up but whose responses may still come.
-    pub(crate) fn given_up(&self) -> usize {
-        if self.order { self.entries.len() - self.waiting } else { self.timed_out.len() }
-    }
-
     #[inline]
     pub(crate) fn push(&mut self, n: u64, due_ns: u64, stage: u16, sent_ns: u64) {
         self.entries.push_back(Entry { n, due_ns, sent_ns, stage, state: State::Waiting });
@@ -93,8 +87,7 @@ impl Inflight {
                 self.waiting -= 1;
                 Found::Waiting(entry)
             }
-            Some(_) => Found::Late,
-            None => Found::Nobody,
+            _ => Found::Nobody,
         }
     }
 
@@ -136,6 +129,9 @@ impl Inflight {
     }
 
     /// Takes out a request that has waited longer than `timeout_ns`. Ask until there is none.
+    ///
+    /// Where responses are told apart by their order alone, the connection is of no more use then: if
+    /// the target has skipped the request, each later response would go to the wrong one.
     pub(crate) fn time_out(&mut self, now_ns: u64, timeout_ns: u64) -> Option<Entry> {
         if self.waiting == 0 {
             return None;
@@ -146,13 +142,9 @@ impl Inflight {
             return None;
         }
         self.waiting -= 1;
-        if self.order {
-            self.entries[index].state = State::TimedOut;
-        } else {
-            self.entries[index].state = State::Ended;
-            self.remember(entry.n);
-            self.trim();
-        }
+        self.entries[index].state = State::Ended;
+        self.remember(entry.n);
+        self.trim();
         Some(entry)
     }
 
@@ -202,12 +194,12 @@ mod tests {
     }
 
     #[test]
-    fn without_ids_the_oldest_is_answered_first_and_a_given_up_one_keeps_its_turn() {
+    fn without_ids_the_oldest_is_answered_first() {
         let mut inflight = filled(Correlate::Order, &[0, 10, 20]);
-        assert_eq!(inflight.time_out(1_000_000, 500_000).map(|e| e.n), Some(0));
-        assert_eq!(inflight.take(None), Found::Late);
-        assert_eq!(number(inflight.take(None)), Some(10));
-        assert_eq!((inflight.waiting(), inflight.given_up()), (1, 0));
+        for n in [0, 10, 20] {
+            assert_eq!(number(inflight.take(None)), Some(n));
+        }
+        assert_eq!(inflight.take(None), Found::Nobody);
     }
 
     #[test]

@@ -1054,7 +1054,6 @@ impl Worker {
 
     fn time_out(&mut self, now_ns: u64) {
         let timeout_ns = self.config.connections.request_timeout.0;
-        let bound = self.config.connections.window * 4 + 64;
         for index in 0..self.connections.capacity() {
             let mut timed_out = false;
             while let Some(entry) =
@@ -1078,10 +1077,10 @@ impl Worker {
             let slot = connection.slot;
             if connection.is_used_up() {
                 self.end(index, End::Limit);
-            } else if self.config.codec.correlate == Correlate::Order
-                && connection.inflight.given_up() > bound
-            {
-                self.lose(index, End::Unanswered, Outcome::TimedOut);
+            } else if self.config.codec.correlate == Correlate::Order {
+                let detail = "a response is overdue, and those behind it cannot be told apart";
+                self.trouble(index, "timeout", detail.to_string());
+                self.lose(index, End::Unanswered, Outcome::Reset);
             }
             self.refill(slot);
         }

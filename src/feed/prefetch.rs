@@ -25,6 +25,9 @@ pub(super) const FETCHES: usize = 2;
 /// Bytes of one chunk: large records make chunks of fewer requests.
 const CHUNK_BYTES: usize = 2 << 20;
 
+/// Requests of the first chunks.
+const FIRST_CHUNK: usize = 16;
+
 /// How often a feed that waits for the datastore looks whether anybody still wants its payloads.
 const WANTED: Duration = Duration::from_millis(50);
 
@@ -85,7 +88,8 @@ impl Feed {
         let mut upcoming = Upcoming { cursor: schedule.cursor(), share, keys };
         let mut fetches: VecDeque<JoinHandle<Result<Fetched, Error>>> = VecDeque::new();
         let bell = sink.bell();
-        let mut fitting = chunk;
+        // How large payloads are shows after the first few.
+        let mut fitting = chunk.min(FIRST_CHUNK);
         loop {
             while fetches.len() < FETCHES {
                 let wanted = upcoming.next(fitting);

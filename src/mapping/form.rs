@@ -263,7 +263,9 @@ impl Form {
         for (name, template) in &self.fields {
             let mut value = Vec::new();
             self.render_field(template, response, &mut value);
-            let text = json_value(&value);
+            let value =
+                std::str::from_utf8(&value).map_err(|_| "the response is no text, which JSON cannot hold")?;
+            let text = json_value(value);
             let raw = RawValue::from_string(text).map_err(|_| "the field is not JSON")?;
             match members.0.iter_mut().find(|(member, _)| member == name) {
                 Some((_, old)) => *old = raw,
@@ -297,13 +299,12 @@ impl Form {
 }
 
 /// A field in a record: a number stays a number, everything else is a string.
-fn json_value(value: &[u8]) -> String {
-    let text = String::from_utf8_lossy(value);
+fn json_value(text: &str) -> String {
     let is_number = !text.is_empty() && text.len() < 16 && text.bytes().all(|b| b.is_ascii_digit());
     if is_number && (text == "0" || !text.starts_with('0')) {
-        text.into_owned()
+        text.to_string()
     } else {
-        serde_json::Value::from(text.as_ref()).to_string()
+        serde_json::Value::from(text).to_string()
     }
 }
 
@@ -395,5 +396,7 @@ mod tests {
         assert_eq!(form.field_of_record(&merged).as_deref(), Some(&b"abc-9003-1"[..]));
         assert!(form.merged(Some(b"[1]"), &RESPONSE).is_err());
         assert!(form.merged(None, &RESPONSE).is_err());
+        let no_text = Response { body: b"\xff", ..RESPONSE };
+        assert!(form.merged(Some(record), &no_text).is_err());
     }
 }

@@ -64,6 +64,13 @@ impl Keys {
         &self.ranges
     }
 
+    /// Whether some record is named by more than one range.
+    pub fn overlap(&self) -> bool {
+        let mut ranges = self.ranges.clone();
+        ranges.sort_by_key(|range| range.first());
+        ranges.windows(2).any(|pair| pair[1].first() <= pair[0].last())
+    }
+
     /// The seed, if the order depends on one.
     pub fn seed(&self) -> Option<u64> {
         (self.order != Order::Sequential).then_some(self.seed)
@@ -210,6 +217,8 @@ mod tests {
         let keys = Keys::new(vec![range(1, 3), range(10, 11)], Order::Sequential, 1);
         let ids: Vec<u64> = (0..7).map(|n| keys.id_of(n)).collect();
         assert_eq!(ids, [1, 2, 3, 10, 11, 1, 2]);
+        assert!(!keys.overlap());
+        assert!(Keys::new(vec![range(5, 9), range(1, 5)], Order::Sequential, 1).overlap());
     }
 
     #[test]

@@ -94,6 +94,9 @@ impl Run {
             if let Ok(lane::Event::Failed(error)) = self.crew.lane_events.try_recv() {
                 return Err(give_up(&self.control, &mut self.crew.starts, error));
             }
+            if self.control.is_draining() {
+                return Err(give_up(&self.control, &mut self.crew.starts, Error::Interrupted));
+            }
             match self.crew.events.recv_timeout(TICK) {
                 Ok((_, Event::Ready)) => ready += 1,
                 Ok((_, Event::Unreachable(trouble))) => {

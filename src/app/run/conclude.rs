@@ -154,9 +154,10 @@ impl Run {
     /// 3. The run was interrupted.
     /// 4. `on_overload: fail` came to pass.
     /// 5. The target was out of reach at the end.
-    /// 6. Something was lost: responses that are not in the store, or that the responder issued and
+    /// 6. The target answered nothing at all.
+    /// 7. Something was lost: responses that are not in the store, or that the responder issued and
     ///    nobody can account for.
-    /// 7. Passed.
+    /// 8. Passed.
     fn verdict(&self, summary: &Summary, collected: &Collected, lanes: &lane::Totals) -> Verdict {
         let failed = |exit_code, word, reason: String| Verdict { passed: false, exit_code, word, reason };
         if let Some(error) = &collected.failure {
@@ -182,6 +183,11 @@ impl Run {
                 self.prepared.plan.connections.count
             );
             return failed(exit::UNREACHABLE, "unreachable", reason);
+        }
+        let outcomes = &summary.ledger.outcomes;
+        if summary.ledger.sent > 0 && outcomes.of(Outcome::Matched) == 0 {
+            let reason = format!("the target answered none of {} requests", summary.ledger.sent);
+            return failed(exit::UNREACHABLE, "unanswered", reason);
         }
         match lost(summary, lanes) {
             Some(reason) => failed(exit::LEDGER, "lost", reason),

@@ -15,11 +15,12 @@ pub(super) struct Interrupts {
     seen: Arc<AtomicBool>,
     signals: mpsc::Receiver<()>,
     announced: std::cell::Cell<usize>,
+    quiet: bool,
 }
 
 impl Interrupts {
     /// Begins to watch.
-    pub(super) fn watch(control: Arc<Control>) -> Result<Interrupts, Error> {
+    pub(super) fn watch(control: Arc<Control>, quiet: bool) -> Result<Interrupts, Error> {
         let seen = Arc::new(AtomicBool::new(false));
         let (sender, signals) = mpsc::channel();
         let failed = |what| move |source| Error::System { what, source };
@@ -55,7 +56,7 @@ impl Interrupts {
             .name("signals".to_string())
             .spawn(watching)
             .map_err(failed("start a thread"))?;
-        Ok(Interrupts { seen, signals, announced: std::cell::Cell::new(0) })
+        Ok(Interrupts { seen, signals, announced: std::cell::Cell::new(0), quiet })
     }
 
     /// Whether one has come.
@@ -67,6 +68,9 @@ impl Interrupts {
     pub(super) fn announce(&self) {
         while self.signals.try_recv().is_ok() {
             self.announced.set(self.announced.get() + 1);
+            if self.quiet {
+                continue;
+            }
             say(match self.announced.get() {
                 1 => "stopping: waiting for responses; press Ctrl-C again to stop at once",
                 _ => "stopping at once",
