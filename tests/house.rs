@@ -92,7 +92,6 @@ const SLOW: &[&str] =
 
 /// Where a hot file does it all the same: the file, words of the line, and why that is not for each request.
 const COLD: &[(&str, &str, &str)] = &[
-    ("src/engine/worker.rs", "closed by the peer with", "a connection that breaks"),
     ("src/responder/serving.rs", "a responder thread cannot start", "once, and then there is no run"),
     ("src/responder/serving.rs", "the responder cannot accept", "no descriptor is left"),
     ("src/responder/ids.rs", "{random:016x}", "once for a responder"),

@@ -218,6 +218,8 @@ fn a_redis_that_stays_away_leaves_a_journal_that_flush_empties() {
     let [mapped, failed] = ended.summary(&["mapped", "map_failed"])[..] else { panic!("two columns") };
     assert_eq!(mapped + failed, 1000);
     assert!(failed > 0 && ended.has_file("mapping.journal"));
+    // The next run must not write over what is still to be flushed.
+    bench.run(&yaml, &["--redis", "embedded"]).assert_code(2);
     server.start_again();
     let flushed = bench.call(&["flush", "out", "--redis", &url]);
     flushed.assert_code(0);
@@ -323,6 +325,20 @@ fn a_responder_killed_in_mid_run_costs_requests_but_not_the_account() {
     assert_eq!(sent, matched + failed + timed_out);
     assert!(dropped > 0);
     assert!(!ended.rows("errors.csv").is_empty());
+}
+
+#[test]
+fn a_target_that_answers_nothing_is_no_passed_run() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("bound");
+    let bench = Bench::new();
+    let more = format!(
+        "target: {{ addresses: [\"{address}\"] }}\nconnections: {{ count: 2, request_timeout: 200ms }}\n"
+    );
+    let ended = bench.run(&steady(100, "500ms", &more), &[]);
+    ended.assert_code(100);
+    assert_eq!(ended.summary(&["scheduled", "sent", "matched", "timed_out"]), [50, 50, 0, 50]);
+    assert!(ended.stderr.contains("answered none of 50 requests"), "{}", ended.stderr);
 }
 
 #[test]

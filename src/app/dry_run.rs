@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use crate::app::parts;
 use crate::app::prepare::Prepared;
-use crate::app::run::file_names;
 use crate::plan::preflight::{Concern, Preflight};
 use crate::report::dry_run::DryRun;
 
@@ -27,7 +27,7 @@ impl Sheet<'_> {
             plan: &self.prepared.plan,
             preflight: &self.preflight,
             concerns: self.concerns,
-            files: &file_names(self.prepared),
+            files: &parts::file_names(scenario),
             thresholds: &thresholds,
             scenario_path: &self.path.display().to_string(),
             folder: &self.folder.display().to_string(),

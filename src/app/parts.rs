@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::app::error::Error;
-use crate::app::prepare::Prepared;
 use crate::mapping::form;
 use crate::mapping::verify::Extent;
+use crate::plan::Plan;
 use crate::plan::preflight::{Machine, Target};
-use crate::scenario::schema::{self, MapInto, Scenario};
+use crate::scenario::schema::{self, MapInto, ReportFile, Scenario, Word};
 use crate::units::{Nanos, Tps};
 use crate::wire::{Codec, Correlate, Framing, length};
 use crate::{engine, feed, responder, store};
@@ -95,13 +95,13 @@ pub(super) fn workers(asked: Option<u64>, cores: usize, slots: u64) -> u64 {
 
 /// One worker of the engine.
 pub(super) fn worker(
-    prepared: &Prepared,
+    plan: &Plan,
+    scenario: &Scenario,
     addresses: Arc<[SocketAddr]>,
     worker: u64,
     workers: u64,
-    all_completions: bool,
 ) -> engine::Config {
-    let (plan, load) = (&prepared.plan, &prepared.loaded.scenario.load);
+    let load = &scenario.load;
     let late = u128::from(plan.peak().units()) * u128::from(load.max_lateness.0)
         / (u128::from(Tps::UNITS_PER_TPS) * 1_000_000_000);
     engine::Config {
@@ -112,7 +112,7 @@ pub(super) fn worker(
         stage_ends_ns: plan.stages.iter().map(|stage| stage.totals.end.0).collect(),
         connections: plan.connections.clone(),
         addresses,
-        codec: codec(&prepared.loaded.scenario.target),
+        codec: codec(&scenario.target),
         pacing: match load.pacing {
             schema::Pacing::Auto => engine::Pacing::Auto,
             schema::Pacing::Exact => engine::Pacing::Exact,
@@ -126,7 +126,7 @@ pub(super) fn worker(
         max_lateness: load.max_lateness,
         graceful_stop: load.graceful_stop,
         queue_limit: usize::try_from(late).unwrap_or(usize::MAX).clamp(QUEUE_LIMITS.0, QUEUE_LIMITS.1),
-        all_completions,
+        all_completions: scenario.report.requests || scenario.script.is_some(),
         seed: plan.seed,
     }
 }
@@ -141,9 +141,9 @@ pub(super) fn on_missing(scenario: &Scenario) -> feed::OnMissing {
 }
 
 /// Records that one worker reads ahead.
-pub(super) fn prefetch(prepared: &Prepared, workers: u64) -> u64 {
-    let peak = prepared.plan.peak().units() / Tps::UNITS_PER_TPS / prepared.plan.segment.of();
-    let asked = u64::from(prepared.loaded.scenario.redis.prefetch);
+pub(super) fn prefetch(plan: &Plan, scenario: &Scenario, workers: u64) -> u64 {
+    let peak = plan.peak().units() / Tps::UNITS_PER_TPS / plan.segment.of();
+    let asked = u64::from(scenario.redis.prefetch);
     (asked.max(peak * PREFETCH_MS / 1000).min(MAX_PREFETCH.max(asked)) / workers).max(1)
 }
 
@@ -211,4 +211,17 @@ fn ephemeral_ports() -> Option<u64> {
     let mut numbers = text.split_whitespace().map(|number| number.parse::<u64>().ok());
     let (first, last) = (numbers.next()??, numbers.next()??);
     Some(last.saturating_sub(first) + 1)
+}
+
+/// The files that a run of this scenario leaves behind.
+pub(super) fn file_names(scenario: &Scenario) -> Vec<String> {
+    let report = &scenario.report;
+    let always = ["effective.yaml", "plan.json"].map(str::to_string);
+    let asked = ReportFile::WORDS.iter().filter(|(_, file)| report.files.contains(file));
+    let mut files: Vec<String> =
+        always.into_iter().chain(asked.map(|(word, _)| format!("{word}.csv"))).collect();
+    if report.requests {
+        files.push("requests.csv".to_string());
+    }
+    files
 }

@@ -34,7 +34,6 @@ use crate::report::progress::{self, Mode, Progress};
 use crate::report::requests::RequestsCsv;
 use crate::report::{self, Folder};
 use crate::responder::Responder;
-use crate::scenario::schema::{ReportFile, Word};
 use crate::store;
 
 /// Batches of completions that may lie between a worker and its lane.
@@ -177,7 +176,7 @@ impl Run {
             codec: parts::codec(&scenario.target),
             script: prepared.script.clone(),
             workers,
-            chunk: feed::sizes(parts::prefetch(&prepared, workers)).0,
+            chunk: feed::sizes(parts::prefetch(&prepared.plan, scenario, workers)).0,
             clock: Arc::default(),
             max_lateness: scenario.load.max_lateness,
             patience: scenario.load.graceful_stop.as_duration(),
@@ -227,7 +226,7 @@ impl Run {
     }
 
     fn files(&self) -> Vec<String> {
-        file_names(&self.prepared)
+        parts::file_names(&self.prepared.loaded.scenario)
     }
 
     /// Leaves the store up until Ctrl-C, where that was asked for.
@@ -254,19 +253,6 @@ fn verifiable(form: Option<&Form>, keys: &Keys, extent: Extent) -> Extent {
     }
 }
 
-/// The files that a run of this scenario leaves behind.
-pub(super) fn file_names(prepared: &Prepared) -> Vec<String> {
-    let report = &prepared.loaded.scenario.report;
-    let always = ["effective.yaml", "plan.json"].map(str::to_string);
-    let asked = ReportFile::WORDS.iter().filter(|(_, file)| report.files.contains(file));
-    let mut files: Vec<String> =
-        always.into_iter().chain(asked.map(|(word, _)| format!("{word}.csv"))).collect();
-    if report.requests {
-        files.push("requests.csv".to_string());
-    }
-    files
-}
-
 impl Crew {
     /// Starts a worker and a lane for each share of the slots.
     fn muster(
@@ -291,7 +277,7 @@ impl Crew {
         };
         let wants_all = common.requests.is_some() || common.script.is_some();
         let wants_any = wants_all || common.form.is_some();
-        let (_, ring) = feed::sizes(parts::prefetch(prepared, workers));
+        let (_, ring) = feed::sizes(parts::prefetch(&prepared.plan, &prepared.loaded.scenario, workers));
         for worker in 0..workers {
             let (payloads, source) = handoff::channel::<Chunk>(ring);
             let (sink, completions) = handoff::channel::<Batch>(BATCHES);
@@ -299,7 +285,8 @@ impl Crew {
             let (window_back, windows) = mpsc::channel();
             let (summary_in, summary) = oneshot::channel();
             let gauges = Arc::new(Gauges::default());
-            let config = parts::worker(prepared, addresses.clone(), worker, workers, wants_all);
+            let config =
+                parts::worker(&prepared.plan, &prepared.loaded.scenario, addresses.clone(), worker, workers);
             let plan = &prepared.plan;
             let own = lane::Own {
                 worker,

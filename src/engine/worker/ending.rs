@@ -1,0 +1,176 @@
+//! What time brings: time-outs, lateness, complete windows; and the end of the run.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use crate::clock;
+use crate::engine::worker::{Shared, Worker};
+use crate::engine::{End, Event, Totals};
+use crate::ledger::Outcome;
+use crate::wire::Correlate;
+
+impl Worker {
+    pub(super) fn sweep(&mut self, now_ns: u64) {
+        if self.ports.control.is_draining() && !self.stopped {
+            self.stop();
+        }
+        if self.in_flight > 0 {
+            self.time_out(now_ns);
+        }
+        if self.queued > 0 {
+            for slot in 0..self.slots.len() {
+                if !self.slots[slot].queue.is_empty() {
+                    self.refill(slot);
+                }
+            }
+        }
+        self.hand_over_batch();
+        while let Ok(window) = self.ports.windows.try_recv() {
+            self.shard.restock(window);
+        }
+        self.close_windows(now_ns, false, self.connections.len() as u64);
+        self.show();
+    }
+
+    pub(super) fn time_out(&mut self, now_ns: u64) {
+        let timeout_ns = self.config.connections.request_timeout.0;
+        for index in 0..self.connections.capacity() {
+            let mut timed_out = false;
+            while let Some(entry) =
+                self.connections.get_mut(index).and_then(|c| c.inflight.time_out(now_ns, timeout_ns))
+            {
+                timed_out = true;
+                self.in_flight -= 1;
+                self.ended_after_sending(
+                    index,
+                    entry.n,
+                    entry.due_ns,
+                    entry.sent_ns,
+                    entry.stage,
+                    Outcome::TimedOut,
+                );
+            }
+            if !timed_out {
+                continue;
+            }
+            let connection = &self.connections[index];
+            let slot = connection.slot;
+            if connection.is_used_up() {
+                self.end(index, End::Limit);
+            } else if self.config.codec.correlate == Correlate::Order {
+                let detail = "a response is overdue, and those behind it cannot be told apart";
+                self.trouble(index, "timeout", detail.to_string());
+                self.lose(index, End::Unanswered, Outcome::Reset);
+            }
+            self.refill(slot);
+        }
+    }
+
+    /// Nothing that is still to be sent is due before this.
+    pub(super) fn due_through_ns(&mut self, now_ns: u64) -> u64 {
+        if self.stopped {
+            return now_ns;
+        }
+        match self.next_due() {
+            Some(due_ns) => due_ns.min(now_ns),
+            None if self.ports.source.is_finished() => now_ns,
+            // The next payload is late; due times never fall.
+            None => self.last_due_ns,
+        }
+    }
+
+    pub(super) fn close_windows(&mut self, now_ns: u64, finished: bool, connections: u64) {
+        let due_through_ns = self.due_through_ns(now_ns);
+        let (events, number) = (&self.ports.events, self.config.worker);
+        self.shard.close(now_ns, due_through_ns, self.in_flight, connections, finished, |closed| {
+            // A collector that is gone has nothing to collect.
+            let _ = events.send((number, Event::Window(closed)));
+        });
+    }
+
+    pub(super) fn show(&self) {
+        let gauges = &self.ports.gauges;
+        let outcomes = &self.shard.outcomes;
+        gauges.due.store(self.consumed, Relaxed);
+        gauges.sent.store(self.shard.sent, Relaxed);
+        gauges.matched.store(outcomes.of(Outcome::Matched), Relaxed);
+        gauges.failed.store(outcomes.failed() + outcomes.of(Outcome::TimedOut), Relaxed);
+        gauges.dropped.store(outcomes.dropped(), Relaxed);
+        gauges.in_flight.store(self.in_flight, Relaxed);
+        gauges.connections.store(self.connections.len() as u64, Relaxed);
+        gauges.cpu_ns.store(clock::thread_cpu().as_nanos() as u64, Relaxed);
+    }
+
+    /// Sends nothing more: what waits for room is dropped, what is in flight may come.
+    pub(super) fn stop(&mut self) {
+        self.stopped = true;
+        for slot in 0..self.slots.len() {
+            self.drop_queue(slot);
+        }
+    }
+
+    pub(super) fn drop_queue(&mut self, slot: usize) {
+        while let Some(queued) = self.slots[slot].queue.pop_front() {
+            self.queued -= 1;
+            self.drop_request(slot, queued, Outcome::Stopped);
+        }
+    }
+
+    pub(super) fn is_finished(&mut self, now_ns: u64) -> bool {
+        if self.ports.control.is_stopping_now() {
+            return true;
+        }
+        if !self.stopped && (self.front.is_some() || !self.ports.source.is_finished()) {
+            return false;
+        }
+        if self.queued == 0 && self.in_flight == 0 && self.pending == 0 {
+            return true;
+        }
+        let since_ns = *self.draining_since_ns.get_or_insert(now_ns);
+        now_ns - since_ns > self.config.graceful_stop.0
+    }
+
+    /// Ends everything that is still open and makes up the account.
+    pub(super) fn settle_accounts(&mut self) {
+        let finished = self.clock.now();
+        let open: Vec<usize> = self.connections.iter().map(|(id, _)| id).collect();
+        let connections = open.len() as u64;
+        self.stopped = true;
+        for id in open {
+            if self.connections[id].outstanding() > 0 {
+                self.lose(id, End::Finished, Outcome::TimedOut);
+            } else {
+                self.end(id, End::Finished);
+            }
+        }
+        for slot in 0..self.slots.len() {
+            self.drop_queue(slot);
+        }
+        self.wanted.clear();
+        self.shard.not_reached(self.share - self.consumed);
+        self.close_windows(finished.0, true, connections);
+        self.show();
+        self.totals.sent = self.shard.sent;
+        self.totals.outcomes = self.shard.outcomes;
+        self.totals.receipts = self.shard.receipts;
+        self.totals.unreachable_slots = self.slots.iter().filter(|slot| slot.failures > 0).count() as u64;
+        self.totals.finished = finished;
+        self.totals.cpu = clock::thread_cpu();
+    }
+}
+
+/// Gives the last completions away, then the account.
+pub(super) async fn finish(shared: &Shared) -> Totals {
+    shared.borrow_mut().settle_accounts();
+    loop {
+        shared.borrow_mut().hand_over_batch();
+        let gone = shared.borrow().ports.sink.as_ref().is_none_or(|sink| sink.is_closed());
+        if gone || shared.borrow().overflow.is_empty() {
+            break;
+        }
+        clock::sleep(Duration::from_millis(1)).await;
+    }
+    let mut worker = shared.borrow_mut();
+    worker.ports.sink = None;
+    std::mem::take(&mut worker.totals)
+}

@@ -1,0 +1,231 @@
+//! Hot path
+//!
+//! Receiving: from bytes to settled requests and completions.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::tcp::OwnedReadHalf;
+
+use crate::engine::End;
+use crate::engine::inflight::Found;
+use crate::engine::worker::Worker;
+use crate::handoff::{Completion, Reuse};
+use crate::ledger::Outcome;
+
+/// Completions are handed over when there are this many, or at the next sweep.
+const BATCH_ITEMS: usize = 256;
+
+/// Or when their responses have this many bytes.
+const BATCH_BYTES: usize = 256 * 1024;
+
+impl Worker {
+    /// Reads what a connection holds and settles the requests that it answers.
+    /// Ready with `false` when the connection has ended.
+    pub(super) fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        id: usize,
+        stream: &mut OwnedReadHalf,
+    ) -> Poll<bool> {
+        if !self.connections.contains(id) {
+            return Poll::Ready(false);
+        }
+        let mut buffer = std::mem::take(&mut self.read_buffer);
+        let mut space = ReadBuf::new(&mut buffer);
+        let polled = Pin::new(stream).poll_read(context, &mut space);
+        let bytes = space.filled().len();
+        let alive = match polled {
+            Poll::Pending => {
+                self.read_buffer = buffer;
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(())) if bytes == 0 => {
+                self.peer_closed(id);
+                false
+            }
+            Poll::Ready(Ok(())) => self.receive(id, &buffer[..bytes]),
+            Poll::Ready(Err(error)) => {
+                self.trouble(id, "read", error.to_string());
+                self.lose(id, End::Reset, Outcome::Reset);
+                false
+            }
+        };
+        self.read_buffer = buffer;
+        Poll::Ready(alive)
+    }
+
+    /// Decodes frames out of new bytes. `false` when the connection has ended by it.
+    pub(super) fn receive(&mut self, id: usize, bytes: &[u8]) -> bool {
+        let received_ns = self.clock.now_ns();
+        let mut partial = std::mem::take(&mut self.connections[id].partial);
+        let whole = if partial.is_empty() {
+            bytes
+        } else {
+            partial.extend_from_slice(bytes);
+            &partial
+        };
+        let mut at = 0;
+        let codec = self.config.codec;
+        let broken = loop {
+            match codec.decode(&whole[at..]) {
+                Ok(None) => break None,
+                Ok(Some(frame)) => {
+                    at += frame.consumed;
+                    self.settle(id, frame.id, frame.body, received_ns);
+                }
+                Err(error) => break Some(error),
+            }
+        };
+        if let Some(error) = broken {
+            self.shard.receipts.received += 1;
+            self.shard.receipts.malformed += 1;
+            self.trouble(id, "protocol", error.to_string());
+            self.lose(id, End::Protocol, Outcome::Protocol);
+            return false;
+        }
+        let rest = whole.len() - at;
+        if partial.is_empty() {
+            partial.extend_from_slice(&bytes[at..]);
+        } else {
+            partial.copy_within(at.., 0);
+            partial.truncate(rest);
+        }
+        let connection = &mut self.connections[id];
+        connection.partial = partial;
+        let slot = connection.slot;
+        if connection.is_used_up() {
+            self.end(id, End::Limit);
+            self.refill(slot);
+            return false;
+        }
+        if !self.slots[slot].queue.is_empty() {
+            self.refill(slot);
+        }
+        true
+    }
+
+    /// One response.
+    pub(super) fn settle(&mut self, id: usize, response_to: Option<u64>, body: &[u8], received_ns: u64) {
+        self.shard.receipts.received += 1;
+        let connection = &mut self.connections[id];
+        connection.received += 1;
+        match connection.inflight.take(response_to) {
+            Found::Waiting(entry) => {
+                self.in_flight -= 1;
+                if received_ns.saturating_sub(entry.sent_ns) > self.config.connections.request_timeout.0 {
+                    // It came before the sweep saw it, but too late all the same.
+                    self.shard.receipts.late += 1;
+                    self.ended_after_sending(
+                        id,
+                        entry.n,
+                        entry.due_ns,
+                        entry.sent_ns,
+                        entry.stage,
+                        Outcome::TimedOut,
+                    );
+                    return;
+                }
+                connection.matched += 1;
+                let slot = connection.slot;
+                self.slots[slot].failures = 0;
+                self.shard.matched(entry.due_ns, entry.stage, entry.sent_ns, received_ns);
+                if self.ports.sink.is_some() {
+                    self.completed(
+                        id,
+                        entry.n,
+                        entry.due_ns,
+                        entry.sent_ns,
+                        received_ns,
+                        Outcome::Matched,
+                        body,
+                    );
+                }
+            }
+            Found::Late => self.shard.receipts.late += 1,
+            Found::Nobody => {
+                if self.was_sent_before(id, response_to) {
+                    self.shard.receipts.duplicate += 1;
+                } else {
+                    self.shard.receipts.unknown += 1;
+                }
+            }
+        }
+    }
+
+    pub(super) fn was_sent_before(&self, id: usize, response_to: Option<u64>) -> bool {
+        let slot = &self.slots[self.connections[id].slot];
+        response_to.is_some_and(|n| {
+            n % self.config.connections.count == slot.number
+                && n % self.config.segment.of() == self.config.segment.index()
+                && slot.last_sent.is_some_and(|last| n <= last)
+        })
+    }
+
+    pub(super) fn ended_after_sending(
+        &mut self,
+        id: usize,
+        n: u64,
+        due_ns: u64,
+        sent_ns: u64,
+        stage: u16,
+        outcome: Outcome,
+    ) {
+        self.shard.ended(due_ns, stage, outcome);
+        if self.config.all_completions {
+            self.completed(id, n, due_ns, sent_ns, 0, outcome, &[]);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the columns of one completion, each of another kind")]
+    pub(super) fn completed(
+        &mut self,
+        id: usize,
+        n: u64,
+        due_ns: u64,
+        sent_ns: u64,
+        received_ns: u64,
+        outcome: Outcome,
+        body: &[u8],
+    ) {
+        let connection = &self.connections[id];
+        let start = self.batch.bytes.len() as u32;
+        self.batch.bytes.extend_from_slice(body);
+        self.complete(Completion {
+            n,
+            due_ns,
+            sent_ns,
+            received_ns,
+            outcome,
+            address: connection.address,
+            slot: self.slots[connection.slot].number as u32,
+            generation: connection.generation as u32,
+            body: start..start + body.len() as u32,
+        });
+    }
+
+    pub(super) fn complete(&mut self, completion: Completion) {
+        self.batch.items.push(completion);
+        if self.batch.items.len() >= BATCH_ITEMS || self.batch.bytes.len() >= BATCH_BYTES {
+            self.hand_over_batch();
+        }
+    }
+
+    pub(super) fn hand_over_batch(&mut self) {
+        let Some(sink) = &mut self.ports.sink else {
+            self.batch.reuse();
+            return;
+        };
+        if !self.batch.items.is_empty() {
+            let empty = sink.empty();
+            self.overflow.push_back(std::mem::replace(&mut self.batch, empty));
+        }
+        while let Some(batch) = self.overflow.pop_front() {
+            if let Err(batch) = sink.try_send(batch) {
+                self.overflow.push_front(batch);
+                break;
+            }
+        }
+    }
+}
