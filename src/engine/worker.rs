@@ -293,9 +293,7 @@ impl Worker {
                 _ => break,
             }
         }
-        while let Some(id) = self.dirty.pop() {
-            self.flush(id);
-        }
+        self.flush_dirty();
     }
 
     /// When the next request is due; `None` while no payload is there.

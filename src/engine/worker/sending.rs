@@ -44,6 +44,17 @@ impl Worker {
         has_room.then_some(id)
     }
 
+    /// Writes to every connection that has something new, the one with the oldest request first.
+    pub(super) fn flush_dirty(&mut self) {
+        let mut next = 0;
+        // Writing may find a connection broken, which then writes what is left to do by itself.
+        while let Some(&id) = self.dirty.get(next) {
+            self.flush(id);
+            next += 1;
+        }
+        self.dirty.clear();
+    }
+
     /// Gives a connection's output to the kernel, and stamps the requests whose first byte it took.
     pub(super) fn flush(&mut self, id: usize) {
         let Some(connection) = self.connections.get_mut(id) else { return };
@@ -119,8 +130,6 @@ impl Worker {
                 self.drop_request(slot, queued, Outcome::Late);
             }
         }
-        while let Some(id) = self.dirty.pop() {
-            self.flush(id);
-        }
+        self.flush_dirty();
     }
 }
