@@ -89,8 +89,11 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, Error> {
     let mut summary = run.execute()?;
     run.keep_books(&mut summary)?;
     let code = summary.verdict.exit_code;
-    run.show(&summary)?;
-    run.keep_store(args.keep_store);
+    let keeps_store = run.keeps_store(args.keep_store);
+    run.show(&summary, keeps_store);
+    if keeps_store {
+        run.interrupts.wait_for_next();
+    }
     Ok(code)
 }
 
@@ -207,7 +210,7 @@ impl Run {
     }
 
     /// Shows how it ended: the screen, the JSON, and the last line that says why.
-    fn show(&mut self, summary: &Summary) -> Result<(), Error> {
+    fn show(&mut self, summary: &Summary, keeps_store: bool) {
         if let Some(progress) = self.progress.take() {
             progress.finish();
         }
@@ -218,25 +221,22 @@ impl Run {
             let files = self.files();
             say(&report::screen::final_screen(summary, self.folder.path(), &files, colour()));
         }
+        if let Some(store) = self.store.as_ref().filter(|_| keeps_store) {
+            say(&format!("the store stays at redis://{} until Ctrl-C", store.addr()));
+        }
         let verdict = &summary.verdict;
         let word = if verdict.passed { "PASSED" } else { "FAILED" };
         let why = if verdict.reason.is_empty() { String::new() } else { format!(": {}", verdict.reason) };
         say(&format!("{word} {} (exit {}){why}", self.run_id, verdict.exit_code));
-        Ok(())
     }
 
     fn files(&self) -> Vec<String> {
         parts::file_names(&self.prepared.loaded.scenario)
     }
 
-    /// Leaves the store up until Ctrl-C, where that was asked for.
-    fn keep_store(&mut self, asked: bool) {
-        let Some(store) = &self.store else { return };
-        if !asked && self.prepared.loaded.scenario.redis.serve.is_none() {
-            return;
-        }
-        say(&format!("the store stays at redis://{} until Ctrl-C", store.addr()));
-        self.interrupts.wait_for_next();
+    /// Whether the embedded store stays up until Ctrl-C: where that was asked for.
+    fn keeps_store(&self, asked: bool) -> bool {
+        self.store.is_some() && (asked || self.prepared.loaded.scenario.redis.serve.is_some())
     }
 }
 
@@ -275,8 +275,6 @@ impl Crew {
             lane_events,
             threads: Vec::new(),
         };
-        let wants_all = common.requests.is_some() || common.script.is_some();
-        let wants_any = wants_all || common.form.is_some();
         let (_, ring) = feed::sizes(parts::prefetch(&prepared.plan, &prepared.loaded.scenario, workers));
         for worker in 0..workers {
             let (payloads, source) = handoff::channel::<Chunk>(ring);
@@ -287,6 +285,7 @@ impl Crew {
             let gauges = Arc::new(Gauges::default());
             let config =
                 parts::worker(&prepared.plan, &prepared.loaded.scenario, addresses.clone(), worker, workers);
+            let wants_any = config.all_completions || common.form.is_some();
             let plan = &prepared.plan;
             let own = lane::Own {
                 worker,
@@ -312,7 +311,14 @@ impl Crew {
                 gauges: gauges.clone(),
             };
             let (common, lane_events) = (common.clone(), lane_events_in.clone());
-            crew.spawn(format!("lane-{worker}"), move || lane::run(common, own, lane_events))?;
+            crew.spawn(format!("lane-{worker}"), move || {
+                let run = std::panic::AssertUnwindSafe(|| lane::run(common, own, lane_events.clone()));
+                if std::panic::catch_unwind(run).is_err() {
+                    // A bug of ours: it has said so on stderr, and the run must not wait for the lane.
+                    let _ = lane_events.send(lane::Event::Failed(vanished("go on with a lane")));
+                    let _ = lane_events.send(lane::Event::Settled(Box::default()));
+                }
+            })?;
             crew.spawn(format!("worker-{worker}"), move || {
                 if let Err(error) = engine::run_worker(config, ports) {
                     tracing::error!("a worker stopped: {error}");

@@ -60,6 +60,8 @@ struct Slot {
     queue: VecDeque<Queued>,
     /// Attempts that failed since a response last came.
     failures: u32,
+    /// The last attempt to connect failed.
+    down: bool,
 }
 
 /// Chunks that still hold requests somebody waits for.
@@ -71,6 +73,14 @@ struct Chunks {
 impl Chunks {
     fn item(&self, queued: Queued) -> &Item {
         &self.slab[queued.chunk as usize].0.items[queued.item as usize]
+    }
+
+    /// One request fewer needs its chunk; the last one gives it back.
+    fn release(&mut self, queued: Queued) -> Option<Box<Chunk>> {
+        let key = queued.chunk as usize;
+        let open = &mut self.slab[key].1;
+        *open -= 1;
+        (*open == 0).then(|| self.slab.remove(key).0)
     }
 }
 
@@ -207,6 +217,7 @@ impl Worker {
                 last_sent: None,
                 queue: VecDeque::new(),
                 failures: 0,
+                down: false,
             })
             .collect();
         let share =
@@ -383,11 +394,7 @@ impl Worker {
 
     /// One request fewer needs its chunk; the last one sends the chunk back.
     fn release(&mut self, queued: Queued) {
-        let key = queued.chunk as usize;
-        let open = &mut self.chunks.slab[key].1;
-        *open -= 1;
-        if *open == 0 {
-            let (chunk, _) = self.chunks.slab.remove(key);
+        if let Some(chunk) = self.chunks.release(queued) {
             self.ports.source.recycle(chunk);
         }
     }

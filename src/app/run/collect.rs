@@ -14,6 +14,7 @@ use crate::clock::{self, Clock};
 use crate::engine::{Event, Gauges, Totals};
 use crate::recorder::histogram::percentile_us;
 use crate::recorder::summary::{Collector, ErrorRow, SecondRow};
+use crate::report;
 use crate::report::csv::{ConnectionRow, ConnectionsCsv, SecondsCsv};
 use crate::report::progress::Live;
 use crate::scenario::schema::ReportFile;
@@ -54,9 +55,11 @@ impl Run {
             let _ = start.send(clock);
         }
         let mut collected = self.nothing_yet()?;
-        self.take_in(&clock, &mut collected)?;
-        self.settle_lanes(&mut collected)?;
-        collected.finish_files(&self.prepared.plan, collected_through(self, &collected))?;
+        self.take_in(&clock, &mut collected);
+        self.settle_lanes(&mut collected);
+        let through = collected_through(self, &collected);
+        let finished = collected.finish_files(through);
+        self.or_drain(finished, &mut collected);
         Ok(collected)
     }
 
@@ -89,7 +92,7 @@ impl Run {
     }
 
     fn wait_until_ready(&mut self) -> Result<(), Error> {
-        let mut ready = 0;
+        let (mut ready, mut silent) = (0, 0);
         while ready < self.crew.workers {
             if let Ok(lane::Event::Failed(error)) = self.crew.lane_events.try_recv() {
                 return Err(give_up(&self.control, &mut self.crew.starts, error));
@@ -103,7 +106,16 @@ impl Run {
                     let error = Error::Target(trouble);
                     return Err(give_up(&self.control, &mut self.crew.starts, error));
                 }
-                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(_) => {}
+                // No thread ends before time zero unless something went wrong with it; what it had to
+                // say has been heard after another turn.
+                Err(RecvTimeoutError::Timeout) => {
+                    silent += u32::from(self.crew.threads.iter().any(|thread| thread.is_finished()));
+                    if silent > 1 {
+                        let error = vanished("start a thread of the run");
+                        return Err(give_up(&self.control, &mut self.crew.starts, error));
+                    }
+                }
                 Err(RecvTimeoutError::Disconnected) => return Err(vanished("start a worker")),
             }
         }
@@ -114,11 +126,11 @@ impl Run {
         }
     }
 
-    fn take_in(&mut self, clock: &Clock, collected: &mut Collected) -> Result<(), Error> {
+    fn take_in(&mut self, clock: &Clock, collected: &mut Collected) {
         let mut next_tick = clock::Stopwatch::start();
         while collected.totals.len() < self.crew.workers as usize {
             match self.crew.events.recv_timeout(TICK) {
-                Ok((worker, event)) => self.take_event(worker, event, collected)?,
+                Ok((worker, event)) => self.take_event(worker, event, collected),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -129,7 +141,8 @@ impl Run {
                 next_tick = clock::Stopwatch::start();
                 self.interrupts.announce();
                 if let Some(csv) = &mut collected.connections_csv {
-                    csv.flush()?;
+                    let flushed = csv.flush();
+                    self.or_drain(flushed, collected);
                 }
                 let live = self.live(clock.now(), collected);
                 if let Some(progress) = &mut self.progress {
@@ -137,10 +150,9 @@ impl Run {
                 }
             }
         }
-        Ok(())
     }
 
-    fn take_event(&mut self, worker: u64, event: Event, collected: &mut Collected) -> Result<(), Error> {
+    fn take_event(&mut self, worker: u64, event: Event, collected: &mut Collected) {
         match event {
             Event::Window(closed) => {
                 if let Some(spare) = collected.collector.add(worker as usize, closed) {
@@ -148,13 +160,14 @@ impl Run {
                     let _ = self.crew.windows_back[worker as usize].send(spare);
                 }
                 for row in collected.collector.seconds(false) {
-                    collected.second(&row)?;
+                    let written = collected.second(&row);
+                    self.or_drain(written, collected);
                 }
             }
             Event::Connection(record) => {
                 *collected.ends.entry(record.end.word()).or_default() += 1;
                 if let Some(csv) = &mut collected.connections_csv {
-                    csv.row(ConnectionRow {
+                    let written = csv.row(ConnectionRow {
                         slot: record.slot,
                         generation: record.generation,
                         address: record.address,
@@ -164,7 +177,8 @@ impl Run {
                         sent: record.sent,
                         matched: record.matched,
                         end: record.end.word(),
-                    })?;
+                    });
+                    self.or_drain(written, collected);
                 }
             }
             Event::Trouble(trouble) => {
@@ -183,7 +197,15 @@ impl Run {
             }
             Event::Ready | Event::Unreachable(_) => {}
         }
-        Ok(())
+    }
+
+    /// A report that cannot be written ends the run, but what is in flight is waited for and accounted.
+    fn or_drain(&self, written: Result<(), report::Error>, collected: &mut Collected) {
+        if let Err(error) = written {
+            self.control.drain();
+            collected.failure.get_or_insert(error.into());
+            (collected.seconds_csv, collected.connections_csv) = (None, None);
+        }
     }
 
     fn live(&self, elapsed: Nanos, collected: &mut Collected) -> Live {
@@ -222,7 +244,7 @@ impl Run {
     }
 
     /// Waits until every lane has written what it had to write.
-    fn settle_lanes(&mut self, collected: &mut Collected) -> Result<(), Error> {
+    fn settle_lanes(&mut self, collected: &mut Collected) {
         while collected.lanes.len() < self.crew.workers as usize {
             match self.crew.lane_events.recv_timeout(TICK) {
                 Ok(event) => take_lane_event(event, collected),
@@ -235,12 +257,12 @@ impl Run {
             }
         }
         while let Ok((worker, event)) = self.crew.events.try_recv() {
-            self.take_event(worker, event, collected)?;
+            self.take_event(worker, event, collected);
         }
         for row in collected.collector.seconds(true) {
-            collected.second(&row)?;
+            let written = collected.second(&row);
+            self.or_drain(written, collected);
         }
-        Ok(())
     }
 }
 
@@ -262,7 +284,7 @@ fn take_lane_event(event: lane::Event, collected: &mut Collected) {
 }
 
 impl Collected {
-    fn second(&mut self, row: &SecondRow) -> Result<(), Error> {
+    fn second(&mut self, row: &SecondRow) -> Result<(), report::Error> {
         if let Some(latencies) = &row.window.latencies {
             self.latest = Some((
                 percentile_us(&latencies.response, 50.0),
@@ -295,7 +317,7 @@ impl Collected {
         }
     }
 
-    fn finish_files(&mut self, _plan: &crate::plan::Plan, through: u64) -> Result<(), Error> {
+    fn finish_files(&mut self, through: u64) -> Result<(), report::Error> {
         if let Some(csv) = self.seconds_csv.take() {
             csv.finish(through)?;
         }

@@ -41,14 +41,7 @@ impl Worker {
             {
                 timed_out = true;
                 self.in_flight -= 1;
-                self.ended_after_sending(
-                    index,
-                    entry.n,
-                    entry.due_ns,
-                    entry.sent_ns,
-                    entry.stage,
-                    Outcome::TimedOut,
-                );
+                self.ended_after_sending(index, &entry, Outcome::TimedOut);
             }
             if !timed_out {
                 continue;
@@ -153,7 +146,7 @@ impl Worker {
         self.totals.sent = self.shard.sent;
         self.totals.outcomes = self.shard.outcomes;
         self.totals.receipts = self.shard.receipts;
-        self.totals.unreachable_slots = self.slots.iter().filter(|slot| slot.failures > 0).count() as u64;
+        self.totals.unreachable_slots = self.slots.iter().filter(|slot| slot.down).count() as u64;
         self.totals.finished = finished;
         self.totals.cpu = clock::thread_cpu();
     }

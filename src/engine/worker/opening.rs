@@ -78,6 +78,7 @@ async fn open_once(shared: &Shared, slot: usize) -> Result<(), Trouble> {
         Err(error) => {
             let kind = if error.kind() == io::ErrorKind::TimedOut { "connect_timeout" } else { "connect" };
             worker.slots[slot].failures += 1;
+            worker.slots[slot].down = true;
             Err(Trouble { at: worker.clock.now(), kind, address: peer, detail: error.to_string() })
         }
     }
@@ -195,6 +196,7 @@ impl Worker {
         self.totals.reconnects += u64::from(generation > 0);
         let slot = &mut self.slots[slot];
         slot.opened += 1;
+        slot.down = false;
         if slot.current.is_none() {
             slot.current = Some(id)
         } else {
@@ -260,15 +262,14 @@ impl Worker {
         let connection = &mut self.connections[id];
         let slot = connection.slot;
         let answered_nothing = connection.received == 0;
-        let outcome = match outcome {
-            Outcome::Reset | Outcome::Eof if answered_nothing => Outcome::Refused,
-            other => other,
-        };
+        // Only the peer can refuse: what is closed from here was not answered in time.
+        let by_peer = matches!(end, End::PeerClosed | End::Reset);
+        let outcome = if by_peer && answered_nothing { Outcome::Refused } else { outcome };
         let entries = connection.inflight.drain();
         let unsent = std::mem::take(&mut connection.pending);
         for entry in entries {
             self.in_flight -= 1;
-            self.ended_after_sending(id, entry.n, entry.due_ns, entry.sent_ns, entry.stage, outcome);
+            self.ended_after_sending(id, &entry, outcome);
         }
         self.pending -= unsent.len();
         self.queued += unsent.len();

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 
 use crate::engine::End;
-use crate::engine::inflight::Found;
+use crate::engine::inflight::{Entry, Found};
 use crate::engine::worker::Worker;
 use crate::handoff::{Completion, Reuse};
 use crate::ledger::Outcome;
@@ -117,14 +117,7 @@ impl Worker {
                 if received_ns.saturating_sub(entry.sent_ns) > self.config.connections.request_timeout.0 {
                     // It came before the sweep saw it, but too late all the same.
                     self.shard.receipts.late += 1;
-                    self.ended_after_sending(
-                        id,
-                        entry.n,
-                        entry.due_ns,
-                        entry.sent_ns,
-                        entry.stage,
-                        Outcome::TimedOut,
-                    );
+                    self.ended_after_sending(id, &entry, Outcome::TimedOut);
                     return;
                 }
                 connection.matched += 1;
@@ -132,15 +125,7 @@ impl Worker {
                 self.slots[slot].failures = 0;
                 self.shard.matched(entry.due_ns, entry.stage, entry.sent_ns, received_ns);
                 if self.ports.sink.is_some() {
-                    self.completed(
-                        id,
-                        entry.n,
-                        entry.due_ns,
-                        entry.sent_ns,
-                        received_ns,
-                        Outcome::Matched,
-                        body,
-                    );
+                    self.completed(id, &entry, received_ns, Outcome::Matched, body);
                 }
             }
             Found::Late => self.shard.receipts.late += 1,
@@ -163,39 +148,22 @@ impl Worker {
         })
     }
 
-    pub(super) fn ended_after_sending(
-        &mut self,
-        id: usize,
-        n: u64,
-        due_ns: u64,
-        sent_ns: u64,
-        stage: u16,
-        outcome: Outcome,
-    ) {
-        self.shard.ended(due_ns, stage, outcome);
+    /// A request that was sent has ended without a response.
+    pub(super) fn ended_after_sending(&mut self, id: usize, entry: &Entry, outcome: Outcome) {
+        self.shard.ended(entry.due_ns, entry.stage, outcome);
         if self.config.all_completions {
-            self.completed(id, n, due_ns, sent_ns, 0, outcome, &[]);
+            self.completed(id, entry, 0, outcome, &[]);
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the columns of one completion, each of another kind")]
-    pub(super) fn completed(
-        &mut self,
-        id: usize,
-        n: u64,
-        due_ns: u64,
-        sent_ns: u64,
-        received_ns: u64,
-        outcome: Outcome,
-        body: &[u8],
-    ) {
+    fn completed(&mut self, id: usize, entry: &Entry, received_ns: u64, outcome: Outcome, body: &[u8]) {
         let connection = &self.connections[id];
         let start = self.batch.bytes.len() as u32;
         self.batch.bytes.extend_from_slice(body);
         self.complete(Completion {
-            n,
-            due_ns,
-            sent_ns,
+            n: entry.n,
+            due_ns: entry.due_ns,
+            sent_ns: entry.sent_ns,
             received_ns,
             outcome,
             address: connection.address,

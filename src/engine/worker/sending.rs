@@ -101,11 +101,7 @@ impl Worker {
             self.shard.sent(item.due_ns, item.stage, sent_ns);
             last_sent = Some(item.n);
             stamped += 1;
-            let key = pending.queued.chunk as usize;
-            let open = &mut self.chunks.slab[key].1;
-            *open -= 1;
-            if *open == 0 {
-                let (chunk, _) = self.chunks.slab.remove(key);
+            if let Some(chunk) = self.chunks.release(pending.queued) {
                 self.ports.source.recycle(chunk);
             }
         }
