@@ -12,7 +12,7 @@ pub enum Object {
     /// A hash that is no longer small: its fields are the keys of the table.
     Hash(Table),
     /// A stream.
-    Stream(Stream),
+    Stream(Box<Stream>),
 }
 
 impl Default for Object {

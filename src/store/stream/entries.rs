@@ -5,9 +5,8 @@
 use std::collections::BTreeMap;
 
 use super::ids::StreamId;
-use super::node::{Fields, Node, NodeLimits};
+use super::node::{Fields, Node, NodeLimits, Pairs};
 use super::radix;
-use crate::wire::resp::Args;
 
 /// How to shorten a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,16 +59,16 @@ impl Entries {
     }
 
     /// Appends an entry; `id` must be above all others.
-    pub fn append(&mut self, id: StreamId, fields: Args<'_>, limits: NodeLimits) {
-        let bytes = fields.iter().map(<[u8]>::len).sum();
+    pub fn append<'a>(&mut self, id: StreamId, pairs: impl Pairs<'a>, limits: NodeLimits) {
+        let bytes = pairs.clone().map(|(field, value)| field.len() + value.len()).sum();
         match self.nodes.last_entry() {
-            Some(mut last) if !last.get().is_full(bytes, limits) => last.get_mut().append(id, fields),
+            Some(mut last) if !last.get().is_full(bytes, limits) => last.get_mut().append(id, pairs),
             last => {
                 if let Some(mut last) = last {
                     last.get_mut().close();
                 }
                 self.tree_nodes += radix::growth(&self.nodes, id);
-                self.nodes.insert(id, Node::new(id, fields));
+                self.nodes.insert(id, Node::new(id, pairs));
             }
         }
         self.len += 1;
@@ -81,9 +80,8 @@ impl Entries {
     fn nodes(&self, first: StreamId, last: StreamId) -> impl DoubleEndedIterator<Item = &Node> {
         let start = self.nodes.range(..=first).next_back().map_or(first, |(id, _)| *id);
         // An interval that ends before it begins holds nothing.
-        let end = if first <= last { last } else { start };
-        let nodes = self.nodes.range(start..=end.max(start)).map(|(_, node)| node);
-        nodes.take_while(move |_| first <= last)
+        let nodes = (first <= last).then(|| self.nodes.range(start..=last.max(start)));
+        nodes.into_iter().flatten().map(|(_, node)| node)
     }
 
     /// The entries from `first` to `last`, both ends included.
@@ -158,7 +156,8 @@ impl Entries {
         while let Some(mut first) = self.nodes.first_entry() {
             let node = first.get_mut();
             let in_node = node.len() as u64;
-            if matches!(rule, Trim::MaxLen(max) if self.len <= max) || limit > 0 && removed + in_node > limit {
+            if matches!(rule, Trim::MaxLen(max) if self.len <= max) || limit > 0 && removed + in_node > limit
+            {
                 break;
             }
             let whole = match rule {
@@ -240,11 +239,135 @@ impl Entries {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::resp::{Parsed, Parser, encode_command};
     use proptest::prelude::*;
 
     fn id(ms: u64, seq: u64) -> StreamId {
         StreamId { ms, seq }
     }
 
+    type Owned = Vec<(Vec<u8>, Vec<u8>)>;
+
+    fn add(entries: &mut Entries, id: StreamId, pairs: &Owned, limits: NodeLimits) {
+        entries.append(id, pairs.iter().map(|(field, value)| (&field[..], &value[..])), limits);
+    }
+
+    fn filled(count: u64, limits: NodeLimits) -> Entries {
+        let mut entries = Entries::default();
+        let pairs = vec![(b"f".to_vec(), b"v".to_vec())];
+        (1..=count).for_each(|ms| add(&mut entries, id(ms, 0), &pairs, limits));
+        entries
+    }
+
+    #[test]
+    fn trimming_about_removes_whole_nodes_within_the_limit() {
+        let mut entries = filled(1000, NodeLimits::default());
+        assert_eq!((entries.node_count(), entries.len()), (10, 1000));
+        assert_eq!(entries.trim(Trim::MaxLen(950), false, 0), 0);
+        assert_eq!(entries.trim(Trim::MaxLen(850), false, 0), 100);
+        assert_eq!(entries.trim(Trim::MaxLen(0), false, 250), 200);
+        assert_eq!(entries.trim(Trim::MinId(id(401, 0)), false, 0), 100);
+        assert_eq!(entries.trim(Trim::MinId(id(451, 0)), true, 0), 50);
+        assert_eq!(entries.first(), Some(id(451, 0)));
+        assert_eq!(entries.trim(Trim::MaxLen(0), true, 0), 550);
+        assert_eq!((entries.node_count(), entries.tree_nodes(), entries.first()), (0, 1, None));
+        assert_eq!((entries.last_id, entries.added), (id(1000, 0), 1000));
+    }
+
+    #[test]
+    fn what_was_added_up_to_an_id_is_told_only_when_it_is_known() {
+        let mut entries = filled(5, NodeLimits::default());
+        assert_eq!(entries.added_up_to(id(0, 0)), Some(0));
+        assert_eq!(entries.added_up_to(id(1, 0)), Some(1));
+        assert_eq!(entries.added_up_to(id(2, 0)), None);
+        assert_eq!(entries.added_up_to(id(5, 0)), Some(5));
+        assert_eq!(entries.added_up_to(id(6, 0)), None);
+        entries.delete(id(3, 0));
+        assert_eq!(entries.added_up_to(id(1, 0)), None);
+        entries.trim(Trim::MaxLen(2), true, 0);
+        assert_eq!(entries.added_up_to(id(1, 0)), Some(3));
+        entries.trim(Trim::MaxLen(0), true, 0);
+        assert_eq!(entries.added_up_to(id(1, 0)), Some(5));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Change {
+        Add(u64, Owned),
+        Delete(u64),
+        Trim(Trim, bool, u64),
+    }
+
+    fn change() -> impl Strategy<Value = Change> {
+        let text = prop::collection::vec(prop::sample::select(b"ab1".to_vec()), 0..4);
+        let pair = (prop::sample::select(vec![b"f".to_vec(), b"g".to_vec()]), text);
+        let rule = prop_oneof![
+            (0u64..30).prop_map(Trim::MaxLen),
+            (0u64..60).prop_map(|ms| Trim::MinId(StreamId { ms, seq: 0 }))
+        ];
+        prop_oneof![
+            4 => (1u64..4, prop::collection::vec(pair, 1..3)).prop_map(|(gap, pairs)| Change::Add(gap, pairs)),
+            2 => (1u64..60).prop_map(Change::Delete),
+            1 => (rule, any::<bool>(), 0u64..8).prop_map(|(rule, exact, limit)| Change::Trim(rule, exact, limit)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn entries_are_those_of_an_ordered_map(changes in prop::collection::vec(change(), 0..80)) {
+            let limits = NodeLimits { entries: 4, bytes: 60 };
+            let (mut entries, mut model) = (Entries::default(), BTreeMap::<StreamId, Owned>::new());
+            for change in changes {
+                match change {
+                    Change::Add(gap, pairs) => {
+                        let new = id(entries.last_id.ms + gap, 0);
+                        add(&mut entries, new, &pairs, limits);
+                        model.insert(new, pairs);
+                    }
+                    Change::Delete(ms) => {
+                        prop_assert_eq!(entries.delete(id(ms, 0)), model.remove(&id(ms, 0)).is_some());
+                    }
+                    Change::Trim(rule, exact, limit) => {
+                        let removed = entries.trim(rule, exact, if exact { 0 } else { limit });
+                        for _ in 0..removed {
+                            model.pop_first();
+                        }
+                        if exact {
+                            match rule {
+                                Trim::MaxLen(max) => prop_assert!(entries.len() <= max),
+                                Trim::MinId(min) => prop_assert!(entries.first().is_none_or(|first| first >= min)),
+                            }
+                        }
+                    }
+                }
+                prop_assert_eq!(entries.len(), model.len() as u64);
+                prop_assert_eq!(entries.first(), model.keys().next().copied());
+                prop_assert_eq!(entries.last(), model.keys().next_back().copied());
+            }
+            let owned = |(id, fields): (StreamId, Fields<'_>)| {
+                (id, fields.map(|(field, value)| (field.to_vec(), value.to_vec())).collect::<Owned>())
+            };
+            for (low, high) in [(0, 100), (10, 30), (30, 10), (7, 7), (200, 300)] {
+                let (low, high) = (id(low, 0), id(high, 0));
+                let found: Vec<_> = entries.range(low, high).map(owned).collect();
+                let expected: Vec<_> = model.iter().map(|(id, pairs)| (*id, pairs.clone()))
+                    .filter(|(id, _)| *id >= low && *id <= high).collect();
+                let mut backwards: Vec<_> = entries.range(low, high).rev().map(owned).collect();
+                backwards.reverse();
+                prop_assert_eq!(&found, &expected);
+                prop_assert_eq!(&backwards, &expected);
+                prop_assert_eq!(entries.count(low, high, usize::MAX), expected.len());
+                prop_assert_eq!(entries.count(low, high, 3), expected.len().min(3));
+            }
+            for ms in 0..100 {
+                prop_assert_eq!(entries.contains(id(ms, 0)), model.contains_key(&id(ms, 0)));
+                prop_assert_eq!(entries.get(id(ms, 0)).is_some(), model.contains_key(&id(ms, 0)));
+            }
+            let mut tree = 1;
+            let mut seen = BTreeMap::new();
+            for base in entries.nodes.keys() {
+                tree += radix::growth(&seen, *base);
+                seen.insert(*base, ());
+            }
+            prop_assert_eq!(entries.tree_nodes(), tree);
+        }
+    }
 }

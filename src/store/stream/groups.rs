@@ -75,8 +75,18 @@ impl Group {
     }
 
     /// The consumers in the order of their names.
-    pub fn consumers(&self) -> impl ExactSizeIterator<Item = Option<&Consumer>> {
-        self.by_name.values().map(|consumer| self.consumer(*consumer))
+    pub fn consumers(&self) -> impl Iterator<Item = &Consumer> {
+        self.by_name.values().filter_map(|consumer| self.consumer(*consumer))
+    }
+
+    /// How many consumers.
+    pub fn consumer_count(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// The name of a consumer.
+    pub fn name_of(&self, consumer: ConsumerId) -> &[u8] {
+        self.consumer(consumer).map_or(&[], Consumer::name)
     }
 
     /// The consumer behind an id.
@@ -136,9 +146,12 @@ impl Group {
         }
     }
 
-    /// The delivery of an entry, to change time and count.
-    pub fn delivery_mut(&mut self, id: StreamId) -> Option<&mut Delivery> {
-        self.pending.get_mut(&id)
+    /// A pending entry is given to its consumer once more.
+    pub fn give_again(&mut self, id: StreamId, now_ms: i64) {
+        if let Some(delivery) = self.pending.get_mut(&id) {
+            delivery.at_ms = now_ms;
+            delivery.count = delivery.count.wrapping_add(1);
+        }
     }
 
     /// An entry is done with; whether it was pending.
@@ -175,11 +188,79 @@ impl Group {
 
     /// About how many bytes it takes.
     pub fn bytes(&self) -> usize {
-        let names: usize = self.by_name.keys().map(|name| name.len() + size_of::<(Arc<[u8]>, ConsumerId)>()).sum();
+        let names: usize =
+            self.by_name.keys().map(|name| name.len() + size_of::<(Arc<[u8]>, ConsumerId)>()).sum();
         let pending = size_of::<(StreamId, Delivery)>() + size_of::<StreamId>();
         size_of::<Group>()
             + names
             + self.consumers.capacity() * size_of::<Option<Consumer>>()
             + self.pending.len() * pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn id(ms: u64) -> StreamId {
+        StreamId { ms, seq: 0 }
+    }
+
+    #[test]
+    fn the_place_of_a_consumer_that_has_gone_is_used_again() {
+        let mut group = Group::new(StreamId::MIN, None);
+        let first = group.add(b"a", 1);
+        group.give(id(1), Delivery { consumer: first, at_ms: 1, count: 1 });
+        assert_eq!((group.remove(b"a"), group.remove(b"a")), (Some(1), None));
+        assert!(group.pending().is_empty());
+        let second = group.add(b"b", 2);
+        assert_eq!((first, group.name_of(second), group.heard(b"a", 3)), (second, &b"b"[..], None));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Change {
+        Give(u64, usize),
+        Acknowledge(u64),
+        Remove(usize),
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_pending_belongs_to_exactly_one_consumer(changes in prop::collection::vec(prop_oneof![
+            (0u64..10, 0usize..3).prop_map(|(id, name)| Change::Give(id, name)),
+            (0u64..10).prop_map(Change::Acknowledge),
+            (0usize..3).prop_map(Change::Remove),
+        ], 0..60)) {
+            let names: [&[u8]; 3] = [b"a", b"b", b"c"];
+            let mut group = Group::new(StreamId::MIN, None);
+            let mut model = BTreeMap::new();
+            for change in changes {
+                match change {
+                    Change::Give(ms, name) => {
+                        let known = group.heard(names[name], 5);
+                        let consumer = known.unwrap_or_else(|| group.add(names[name], 5));
+                        group.give(id(ms), Delivery { consumer, at_ms: 5, count: 1 });
+                        model.insert(id(ms), name);
+                    }
+                    Change::Acknowledge(ms) => {
+                        prop_assert_eq!(group.acknowledge(id(ms)), model.remove(&id(ms)).is_some());
+                    }
+                    Change::Remove(name) => {
+                        group.remove(names[name]);
+                        model.retain(|_, owner| *owner != name);
+                    }
+                }
+            }
+            let owned = |(id, delivery): (&StreamId, &Delivery)| (*id, group.name_of(delivery.consumer).to_vec());
+            let pending: Vec<_> = group.pending().iter().map(owned).collect();
+            let expected: Vec<_> = model.iter().map(|(id, name)| (*id, names[*name].to_vec())).collect();
+            prop_assert_eq!(&pending, &expected);
+            let mut by_consumer: Vec<_> = group.consumers()
+                .flat_map(|consumer| consumer.pending().iter().map(|id| (*id, consumer.name().to_vec())))
+                .collect();
+            by_consumer.sort();
+            prop_assert_eq!(&by_consumer, &expected);
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! Ids of entries, and how they are written.
 
-use std::fmt::{self, Write};
+use std::fmt;
+
+use crate::store::number;
 
 /// The id of an entry: milliseconds and a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -13,9 +15,7 @@ pub struct StreamId {
 
 impl fmt::Display for StreamId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(itoa::Buffer::new().format(self.ms))?;
-        f.write_char('-')?;
-        f.write_str(itoa::Buffer::new().format(self.seq))
+        write!(f, "{}-{}", self.ms, self.seq)
     }
 }
 
@@ -24,6 +24,9 @@ impl StreamId {
     pub const MIN: StreamId = StreamId { ms: 0, seq: 0 };
     /// The highest id.
     pub const MAX: StreamId = StreamId { ms: u64::MAX, seq: u64::MAX };
+
+    /// Bytes of the longest text of an id.
+    pub const TEXT: usize = 41;
 
     /// The id after this one.
     pub fn next(self) -> Option<StreamId> {
@@ -51,11 +54,25 @@ impl StreamId {
         StreamId { ms: (bits >> 64) as u64, seq: bits as u64 }
     }
 
+    /// Writes `ms-seq` without asking for memory.
+    pub fn write(self, buffer: &mut [u8; StreamId::TEXT]) -> &[u8] {
+        let mut len = 0;
+        for part in [
+            itoa::Buffer::new().format(self.ms).as_bytes(),
+            b"-",
+            itoa::Buffer::new().format(self.seq).as_bytes(),
+        ] {
+            buffer[len..len + part.len()].copy_from_slice(part);
+            len += part.len();
+        }
+        &buffer[..len]
+    }
+
     /// Reads `ms-seq`, or `ms` with `missing_seq`.
     pub fn parse(text: &[u8], missing_seq: u64) -> Option<StreamId> {
         match split(text)? {
-            (ms, Some(seq)) => Some(StreamId { ms: parse_u64(ms)?, seq: parse_u64(seq)? }),
-            (ms, None) => Some(StreamId { ms: parse_u64(ms)?, seq: missing_seq }),
+            (ms, Some(seq)) => Some(StreamId { ms: parse_part(ms)?, seq: parse_part(seq)? }),
+            (ms, None) => Some(StreamId { ms: parse_part(ms)?, seq: missing_seq }),
         }
     }
 
@@ -87,7 +104,7 @@ impl NewId {
             return Some(NewId::Auto);
         }
         match split(text)? {
-            (ms, Some(b"*")) => parse_u64(ms).map(NewId::AutoSeq),
+            (ms, Some(b"*")) => parse_part(ms).map(NewId::AutoSeq),
             _ => StreamId::parse(text, 0).map(NewId::Given),
         }
     }
@@ -121,7 +138,7 @@ fn split(text: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
 
 /// A decimal number within `u64`, read as the C library's `strtoull` does: spaces before it, a sign and
 /// leading zeros are allowed, and minus counts down from 2^64. A plain negative number is refused.
-fn parse_u64(text: &[u8]) -> Option<u64> {
+fn parse_part(text: &[u8]) -> Option<u64> {
     if crate::wire::resp::parse_integer(text).is_some_and(|value| value < 0) {
         return None;
     }
@@ -131,16 +148,7 @@ fn parse_u64(text: &[u8]) -> Option<u64> {
         [b'+', digits @ ..] => (false, digits),
         digits => (false, digits),
     };
-    if digits.is_empty() {
-        return None;
-    }
-    let value = digits.iter().try_fold(0u64, |value, byte| {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        value.checked_mul(10)?.checked_add(u64::from(digit))
-    })?;
+    let value = number::parse_u64(digits)?;
     Some(if negative { value.wrapping_neg() } else { value })
 }
 
@@ -200,6 +208,7 @@ mod tests {
         fn what_is_written_is_read_again(ms: u64, seq: u64) {
             let id = id(ms, seq);
             prop_assert_eq!(StreamId::parse(id.to_string().as_bytes(), 0), Some(id));
+            prop_assert_eq!(id.write(&mut [0; StreamId::TEXT]), id.to_string().as_bytes());
             prop_assert_eq!(StreamId::from_bits(id.to_bits()), id);
             prop_assert_eq!(id.next().and_then(StreamId::previous).unwrap_or(id), id);
         }

@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 
 use super::ids::StreamId;
-use crate::wire::resp::{Args, parse_integer};
+use crate::wire::resp::parse_integer;
 
 /// How much goes in one node; 0 is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,11 @@ impl Default for NodeLimits {
         NodeLimits { entries: 100, bytes: 4096 }
     }
 }
+
+/// Fields and values of a new entry.
+pub trait Pairs<'a>: ExactSizeIterator<Item = (&'a [u8], &'a [u8])> + Clone {}
+
+impl<'a, P: ExactSizeIterator<Item = (&'a [u8], &'a [u8])> + Clone> Pairs<'a> for P {}
 
 /// Bytes of all fields and values of one entry, and of one node without a limit.
 pub const MAX_BYTES: usize = 1 << 30;
@@ -64,8 +69,8 @@ type Span = std::ops::Range<usize>;
 
 impl Node {
     /// A node with one entry.
-    pub fn new(id: StreamId, fields: Args<'_>) -> Node {
-        let names = fields.pairs().len();
+    pub fn new<'a>(id: StreamId, pairs: impl Pairs<'a>) -> Node {
+        let names = pairs.len();
         let mut node = Node {
             slots: VecDeque::new(),
             bytes: Vec::new(),
@@ -75,11 +80,11 @@ impl Node {
             added: 0,
             packed: LISTPACK_FRAME + packed_integer(names as i64) + packed_integer(0),
         };
-        for (name, _) in fields.pairs() {
+        for (name, _) in pairs.clone() {
             push_item(&mut node.bytes, name);
             node.packed += packed_text(name);
         }
-        node.push(id, fields, true);
+        node.push(id, pairs, true);
         node
     }
 
@@ -90,20 +95,21 @@ impl Node {
     }
 
     /// Appends an entry with an id above all others.
-    pub fn append(&mut self, id: StreamId, fields: Args<'_>) {
-        let same_len = fields.pairs().len() == self.shared_fields;
-        let shared = same_len && fields.pairs().map(|(name, _)| name).eq(Items(&self.bytes).take(self.shared_fields));
-        self.push(id, fields, shared);
+    pub fn append<'a>(&mut self, id: StreamId, pairs: impl Pairs<'a>) {
+        let names = pairs.clone().map(|(name, _)| name);
+        let shared =
+            pairs.len() == self.shared_fields && names.eq(Items(&self.bytes).take(self.shared_fields));
+        self.push(id, pairs, shared);
     }
 
-    fn push(&mut self, id: StreamId, fields: Args<'_>, shared: bool) {
-        let count = fields.pairs().len();
+    fn push<'a>(&mut self, id: StreamId, pairs: impl Pairs<'a>, shared: bool) {
+        let count = pairs.len();
         let start = self.bytes.len() as u32;
         let lead = if shared { 2 } else { 0 };
         let mut packed = packed_integer(lead)
             + packed_integer(id.ms.wrapping_sub(self.base.ms) as i64)
             + packed_integer(id.seq.wrapping_sub(self.base.seq) as i64);
-        for (name, value) in fields.pairs() {
+        for (name, value) in pairs {
             if !shared {
                 push_item(&mut self.bytes, name);
                 packed += packed_text(name);
