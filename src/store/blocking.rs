@@ -68,7 +68,8 @@ pub fn timeout_seconds(text: &[u8], now_ms: i64) -> Result<Timeout, Failure> {
     timeout_of(ms.ceil() as i64, now_ms)
 }
 
-/// The time-out of XREAD and its kin: whole milliseconds, 0 for none.
+/// The time-out of XREAD and its kin: whole milliseconds, 0 for none. One behind the end of all clocks
+/// never comes.
 ///
 /// # Errors
 /// The texts of Redis for what is no such number.
@@ -77,7 +78,7 @@ pub fn timeout_millis(text: &[u8], now_ms: i64) -> Result<Timeout, Failure> {
     if ms < 0 {
         return Err(NEGATIVE);
     }
-    timeout_of(ms, now_ms)
+    Ok(timeout_of(ms, now_ms).unwrap_or(Timeout::Never))
 }
 
 fn timeout_of(ms: i64, now_ms: i64) -> Result<Timeout, Failure> {
@@ -167,7 +168,7 @@ mod tests {
         assert!(seconds("x").is_err() && seconds("nan").is_err() && seconds("").is_err());
         let millis = |text: &str| timeout_millis(text.as_bytes(), 1_000_000);
         assert_eq!(millis("7"), Ok(Timeout::After(7000)));
-        assert_eq!(millis("9223372036854775807"), Err(OUT_OF_RANGE));
+        assert_eq!(millis("9223372036854775807"), Ok(Timeout::Never));
         assert!(millis("1.5").is_err() && millis("-1").is_err());
     }
 

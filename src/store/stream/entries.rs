@@ -184,9 +184,11 @@ impl Entries {
         removed
     }
 
-    /// Whether an entry with an id from `first` on may have been deleted, other than by trimming.
+    /// Whether an entry with an id from `first` on may have been deleted, other than by trimming, and
+    /// not been trimmed away since.
     pub fn may_have_gaps_from(&self, first: StreamId) -> bool {
-        self.len > 0 && self.max_deleted != StreamId::MIN && first <= self.max_deleted
+        let is_gone = |lowest| self.max_deleted < lowest;
+        self.max_deleted != StreamId::MIN && first <= self.max_deleted && !self.first().is_none_or(is_gone)
     }
 
     /// How many entries were ever added up to `id`; `None` when that cannot be told:

@@ -208,7 +208,8 @@ mod tests {
         fn what_is_written_is_read_again(ms: u64, seq: u64) {
             let id = id(ms, seq);
             prop_assert_eq!(StreamId::parse(id.to_string().as_bytes(), 0), Some(id));
-            prop_assert_eq!(id.write(&mut [0; StreamId::TEXT]), id.to_string().as_bytes());
+            let (mut buffer, text) = ([0; StreamId::TEXT], id.to_string());
+            prop_assert_eq!(id.write(&mut buffer), text.as_bytes());
             prop_assert_eq!(StreamId::from_bits(id.to_bits()), id);
             prop_assert_eq!(id.next().and_then(StreamId::previous).unwrap_or(id), id);
         }

@@ -253,11 +253,6 @@ impl Ids {
     }
 
     fn apply(&self, entries: &mut Entries) -> Result<(), Failure> {
-        if self.last < entries.max_deleted {
-            return Err(Failure::text(
-                "ERR The ID specified in XSETID is smaller than current max_deleted_entry_id",
-            ));
-        }
         if entries.last().is_some_and(|top| self.last < top) {
             return Err(Failure::text(
                 "ERR The ID specified in XSETID is smaller than the target stream top item",

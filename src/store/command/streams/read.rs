@@ -17,6 +17,11 @@ const WAITED_COUNT: usize = 1000;
 /// What `>` stands for: what was never given to anybody.
 const NEW: StreamId = StreamId::MAX;
 
+/// Redis says this of XREADGROUP too.
+const UNBALANCED: Failure = Failure::text(
+    "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified.",
+);
+
 /// The arguments of both commands.
 struct Request<'a> {
     /// 0 for all.
@@ -51,7 +56,7 @@ impl<'a> Request<'a> {
                 index += 1;
             } else if is(b"STREAMS") && !more.is_empty() {
                 if !more.len().is_multiple_of(2) {
-                    return Err(unbalanced(takes_group));
+                    return Err(UNBALANCED);
                 }
                 (request.first_key, request.keys) = (index + 1, more.len() / 2);
                 break;
@@ -115,14 +120,6 @@ impl<'a> Request<'a> {
         let when_gone = self.group.is_some();
         call.block(Wait { keys, timeout, empty: Empty::NullArray, when_gone, command })
     }
-}
-
-fn unbalanced(takes_group: bool) -> Failure {
-    let (name, symbol) = if takes_group { ("xreadgroup", '>') } else { ("xread", '$') };
-    let text = format!(
-        "ERR Unbalanced '{name}' list of streams: for each stream key an ID or '{symbol}' must be specified."
-    );
-    Failure(text.into())
 }
 
 pub(super) fn xread(call: &mut Call<'_>) -> Result<(), Failure> {
