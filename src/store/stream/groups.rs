@@ -128,7 +128,9 @@ impl Group {
         let place = self.by_name.remove(name)?;
         let consumer = self.consumers.get_mut(place.0)?.take()?;
         self.free.push(place);
-        consumer.pending.iter().for_each(|id| drop(self.pending.remove(id)));
+        for id in &consumer.pending {
+            self.pending.remove(id);
+        }
         Some(consumer.pending.len())
     }
 

@@ -286,12 +286,13 @@ const LISTPACK_FRAME: usize = 7;
 
 /// Bytes of an integer in a listpack.
 fn packed_integer(value: i64) -> usize {
+    let fits = |bits: u32| (-(1 << (bits - 1))..1 << (bits - 1)).contains(&value);
     match value {
         0..=127 => 2,
-        -4096..=4095 => 3,
-        -0x8000..=0x7fff => 4,
-        -0x80_0000..=0x7f_ffff => 5,
-        -0x8000_0000..=0x7fff_ffff => 6,
+        _ if fits(13) => 3,
+        _ if fits(16) => 4,
+        _ if fits(24) => 5,
+        _ if fits(32) => 6,
         _ => 10,
     }
 }
@@ -303,20 +304,20 @@ fn packed_text(text: &[u8]) -> usize {
     {
         return packed_integer(value);
     }
-    let entry = text.len()
-        + match text.len() {
-            ..64 => 1,
-            ..4096 => 2,
-            _ => 5,
-        };
-    let backlen = match entry {
-        ..128 => 1,
-        ..16383 => 2,
-        ..2_097_151 => 3,
-        ..268_435_455 => 4,
+    let head = match text.len() {
+        0..=63 => 1,
+        64..=4095 => 2,
         _ => 5,
     };
-    entry + backlen
+    let entry = head + text.len();
+    let tail = match entry {
+        0..=127 => 1,
+        128..=16_382 => 2,
+        16_383..=2_097_150 => 3,
+        2_097_151..=268_435_454 => 4,
+        _ => 5,
+    };
+    entry + tail
 }
 
 #[cfg(test)]
