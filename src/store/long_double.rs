@@ -32,6 +32,11 @@ impl LongDouble {
         LongDouble { negative, infinite: false, mantissa, exponent: 0 }
     }
 
+    /// Whether it is infinite.
+    pub fn is_infinite(self) -> bool {
+        self.infinite
+    }
+
     fn infinity(negative: bool) -> LongDouble {
         LongDouble { negative, infinite: true, mantissa: 0, exponent: 0 }
     }
