@@ -30,6 +30,7 @@ mod expiry;
 mod glob;
 mod hash;
 mod keyspace;
+mod long_double;
 mod reply;
 mod server;
 mod session;
