@@ -290,6 +290,16 @@ impl Table {
         segment.entries.iter().nth(random as u32 as usize % segment.entries.len())
     }
 
+    /// Places for entries.
+    pub fn capacity(&self) -> usize {
+        self.segments.iter().map(|segment| segment.entries.capacity()).sum()
+    }
+
+    /// Hash tables of which it consists.
+    pub fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
     /// Bytes of the table itself, without the entries' blocks.
     pub fn own_bytes(&self) -> usize {
         let segments: usize = self.segments.iter().map(|s| s.entries.allocation_size()).sum();

@@ -96,7 +96,7 @@ fn info_clients(call: &Call<'_>, text: &mut String) {
 }
 
 /// Bytes of the process in memory, as the kernel counts them; 0 where it does not say.
-fn resident_bytes() -> u64 {
+pub fn resident_bytes() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
     pages.unwrap_or(0) * 4096
