@@ -64,7 +64,8 @@ impl Digest {
     fn mix_value(&mut self, entry: &Entry) {
         self.mix(&type_number(Type::of(entry)).to_be_bytes());
         match entry.view() {
-            View::String(bytes) | View::Object(Object::Raw(bytes)) => self.mix(bytes),
+            View::String(bytes) => self.mix(bytes),
+            View::Object(Object::Raw(bytes)) => self.mix(bytes),
             View::PackedHash(_) | View::Object(Object::Hash(_)) => {
                 let hash = Hash::of(entry);
                 hash.into_iter().for_each(|hash| {

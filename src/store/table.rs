@@ -101,11 +101,6 @@ impl Table {
         self.volatile
     }
 
-    /// Removes everything.
-    pub fn clear(&mut self) {
-        *self = Table::new();
-    }
-
     #[inline]
     fn segment_at(&self, place: u32) -> usize {
         self.directory[(u64::from(place) >> (32 - self.depth)) as usize] as usize

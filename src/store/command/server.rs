@@ -2,20 +2,17 @@
 
 use super::info;
 use super::{
-    ADMIN, ALLOW_BUSY, Call, Command, FAST, FLAG_NAMES, Failure, Index, LOADING, NO_MULTI, NOSCRIPT,
-    READONLY, STALE, WRITE, integer,
+    ADMIN, ALLOW_BUSY, BLOCKING, Call, Command, FAST, FLAG_NAMES, Failure, Index, LOADING, NO_MULTI,
+    NOSCRIPT, PUBSUB, READONLY, STALE, WRITE, integer,
 };
-use crate::clock;
+use crate::store::blocking::{self, Empty, Wait};
+use crate::store::notify::Class;
 use crate::store::reply::Replies;
-use crate::store::value;
 
 const NONE: (i16, i16, i16) = (0, 0, 0);
 const G: &str = "server";
 const LS: u32 = LOADING | STALE;
 const ADM: u32 = ADMIN | NOSCRIPT | LOADING | STALE;
-
-/// The longest that DEBUG SLEEP holds up everybody.
-const MAX_SLEEP_S: f64 = 60.0;
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
@@ -30,9 +27,9 @@ pub const COMMANDS: &[Command] = &[
     Command::new("flushall", -1, WRITE, NONE, G, "Removes all keys of all databases", flushall),
     Command::new("time", 1, LS | FAST, NONE, G, "Returns seconds and microseconds of the clock", time),
     Command::new("wait", 3, NOSCRIPT, NONE, "generic", "Returns 0: there are no replicas", wait),
-    Command::new("debug", -2, ADM, NONE, G, "Helps test suites", debug),
+    Command::new("debug", -2, ADM, NONE, G, "Helps test suites", super::debug::debug),
     Command::new("shutdown", -1, ADM | ALLOW_BUSY | NO_MULTI, NONE, G, "Stops the server", shutdown),
-    Command::container("memory", G, "Looks at memory", MEMORY),
+    Command::container("memory", G, "Looks at memory", super::memory::COMMANDS),
 ];
 
 const COMMAND: &[Command] = &[
@@ -48,15 +45,12 @@ const CONFIG: &[Command] = &[
     Command::new("config|resetstat", 2, ADM, NONE, G, "Sets counters to zero", config_resetstat),
 ];
 
-const MEMORY: &[Command] =
-    &[Command::new("memory|usage", -3, READONLY, (2, 2, 1), G, "Returns the bytes of a key", memory_usage)];
-
 fn dbsize(call: &mut Call<'_>) -> Result<(), Failure> {
     call.session.out.count(call.engine.keyspace.table(call.session.db).len());
     Ok(())
 }
 
-/// ASYNC and SYNC are the same here.
+/// ASYNC and SYNC are the same here: what is large is freed in the background.
 fn flush_mode(call: &Call<'_>) -> Result<(), Failure> {
     match call.args.get(1) {
         None => Ok(()),
@@ -71,14 +65,14 @@ fn is_flush_mode(word: &[u8]) -> bool {
 
 fn flushdb(call: &mut Call<'_>) -> Result<(), Failure> {
     flush_mode(call)?;
-    call.engine.keyspace.clear(call.session.db);
+    call.engine.keyspace.flush(call.session.db);
     call.session.out.ok();
     Ok(())
 }
 
 fn flushall(call: &mut Call<'_>) -> Result<(), Failure> {
     flush_mode(call)?;
-    (0..call.engine.keyspace.databases()).for_each(|db| call.engine.keyspace.clear(db));
+    (0..call.engine.keyspace.databases()).for_each(|db| call.engine.keyspace.flush(db));
     call.session.out.ok();
     Ok(())
 }
@@ -92,47 +86,16 @@ fn time(call: &mut Call<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// There is no replica that could answer, so only 0 of them are there at once.
 fn wait(call: &mut Call<'_>) -> Result<(), Failure> {
-    integer(&call.args[1])?;
-    let timeout = crate::wire::resp::parse_integer(&call.args[2]);
-    let timeout = timeout.ok_or(Failure::text("ERR timeout is not an integer or out of range"))?;
-    if timeout < 0 {
-        return Err(Failure::text("ERR timeout is negative"));
+    let wanted = integer(&call.args[1])?;
+    let timeout = blocking::timeout_millis(&call.args[2], call.engine.keyspace.now_ms())?;
+    if wanted <= 0 {
+        call.session.out.integer(0);
+        return Ok(());
     }
-    call.session.out.integer(0);
-    Ok(())
-}
-
-fn debug(call: &mut Call<'_>) -> Result<(), Failure> {
-    let args = call.args;
-    match args[1].to_ascii_lowercase().as_slice() {
-        b"sleep" if args.len() == 3 => {
-            let seconds = std::str::from_utf8(&args[2]).ok().and_then(|text| text.parse::<f64>().ok());
-            let seconds = seconds.filter(|seconds| seconds.is_finite()).unwrap_or(0.0);
-            clock::sleep_thread(std::time::Duration::from_secs_f64(seconds.clamp(0.0, MAX_SLEEP_S)));
-            call.engine.set_now(clock::wall_micros());
-            call.session.out.ok();
-        }
-        b"set-active-expire" if args.len() == 3 => {
-            call.engine.active_expiry = &args[2] != b"0";
-            call.session.out.ok();
-        }
-        b"jmap"
-        | b"reload"
-        | b"loadaof"
-        | b"quicklist-packed-threshold"
-        | b"set-disable-deny-scripts"
-        | b"stringmatch-len"
-        | b"change-repl-id"
-        | b"pause-cron" => call.session.out.ok(),
-        _ => {
-            let name = super::shown(&args[1], 128);
-            let text =
-                format!("ERR unknown subcommand or wrong number of arguments for '{name}'. Try DEBUG HELP.");
-            return Err(Failure(text.into()));
-        }
-    }
-    Ok(())
+    let (keys, empty) = (std::iter::empty(), Empty::Integer(0));
+    call.block(Wait { keys, timeout, empty, when_gone: false, command: None })
 }
 
 fn shutdown(call: &mut Call<'_>) -> Result<(), Failure> {
@@ -147,21 +110,6 @@ fn shutdown(call: &mut Call<'_>) -> Result<(), Failure> {
     }
     call.engine.stopping = true;
     call.session.killed = true;
-    Ok(())
-}
-
-fn memory_usage(call: &mut Call<'_>) -> Result<(), Failure> {
-    let args = call.args;
-    if args.len() > 3 {
-        let samples = args.len() == 5 && args[3].eq_ignore_ascii_case(b"SAMPLES");
-        if !samples || integer(&args[4])? < 0 {
-            return Err(Failure::SYNTAX);
-        }
-    }
-    match call.engine.keyspace.find(call.session.db, &args[2]).map(value::memory_usage) {
-        Some(bytes) => call.session.out.count(bytes),
-        None => call.session.out.null(),
-    }
     Ok(())
 }
 
@@ -189,6 +137,17 @@ fn config_set(call: &mut Call<'_>) -> Result<(), Failure> {
             "requirepass" => {
                 engine.config.password = Some(value.clone().into_bytes()).filter(|value| !value.is_empty());
             }
+            "notify-keyspace-events" => {
+                let class = Class::parse(value.as_bytes()).unwrap_or_default();
+                engine.keyspace.events.want(class);
+                engine.settings.put(name, class.to_string());
+                continue;
+            }
+            "slowlog-log-slower-than" => {
+                let micros: i64 = value.parse().unwrap_or(-1);
+                engine.slow_ticks = u64::try_from(micros).map_or(u64::MAX, |us| engine.tick_rate.ticks(us));
+            }
+            "slowlog-max-len" => engine.slow_log.set_max_len(value.parse().unwrap_or(0)),
             "maxclients" => engine.config.max_clients = value.parse().unwrap_or(usize::MAX),
             "proto-max-bulk-len" => {
                 // Never above what one command may hold.
@@ -205,6 +164,8 @@ fn config_set(call: &mut Call<'_>) -> Result<(), Failure> {
 fn config_resetstat(call: &mut Call<'_>) -> Result<(), Failure> {
     call.engine.keyspace.reset_counters();
     call.engine.stats = Default::default();
+    call.engine.command_stats.fill(Default::default());
+    call.engine.error_stats = Default::default();
     call.session.out.ok();
     Ok(())
 }
@@ -223,8 +184,8 @@ fn command_count(call: &mut Call<'_>) -> Result<(), Failure> {
 
 /// A command, or a sub-command by its full name (`config|get`).
 fn find(index: &Index, name: &[u8]) -> Option<&'static Command> {
-    let Some(bar) = memchr::memchr(b'|', name) else { return index.find(name) };
-    let container = index.find(&name[..bar])?;
+    let Some(bar) = memchr::memchr(b'|', name) else { return index.find(name).map(|row| row.command) };
+    let container = index.find(&name[..bar])?.command;
     container.subcommands.iter().find(|command| command.name.as_bytes().eq_ignore_ascii_case(name))
 }
 
@@ -268,32 +229,38 @@ fn command_list(call: &mut Call<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The categories of access control that a command is in.
+/// The categories of access control that a command is in, in Redis's order. Most follow from its flags and
+/// its family.
 fn categories(command: &Command) -> Vec<&'static str> {
     if !command.subcommands.is_empty() && command.arity == -2 {
         return vec!["@slow"];
     }
-    let (name, group) = (command.name, command.group);
+    let (name, group, flags) = (command.name, command.group, command.flags);
     let is = |names: &[&str]| names.contains(&name);
+    let sorts = is(&["sort", "sort_ro"]);
     let about_commands = name == "command" || name.starts_with("command|");
-    let mut found = Vec::new();
-    let mut add = |on: bool, name: &'static str| {
-        if on {
-            found.push(name);
-        }
-    };
-    add(group == "generic" && name != "wait" || is(&["dbsize", "flushdb", "flushall"]), "@keyspace");
-    add(command.flags & READONLY != 0, "@read");
-    add(command.flags & WRITE != 0, "@write");
-    add(group == "hash", "@hash");
-    add(group == "string", "@string");
-    add(group == "stream", "@stream");
-    add(command.flags & ADMIN != 0, "@admin");
-    add(command.flags & FAST != 0, "@fast");
-    add(command.flags & FAST == 0, "@slow");
-    add(command.flags & ADMIN != 0 || is(&["keys", "flushdb", "flushall", "info"]), "@dangerous");
-    add(group == "connection" || name == "wait" || about_commands, "@connection");
-    found
+    let about_keys = is(&["dbsize", "flushdb", "flushall", "swapdb"]);
+    let dangerous = is(&["keys", "flushdb", "flushall", "info", "swapdb", "role"]) || sorts;
+    let categories = [
+        (group == "generic" && !sorts && !is(&["wait"]) || about_keys, "@keyspace"),
+        (flags & READONLY != 0, "@read"),
+        (flags & WRITE != 0, "@write"),
+        (group == "set" || sorts, "@set"),
+        (group == "sorted-set" || sorts, "@sortedset"),
+        (group == "list" || sorts, "@list"),
+        (group == "hash", "@hash"),
+        (group == "string", "@string"),
+        (group == "stream", "@stream"),
+        (flags & PUBSUB != 0, "@pubsub"),
+        (flags & ADMIN != 0, "@admin"),
+        (flags & FAST != 0, "@fast"),
+        (flags & FAST == 0, "@slow"),
+        (flags & BLOCKING != 0, "@blocking"),
+        (flags & ADMIN != 0 || dangerous, "@dangerous"),
+        (group == "connection" || is(&["wait"]) || about_commands, "@connection"),
+        (group == "transactions", "@transaction"),
+    ];
+    categories.into_iter().filter(|(on, _)| *on).map(|(_, name)| name).collect()
 }
 
 fn describe(out: &mut Replies, command: &Command) {
