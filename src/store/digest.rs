@@ -39,13 +39,12 @@ impl Digest {
         digest
     }
 
-    /// All keys of all databases.
+    /// All keys of all databases, those included that have expired and are not yet removed.
     pub fn of_all(keyspace: &Keyspace) -> Digest {
         let mut all = Digest::default();
         for db in (0..keyspace.databases()).filter(|db| !keyspace.table(*db).is_empty()) {
             all.mix(&(db as u32).to_be_bytes());
-            let live = keyspace.table(db).iter().filter(|entry| !entry.is_expired(keyspace.now_ms()));
-            for entry in live {
+            for entry in keyspace.table(db).iter() {
                 let mut key = Digest::of(&[entry.key()]);
                 key.mix_value(entry);
                 all.lay(&key.0);
@@ -132,7 +131,8 @@ fn compress(state: &mut [u32; 5], block: &[u8]) {
             2 => (b & c | b & d | c & d, 0x8f1b_bcdc),
             _ => (b ^ c ^ d, 0xca62_c1d6_u32),
         };
-        let next = a.rotate_left(5).wrapping_add(mixed).wrapping_add(e).wrapping_add(constant).wrapping_add(*word);
+        let next =
+            a.rotate_left(5).wrapping_add(mixed).wrapping_add(e).wrapping_add(constant).wrapping_add(*word);
         (a, b, c, d, e) = (next, a, b.rotate_left(30), c, d);
     }
     for (own, new) in state.iter_mut().zip([a, b, c, d, e]) {

@@ -80,15 +80,23 @@ pub fn references(entry: &Entry) -> i64 {
     if is_shared && entry.form() == Form::Plain { i64::from(i32::MAX) } else { 1 }
 }
 
-/// What MEMORY USAGE answers: all bytes of the entry, and nine for its place in the table.
-pub fn memory_usage(entry: &Entry) -> usize {
+/// What MEMORY USAGE answers: all bytes of the entry, and nine for its place in the table. The fields of a
+/// large hash are estimated from `samples` of them; 0 counts them all.
+pub fn memory_usage(entry: &Entry, samples: usize) -> usize {
     let object = match entry.view() {
         View::String(_) | View::PackedHash(_) => 0,
         View::Object(Object::Raw(bytes)) => size_of::<Object>() + bytes.capacity(),
         View::Object(Object::Hash(table)) => {
-            size_of::<Object>() + table.own_bytes() + table.iter().map(Entry::block_bytes).sum::<usize>()
+            size_of::<Object>() + table.own_bytes() + fields_bytes(table, samples)
         }
         View::Object(Object::Stream(stream)) => size_of::<Object>() + stream.bytes(),
     };
     entry.block_bytes() + 9 + object
+}
+
+fn fields_bytes(table: &Table, samples: usize) -> usize {
+    let samples = if samples == 0 { table.len() } else { samples.min(table.len()) };
+    let bytes: usize = table.iter().take(samples).map(Entry::block_bytes).sum();
+    // 2^64 bytes would be needed for an overflow.
+    (bytes as u128 * table.len() as u128).checked_div(samples as u128).unwrap_or(0) as usize
 }

@@ -10,6 +10,7 @@ use crate::store::digest::Digest;
 use crate::store::keyspace::{Expiry, string_content};
 use crate::store::number;
 use crate::store::settings::memory;
+use crate::store::table::KeyHash;
 use crate::wire::resp::parse_integer;
 
 /// The longest that DEBUG SLEEP holds up everybody.
@@ -85,7 +86,8 @@ fn atoi(text: &[u8]) -> i64 {
         _ => (1, text),
     };
     let digits = digits.iter().take_while(|byte| byte.is_ascii_digit());
-    sign * digits.fold(0i64, |number, digit| number.saturating_mul(10).saturating_add(i64::from(digit - b'0')))
+    sign * digits
+        .fold(0i64, |number, digit| number.saturating_mul(10).saturating_add(i64::from(digit - b'0')))
 }
 
 fn sleep(call: &mut Call<'_>) -> Result<(), Failure> {
@@ -114,9 +116,7 @@ fn reload(call: &mut Call<'_>) -> Result<(), Failure> {
     let known: [&[u8]; 3] = [b"MERGE", b"NOFLUSH", b"NOSAVE"];
     let is_known = |word: &[u8]| known.iter().any(|known| word.eq_ignore_ascii_case(known));
     if !call.args.from(2).iter().all(is_known) {
-        return Err(Failure::text(
-            "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
-        ));
+        return Err(Failure::text("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options."));
     }
     accept(call)
 }
@@ -149,11 +149,13 @@ fn digest(call: &mut Call<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// As in Redis, a key that has expired counts until it is removed.
 fn digest_value(call: &mut Call<'_>) -> Result<(), Failure> {
     let (keys, db) = (call.args.from(2), call.session.db);
     call.session.out.array(keys.len());
     for key in keys.iter() {
-        let digest = call.engine.keyspace.find(db, key).map(Digest::of_value).unwrap_or_default();
+        let found = call.engine.keyspace.table(db).get(KeyHash::of(key), key);
+        let digest = found.map(Digest::of_value).unwrap_or_default();
         call.session.out.simple(&digest.to_string());
     }
     Ok(())
@@ -188,6 +190,10 @@ fn populate(call: &mut Call<'_>) -> Result<(), Failure> {
     accept(call)
 }
 
+/// What DEBUG PROTOCOL shows as a double.
+#[expect(clippy::approx_constant, reason = "clients expect these digits")]
+const SHOWN_DOUBLE: f64 = 3.141;
+
 /// A value of each type of reply.
 fn protocol(call: &mut Call<'_>) -> Result<(), Failure> {
     let name = call.args[2].to_ascii_lowercase();
@@ -196,7 +202,7 @@ fn protocol(call: &mut Call<'_>) -> Result<(), Failure> {
     match name.as_slice() {
         b"string" => out.text("Hello World"),
         b"integer" => out.integer(12345),
-        b"double" => out.double(3.141),
+        b"double" => out.double(SHOWN_DOUBLE),
         b"null" => out.null(),
         b"array" => {
             out.array(3);
@@ -269,7 +275,10 @@ fn show_help(call: &mut Call<'_>) -> Result<(), Failure> {
             ("POPULATE <count> [<prefix>] [<size>]", &["Makes so many strings, <prefix>:<number>."]),
             (
                 "PROTOCOL <type>",
-                &["Answers with a value of this type: string, integer, double, bignum,", "null, array, set, map, attrib, push, verbatim, true, false."],
+                &[
+                    "Answers with a value of this type: string, integer, double, bignum,",
+                    "null, array, set, map, attrib, push, verbatim, true, false.",
+                ],
             ),
             ("QUICKLIST <key> [<0|1>]", &["Tells whether a value is a quicklist."]),
             ("QUICKLIST-PACKED-THRESHOLD <size>", &["Accepted, and without effect."]),
