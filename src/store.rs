@@ -9,6 +9,7 @@
 //! keyspace    databases, the one door to them   expiry       keys whose time has come
 //! table       entries, scanned while they change
 //! entry       key and value in one allocation   hash, stream, value: what a value can be
+//! reclaim     frees what is large, on a thread of its own
 //! ```
 //!
 //! ```
