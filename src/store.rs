@@ -8,7 +8,7 @@
 //! engine      data, settings, clients           command      the table and the handlers
 //! keyspace    databases, the one door to them   expiry       keys whose time has come
 //! table       entries, scanned while they change
-//! entry       key and value in one allocation   hash, stream, value: what a value can be
+//! entry       key and value in one allocation   hash, list, stream, value: what a value can be
 //! ```
 //!
 //! ```
@@ -34,6 +34,7 @@ mod glob;
 mod handle;
 mod hash;
 mod keyspace;
+mod list;
 mod notify;
 mod number;
 mod observers;

@@ -1,6 +1,6 @@
 //! Lists.
 
-//mod blocking;
+mod blocking;
 
 use super::{Call, Command, DENYOOM, FAST, Failure, MOVABLE_KEYS, READONLY, WRITE, integer};
 use crate::store::entry::Content;
@@ -40,7 +40,7 @@ pub const COMMANDS: &[Command] = &[
     Command::new("lmpop", -4, WRITE | MOVABLE_KEYS, NONE, G, "Pops from the first list with elements", lmpop),
 ];
 
-//pub use blocking::COMMANDS as BLOCKING_COMMANDS;
+pub use blocking::COMMANDS as BLOCKING_COMMANDS;
 
 const OUT_OF_RANGE: Failure = Failure::text("ERR value is out of range, must be positive");
 
@@ -527,8 +527,8 @@ impl<'a> MultiPop<'a> {
 fn pop_named(call: &mut Call<'_>, pop: &MultiPop<'_>) -> Result<bool, Failure> {
     let db = call.session.db;
     let (keyspace, out) = (&mut call.engine.keyspace, &mut call.session.out);
-    let resumed = false;
-    for key in pop.keys() {
+    let (resumed, ready) = (call.resumed, call.ready_key);
+    for key in pop.keys().filter(|key| !resumed || *key == ready) {
         let popped = edit(keyspace, db, key, |list| {
             out.array(2);
             out.bulk(key);

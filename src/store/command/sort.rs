@@ -10,7 +10,7 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::{Call, Command, DENYOOM, Failure, MOVABLE_KEYS, READONLY, WRITE, integer};
-use crate::store::entry::{Content, Entry};
+use crate::store::entry::{Content, Entry, View};
 use crate::store::hash::Hash;
 use crate::store::keyspace::{Expiry, Keyspace};
 use crate::store::list::{End, Limits, List};
@@ -160,13 +160,21 @@ impl Texts {
     }
 }
 
-/// The elements of a value in their own order; `None` for another type.
-fn elements(entry: &Entry) -> Option<Texts> {
+/// The elements of a value; `None` for a type that has none. With BY nosort these are only those that
+/// LIMIT leaves, in the order in which they are answered.
+fn elements(entry: &Entry, options: &Options<'_>) -> Option<Texts> {
     let mut texts = Texts::default();
     match entry.view() {
-        crate::store::entry::View::Object(Object::List(list)) => {
-            list.iter().for_each(|element| texts.push(element))
+        View::Object(Object::List(list)) if options.unsorted => {
+            let range = options.range(list.len());
+            if options.descending {
+                let first = list.len().wrapping_sub(range.start + 1);
+                list.iter_back_from(first).take(range.len()).for_each(|element| texts.push(element));
+            } else {
+                list.iter_from(range.start).take(range.len()).for_each(|element| texts.push(element));
+            }
         }
+        View::Object(Object::List(list)) => list.iter().for_each(|element| texts.push(element)),
         _ => return None,
     }
     Some(texts)
@@ -174,21 +182,21 @@ fn elements(entry: &Entry) -> Option<Texts> {
 
 fn sort(call: &mut Call<'_>) -> Result<(), Failure> {
     let (args, db) = (call.args, call.session.db);
-    let mut options = Options::parse(args.from(2), call.command.name == "sort")?;
+    let options = Options::parse(args.from(2), call.command.name == "sort")?;
     let keyspace = &mut call.engine.keyspace;
-    let found = keyspace.read(db, &args[1]);
-    let is_set = false;
-    let texts =
-        found.map(|entry| elements(entry).ok_or(Failure::WRONG_TYPE)).transpose()?.unwrap_or_default();
-    if options.unsorted && is_set && options.store.is_some() {
-        // A set has no order of its own, and what is stored must not depend on chance.
-        (options.unsorted, options.alpha, options.by) = (false, true, None);
-    }
-    let order = order(keyspace, db, &texts, &options)?;
-    let chosen = &order[options.range(order.len())];
+    let texts = match keyspace.read(db, &args[1]) {
+        Some(entry) => elements(entry, &options).ok_or(Failure::WRONG_TYPE)?,
+        None => Texts::default(),
+    };
+    let chosen = if options.unsorted {
+        (0..texts.len()).collect()
+    } else {
+        let order = order(keyspace, db, &texts, &options)?;
+        order[options.range(order.len())].to_vec()
+    };
     match options.store {
-        Some(key) => store(call, key, &texts, chosen, &options),
-        None => answer(call, &texts, chosen, &options),
+        Some(key) => store(call, key, &texts, &chosen, &options),
+        None => answer(call, &texts, &chosen, &options),
     }
     Ok(())
 }
@@ -201,11 +209,7 @@ fn order(
 ) -> Result<Vec<usize>, Failure> {
     let mut order: Vec<usize> = (0..texts.len()).collect();
     let direct = |ordering: Ordering| if options.descending { ordering.reverse() } else { ordering };
-    if options.unsorted {
-        if options.descending {
-            order.reverse();
-        }
-    } else if !options.alpha {
+    if !options.alpha {
         let weights = numbers(keyspace, db, texts, options.by.as_ref())?;
         order.sort_by(|&a, &b| {
             let numeric = weights[a].total_cmp(&weights[b]);

@@ -15,10 +15,34 @@ const G: &str = "list";
 
 /// The rows of these commands.
 pub const COMMANDS: &[Command] = &[
-    Command::new("blpop", -3, POP, KEYS, G, "Pops at the head of the first list with elements, or waits", blpop),
-    Command::new("brpop", -3, POP, KEYS, G, "Pops at the tail of the first list with elements, or waits", brpop),
+    Command::new(
+        "blpop",
+        -3,
+        POP,
+        KEYS,
+        G,
+        "Pops at the head of the first list with elements, or waits",
+        blpop,
+    ),
+    Command::new(
+        "brpop",
+        -3,
+        POP,
+        KEYS,
+        G,
+        "Pops at the tail of the first list with elements, or waits",
+        brpop,
+    ),
     Command::new("blmove", 6, MOVE, TWO, G, "Moves an element to another list, or waits for one", blmove),
-    Command::new("brpoplpush", 4, MOVE, TWO, G, "Moves the last element to another list, or waits", brpoplpush),
+    Command::new(
+        "brpoplpush",
+        4,
+        MOVE,
+        TWO,
+        G,
+        "Moves the last element to another list, or waits",
+        brpoplpush,
+    ),
     Command::new("blmpop", -5, MANY, NONE, G, "Pops from the first list with elements, or waits", blmpop),
 ];
 
@@ -35,7 +59,8 @@ fn pop(call: &mut Call<'_>, end: End) -> Result<(), Failure> {
     let last = args.len() - 1;
     let timeout = timeout_seconds(&args[last], call.engine.keyspace.now_ms())?;
     let keys = args.iter().take(last).skip(1);
-    for key in keys.clone() {
+    let (resumed, ready) = (call.resumed, call.ready_key);
+    for key in keys.clone().filter(|key| !resumed || *key == ready) {
         let (keyspace, out) = (&mut call.engine.keyspace, &mut call.session.out);
         let popped = edit(keyspace, db, key, |list| {
             out.array(2);
@@ -49,7 +74,7 @@ fn pop(call: &mut Call<'_>, end: End) -> Result<(), Failure> {
                 return Ok(());
             }
             Ok(None) => {}
-            Err(_) if call.resumed => {}
+            Err(_) if resumed => {}
             Err(failure) => return Err(failure),
         }
     }
