@@ -2,75 +2,24 @@
 
 #[path = "support/redis_server.rs"]
 mod redis_server;
+#[path = "support/store_client.rs"]
+mod store_client;
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use redis_server::RedisServer;
 use runner::store::{Config, Error, Handle, Server};
-use runner::wire::resp::{ReplyLimits, encode_command, reply_len};
+use runner::wire::resp::encode_command;
+use store_client::{Client, show};
 
 fn store() -> Handle {
     Server::start(Config::default()).expect("a free port on the loopback")
-}
-
-/// A connection that sends bytes and reads whole replies.
-struct Client {
-    stream: TcpStream,
-    buffer: Vec<u8>,
-}
-
-impl Client {
-    fn connect(addr: SocketAddr) -> Client {
-        let stream = TcpStream::connect(addr).expect("the server listens");
-        stream.set_nodelay(true).expect("a socket option");
-        stream.set_read_timeout(Some(Duration::from_secs(3))).expect("a socket option");
-        Client { stream, buffer: Vec::new() }
-    }
-
-    fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).expect("the server reads");
-    }
-
-    /// The next reply; what is left when the server closes first, or `(no reply)` when none comes.
-    fn reply(&mut self) -> Vec<u8> {
-        loop {
-            let found = reply_len(&self.buffer, &ReplyLimits::default()).expect("a valid reply");
-            if let Some(reply) = found {
-                return self.buffer.drain(..reply.len).collect();
-            }
-            let mut chunk = [0; 65536];
-            match self.stream.read(&mut chunk) {
-                Ok(0) => return std::mem::take(&mut self.buffer),
-                Ok(read) => self.buffer.extend_from_slice(&chunk[..read]),
-                Err(_) => return b"(no reply)".to_vec(),
-            }
-        }
-    }
-
-    fn call(&mut self, args: &[&str]) -> String {
-        let mut command = Vec::new();
-        encode_command(&mut command, args);
-        self.send(&command);
-        String::from_utf8_lossy(&self.reply()).into_owned()
-    }
-
-    /// Everything until the server closes.
-    fn rest(&mut self) -> Vec<u8> {
-        let mut rest = std::mem::take(&mut self.buffer);
-        // A reset counts as closed.
-        let _ = self.stream.read_to_end(&mut rest);
-        rest
-    }
-}
-
-fn show(reply: &[u8]) -> String {
-    reply.escape_ascii().to_string()
 }
 
 /// Runs one table against one server; each line with its reply. In `tests/store/*.txt`:
@@ -431,6 +380,69 @@ fn key_steps() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Commands of lists and SORT; words in capitals at the places of arguments are chosen.
+const LIST_STEPS: &[&str] = &[
+    "LPUSH KEY ELEMENT",
+    "LPUSH KEY ELEMENT ELEMENT ELEMENT",
+    "RPUSH KEY ELEMENT ELEMENT",
+    "RPUSH KEY LONG ELEMENT LONG",
+    "LPUSHX KEY ELEMENT",
+    "RPUSHX KEY ELEMENT ELEMENT",
+    "LPOP KEY",
+    "RPOP KEY",
+    "LPOP KEY INDEX",
+    "RPOP KEY INDEX",
+    "LLEN KEY",
+    "LRANGE KEY INDEX INDEX",
+    "LRANGE KEY 0 -1",
+    "LINDEX KEY INDEX",
+    "LSET KEY INDEX ELEMENT",
+    "LSET KEY INDEX LONG",
+    "LINSERT KEY BEFORE ELEMENT ELEMENT",
+    "LINSERT KEY AFTER ELEMENT LONG",
+    "LREM KEY INDEX ELEMENT",
+    "LTRIM KEY INDEX INDEX",
+    "LPOS KEY ELEMENT",
+    "LPOS KEY ELEMENT RANK INDEX",
+    "LPOS KEY ELEMENT COUNT 0 RANK INDEX MAXLEN INDEX",
+    "LMOVE KEY KEY END END",
+    "RPOPLPUSH KEY KEY",
+    "LMPOP 2 KEY KEY END COUNT INDEX",
+    "LMPOP 1 KEY END",
+    "BLPOP KEY KEY KEY 0.001",
+    "BLMOVE KEY KEY END END 0.001",
+    "BLMPOP 0.001 2 KEY KEY END COUNT INDEX",
+    "SORT KEY",
+    "SORT KEY ALPHA DESC",
+    "SORT KEY LIMIT INDEX INDEX",
+    "SORT KEY BY KEY* GET # GET KEY*",
+    "SORT KEY BY weight:*->f GET weight:*->f LIMIT 0 INDEX",
+    "SORT KEY ALPHA STORE KEY",
+    "SORT_RO KEY BY nosort LIMIT INDEX INDEX",
+    "HSET weight:1 f INDEX",
+    "HSET weight:b f INDEX",
+    "SET KEY ELEMENT",
+    "DEL KEY",
+    "RENAME KEY KEY",
+    "OBJECT ENCODING KEY",
+];
+
+fn list_steps() -> impl Strategy<Value = Step> {
+    let one_of =
+        |names: &[&'static str]| prop::sample::select(names.to_vec()).prop_map(str::to_string).boxed();
+    let word = move |word: &'static str| match word {
+        "KEY" => one_of(&["a", "b", "l", "m", "n"]),
+        "KEY*" => one_of(&["a*", "weight:*", "b"]),
+        "END" => one_of(&["LEFT", "RIGHT"]),
+        "ELEMENT" => prop_oneof!["[0-9]", "[a-c]", Just(String::new()), "-?[0-9]{1,2}[.]5"].boxed(),
+        "LONG" => (100usize..9000).prop_map(|len| "x".repeat(len)).boxed(),
+        "INDEX" => prop_oneof![4 => "-?[0-9]", 1 => Just("x".to_string())].boxed(),
+        word => Just(word.to_string()).boxed(),
+    };
+    let steps = LIST_STEPS.iter().map(|step| step.split(' ').map(word).collect::<Vec<_>>());
+    prop::sample::select(steps.collect::<Vec<_>>()).prop_flat_map(|words| words).prop_map(Step)
+}
+
 #[test]
 fn random_commands_are_answered_as_redis_answers_them() {
     compare_random(step());
@@ -439,6 +451,11 @@ fn random_commands_are_answered_as_redis_answers_them() {
 #[test]
 fn random_strings_are_answered_as_redis_answers_them() {
     compare_random(string_steps());
+}
+
+#[test]
+fn random_lists_are_answered_as_redis_answers_them() {
+    compare_random(list_steps());
 }
 
 #[test]

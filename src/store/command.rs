@@ -14,11 +14,13 @@ mod help;
 mod index;
 mod info;
 mod keys;
+mod lists;
 mod memory;
 mod pubsub;
 mod scan;
 mod server;
 mod slowlog;
+mod sort;
 mod streams;
 mod strings;
 mod transactions;
@@ -181,6 +183,8 @@ pub struct Call<'a> {
     pub command: &'static Command,
     /// It has waited, and runs again because one of its keys was written.
     pub resumed: bool,
+    /// That key; empty when it has not waited.
+    pub ready_key: &'a [u8],
     /// It has run again, and goes on waiting.
     waits_on: bool,
 }

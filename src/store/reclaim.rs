@@ -153,6 +153,7 @@ impl Object {
         match self {
             Object::Raw(bytes) => bytes.capacity() >> 14,
             Object::Hash(table) => table.len(),
+            Object::List(list) => list.len(),
             Object::Stream(stream) => stream.len() as usize,
         }
     }

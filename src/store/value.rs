@@ -1,6 +1,7 @@
 //! Values that have their own allocation, and what all values have in common.
 
 use super::entry::{Entry, Form, View};
+use super::list::List;
 use super::stream::Stream;
 use super::table::Table;
 
@@ -11,6 +12,8 @@ pub enum Object {
     Raw(Vec<u8>),
     /// A hash that is no longer small: its fields are the keys of the table.
     Hash(Table),
+    /// A list.
+    List(List),
     /// A stream.
     Stream(Stream),
 }
@@ -22,6 +25,15 @@ impl Default for Object {
     }
 }
 
+/// The string in an entry; `None` when it holds another type.
+pub fn string(entry: &Entry) -> Option<&[u8]> {
+    match entry.view() {
+        View::String(bytes) => Some(bytes),
+        View::Object(Object::Raw(bytes)) => Some(bytes),
+        _ => None,
+    }
+}
+
 /// What TYPE answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Type {
@@ -29,6 +41,8 @@ pub enum Type {
     String,
     /// `hash`
     Hash,
+    /// `list`
+    List,
     /// `stream`
     Stream,
 }
@@ -39,6 +53,7 @@ impl Type {
         match self {
             Type::String => "string",
             Type::Hash => "hash",
+            Type::List => "list",
             Type::Stream => "stream",
         }
     }
@@ -48,6 +63,7 @@ impl Type {
         match entry.view() {
             View::String(_) | View::Object(Object::Raw(_)) => Type::String,
             View::PackedHash(_) | View::Object(Object::Hash(_)) => Type::Hash,
+            View::Object(Object::List(_)) => Type::List,
             View::Object(Object::Stream(_)) => Type::Stream,
         }
     }
@@ -61,6 +77,7 @@ pub fn encoding(entry: &Entry) -> &'static str {
         View::String(_) | View::Object(Object::Raw(_)) => "raw",
         View::PackedHash(_) => "listpack",
         View::Object(Object::Hash(_)) => "hashtable",
+        View::Object(Object::List(_)) => "quicklist",
         View::Object(Object::Stream(_)) => "stream",
     }
 }
@@ -89,6 +106,7 @@ pub fn memory_usage(entry: &Entry, samples: usize) -> usize {
         View::Object(Object::Hash(table)) => {
             size_of::<Object>() + table.own_bytes() + fields_bytes(table, samples)
         }
+        View::Object(Object::List(list)) => size_of::<Object>() + list.bytes(),
         View::Object(Object::Stream(stream)) => size_of::<Object>() + stream.bytes(),
     };
     entry.block_bytes() + 9 + object
