@@ -30,6 +30,7 @@ mod expiry;
 mod glob;
 mod hash;
 mod keyspace;
+mod number;
 mod reply;
 mod server;
 mod session;
