@@ -35,6 +35,7 @@ mod reply;
 mod server;
 mod session;
 mod settings;
+mod sorted_set;
 mod stream;
 mod table;
 mod value;
