@@ -184,7 +184,7 @@ impl Chunk {
     fn bytes_of(&self, range: Range<usize>) -> Range<usize> {
         let mut items = self.items();
         let mut skip = |count: usize| {
-            (0..count).for_each(|_| drop(items.next()));
+            items.by_ref().take(count).for_each(|_| {});
             self.offset(&items)
         };
         let start = skip(range.start);
