@@ -16,6 +16,7 @@ mod pubsub;
 mod scan;
 mod server;
 mod slowlog;
+mod sorted_sets;
 mod streams;
 mod strings;
 mod transactions;

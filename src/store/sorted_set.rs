@@ -5,10 +5,11 @@
 //! and a tree holds the members in order. A sorted set never returns to the small form by itself.
 //!
 //! The order is that of the scores, then that of the members' bytes. Ranges are ranges of ranks:
-//! [`SortedSet::partition`] finds their borders.
+//! [`SortedSet::span`] finds them.
 
 use std::ops::Range;
 
+use super::encodings::Encodings;
 use super::entry::{Content, Entry, View};
 use super::table::{KeyHash, Table};
 
@@ -19,15 +20,6 @@ mod tree;
 use chunk::Chunk;
 pub use chunk::Item;
 use tree::Tree;
-
-/// When a sorted set leaves its small form.
-#[derive(Debug, Clone, Copy)]
-pub struct PackedLimits {
-    /// Members.
-    pub entries: usize,
-    /// Bytes of a member.
-    pub value: usize,
-}
 
 /// Members with their scores, in order.
 #[derive(Debug, Default)]
@@ -81,9 +73,9 @@ impl Large {
 
 impl SortedSet {
     /// An empty one; large at once when its first member will not fit the small form.
-    pub fn for_member(len: usize, limits: PackedLimits) -> SortedSet {
+    pub fn for_member(len: usize, limits: &Encodings) -> SortedSet {
         let mut set = SortedSet::default();
-        if limits.entries == 0 || len > limits.value {
+        if limits.sorted_set_entries == 0 || len > limits.sorted_set_value {
             set.enlarge();
         }
         set
@@ -144,8 +136,10 @@ impl SortedSet {
     }
 
     /// Adds a member that is not there.
-    pub fn insert_new(&mut self, item: Item<'_>, limits: PackedLimits) {
-        if self.is_packed() && (self.len() >= limits.entries || item.member.len() > limits.value) {
+    pub fn insert_new(&mut self, item: Item<'_>, limits: &Encodings) {
+        if self.is_packed()
+            && (self.len() >= limits.sorted_set_entries || item.member.len() > limits.sorted_set_value)
+        {
             self.enlarge();
         }
         match &mut self.0 {
@@ -209,13 +203,44 @@ impl SortedSet {
         }
     }
 
-    /// How many leading members satisfy `before`, which no member may do that stands behind one that
-    /// does not.
-    pub fn partition(&self, before: impl Fn(Item<'_>) -> bool) -> usize {
-        match &self.0 {
-            Form::Packed(chunk) => chunk.partition(before).0,
-            Form::Large(large) => large.tree.partition(before),
+    /// The ranks of the members that are `above` one border and `below` another: from the first (with
+    /// `reverse`: up to the last) that is within both, as far as they follow each other. A member may be
+    /// above only if all behind it are, and below only if all before it are; where a small set breaks
+    /// that, because a range of members meets different scores, the answer is still the one of Redis.
+    pub fn span(
+        &self,
+        above: impl Fn(Item<'_>) -> bool,
+        below: impl Fn(Item<'_>) -> bool,
+        reverse: bool,
+    ) -> Range<usize> {
+        let chunk = match &self.0 {
+            Form::Packed(chunk) => chunk,
+            Form::Large(large) => {
+                let start = large.tree.partition(|item| !above(item));
+                return start..large.tree.partition(below).max(start);
+            }
+        };
+        let (mut first, mut last) = (None, None);
+        let (mut begun, mut run, mut span) = (false, 0, 0..0);
+        for (index, item) in chunk.items().enumerate() {
+            let (above, below) = (above(item), below(item));
+            first = first.or(Some(below));
+            last = Some(above);
+            if reverse {
+                if !above {
+                    run = index + 1;
+                }
+                if below {
+                    span = run..index + 1;
+                }
+            } else if !begun && above {
+                (begun, span) = (true, index..index);
+            }
+            if !reverse && begun && below && span.end == index {
+                span.end = index + 1;
+            }
         }
+        if first == Some(true) && last == Some(true) { span } else { 0..0 }
     }
 
     /// Visits the members in a range of ranks, first to last or, with `reverse`, last to first.

@@ -49,14 +49,15 @@ impl Packed {
     }
 }
 
-/// The score at the start of `bytes`, and what follows it. `None` when it is cut off.
+/// The score at the start of `bytes`, and what follows it. `None` when it is cut off. Larger first
+/// bytes than those above count as 248; nobody writes them.
 #[inline]
 pub fn unpack(bytes: &[u8]) -> Option<(f64, &[u8])> {
     let (&tag, rest) = bytes.split_first()?;
     if tag < INTEGER {
         return Some((f64::from(tag), rest));
     }
-    if tag == DOUBLE {
+    if tag >= DOUBLE {
         let (double, rest) = rest.split_first_chunk()?;
         return Some((f64::from_le_bytes(*double), rest));
     }
