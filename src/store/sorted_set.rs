@@ -53,6 +53,11 @@ fn entry_score(entry: &Entry) -> f64 {
     }
 }
 
+/// In the small form Redis keeps zero as an integer, which has no sign.
+fn without_sign_of_zero(item: Item<'_>) -> Item<'_> {
+    Item { score: item.score + 0.0, ..item }
+}
+
 impl Large {
     fn insert_new(&mut self, item: Item<'_>) {
         let packed = score::Packed::of(item.score);
@@ -72,10 +77,11 @@ impl Large {
 }
 
 impl SortedSet {
-    /// An empty one; large at once when its first member will not fit the small form.
-    pub fn for_member(len: usize, limits: &Encodings) -> SortedSet {
+    /// An empty one for so many members, of which the longest has `longest` bytes: large at once when
+    /// they will not fit the small form.
+    pub fn for_members(count: usize, longest: usize, limits: &Encodings) -> SortedSet {
         let mut set = SortedSet::default();
-        if limits.sorted_set_entries == 0 || len > limits.sorted_set_value {
+        if count > limits.sorted_set_entries || longest > limits.sorted_set_value {
             set.enlarge();
         }
         set
@@ -144,6 +150,7 @@ impl SortedSet {
         }
         match &mut self.0 {
             Form::Packed(chunk) => {
+                let item = without_sign_of_zero(item);
                 let (_, offset) = chunk.partition(|other| other.is_before(&item));
                 chunk.insert(offset, item);
             }
@@ -157,6 +164,7 @@ impl SortedSet {
             Form::Packed(chunk) => {
                 let Some(place) = chunk.find(item.member) else { return };
                 chunk.remove(&place);
+                let item = without_sign_of_zero(item);
                 let (_, offset) = chunk.partition(|other| other.is_before(&item));
                 chunk.insert(offset, item);
             }

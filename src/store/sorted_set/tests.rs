@@ -16,7 +16,7 @@ fn both() -> [Encodings; 2] {
 }
 
 fn large() -> SortedSet {
-    SortedSet::for_member(0, &limits(0, 0))
+    SortedSet::for_members(1, 0, &limits(0, 0))
 }
 
 type Model = Vec<(f64, Vec<u8>)>;
@@ -74,7 +74,7 @@ fn check(sets: &[SortedSet; 2], model: &Model) {
 }
 
 fn empty() -> [SortedSet; 2] {
-    let sets = both().map(|limits| SortedSet::for_member(0, &limits));
+    let sets = both().map(|limits| SortedSet::for_members(1, 0, &limits));
     assert_eq!([sets[0].encoding(), sets[1].encoding()], ["listpack", "skiplist"]);
     sets
 }
@@ -90,7 +90,6 @@ enum Step {
 fn steps() -> impl Strategy<Value = Step> {
     let score = prop_oneof![
         (-5i32..5).prop_map(f64::from),
-        Just(-0.0),
         Just(f64::INFINITY),
         Just(f64::NEG_INFINITY),
         -1e3..1e3f64
@@ -173,7 +172,7 @@ proptest! {
 #[test]
 fn the_small_form_is_left_at_its_limits_and_not_before() {
     let limits = limits(3, 4);
-    let mut set = SortedSet::for_member(4, &limits);
+    let mut set = SortedSet::for_members(1, 4, &limits);
     for member in [b"aaaa", b"bbbb", b"cccc"] {
         set.insert_new(Item { score: 1.0, member }, &limits);
         assert!(set.is_packed());
@@ -182,7 +181,19 @@ fn the_small_form_is_left_at_its_limits_and_not_before() {
     assert!(set.is_packed());
     set.insert_new(Item { score: 1.0, member: b"d" }, &limits);
     assert_eq!((set.encoding(), set.len()), ("skiplist", 4));
-    assert!(!SortedSet::for_member(5, &limits).is_packed());
+    assert!(!SortedSet::for_members(1, 5, &limits).is_packed());
+}
+
+#[test]
+fn zero_keeps_its_sign_in_the_large_form_only() {
+    let mut sets = empty();
+    for (set, sign) in sets.iter_mut().zip([false, true]) {
+        set.insert_new(Item { score: -0.0, member: b"a" }, if sign { &limits(0, 0) } else { &limits(9, 9) });
+        assert_eq!(set.score(b"a").map(f64::is_sign_negative), Some(sign));
+        set.change(0.0, Item { score: 1.0, member: b"a" });
+        set.change(1.0, Item { score: -0.0, member: b"a" });
+        assert_eq!(set.at(0).map(|item| item.score.is_sign_negative()), Some(sign));
+    }
 }
 
 #[test]

@@ -123,7 +123,7 @@ fn add(call: &mut Call<'_>, incr: bool) -> Result<(), Failure> {
         keyspace.edit(db, key, edit).unwrap_or(Ok(Outcome::default()))
     } else {
         let member = args.get(first + 1).map_or(0, <[u8]>::len);
-        keyspace.edit_or_insert(db, key, || content(SortedSet::for_member(member, &limits)), edit)
+        keyspace.edit_or_insert(db, key, || content(SortedSet::for_members(1, member, &limits)), edit)
     }?;
     if outcome.added + outcome.updated > 0 {
         keyspace.notify(Class::SORTED_SET, if options.incr { "zincr" } else { "zadd" }, db, key);

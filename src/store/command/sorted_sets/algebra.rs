@@ -274,7 +274,8 @@ fn run(call: &mut Call<'_>, operation: Operation, purpose: Purpose) -> Result<()
     members.sort_unstable_by(|one, other| as_item(one).order(&as_item(other)));
     if let Purpose::Store(event) = purpose {
         let limits = keyspace.encodings;
-        let mut set = SortedSet::default();
+        let longest = members.iter().map(|(_, member)| member.len()).max().unwrap_or(0);
+        let mut set = SortedSet::for_members(members.len(), longest, &limits);
         members.iter().for_each(|one| set.insert_new(as_item(one), &limits));
         store(call, &args[1], set, event);
         return Ok(());

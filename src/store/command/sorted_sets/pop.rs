@@ -92,10 +92,14 @@ fn pop_of_one(call: &mut Call<'_>, end: End) -> Result<(), Failure> {
     };
     let nested = count.is_some() && call.session.out.is_resp3();
     let shape = if nested { Shape::Nested } else { Shape::Flat };
-    let key = first_key(call, args.from(1).iter().take(1))?;
-    match (key, count.unwrap_or(1) as usize) {
-        (Some(key), count @ 1..) => drop(pop(call, key, end, count, shape)?),
-        _ => call.session.out.array(0),
+    let (key, count) = (&args[1], count.unwrap_or(1) as usize);
+    let popped = match count {
+        // Nothing is taken, but the type must be right.
+        0 => first_key(call, std::iter::once(key)).map(|_| false)?,
+        _ => pop(call, key, end, count, shape)?,
+    };
+    if !popped {
+        call.session.out.array(0);
     }
     Ok(())
 }
