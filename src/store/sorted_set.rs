@@ -211,10 +211,11 @@ impl SortedSet {
         }
     }
 
-    /// The ranks of the members that are `above` one border and `below` another: from the first (with
-    /// `reverse`: up to the last) that is within both, as far as they follow each other. A member may be
-    /// above only if all behind it are, and below only if all before it are; where a small set breaks
-    /// that, because a range of members meets different scores, the answer is still the one of Redis.
+    /// The ranks of the members that are `above` one border and `below` another. A member may be above
+    /// only if all behind it are, and below only if all before it are. Where members of different
+    /// scores break that, Redis leaves the answer open; for the small form it is the same here: from
+    /// the first (with `reverse`: back from the last) that is within both, as far as they follow each
+    /// other.
     pub fn span(
         &self,
         above: impl Fn(Item<'_>) -> bool,
