@@ -47,6 +47,7 @@ mod reply;
 mod server;
 mod session;
 mod settings;
+mod sorted_set;
 mod stats;
 mod stream;
 mod table;

@@ -443,6 +443,67 @@ fn list_steps() -> impl Strategy<Value = Step> {
     prop::sample::select(steps.collect::<Vec<_>>()).prop_flat_map(|words| words).prop_map(Step)
 }
 
+fn sorted_set_steps() -> impl Strategy<Value = Step> {
+    let key = || prop::sample::select(vec!["a", "b", "y", "z"]).prop_map(str::to_string).boxed();
+    let one_of = |words: &[&str]| {
+        prop::sample::select(words.iter().map(|word| word.to_string()).collect::<Vec<_>>()).boxed()
+    };
+    let member = || prop_oneof![8 => "[a-h][0-9]?", 2 => "[m-p]{60,70}"].boxed();
+    let score =
+        || prop_oneof![4 => "-?[0-9]", 2 => "-?[0-9]{1,3}\\.[0-9]{1,3}", 1 => "[-+]?inf", 1 => "x"].boxed();
+    let border = || prop_oneof![4 => "[(]?-?[0-9]", 2 => "[-+]inf", 1 => "[(]?x?"].boxed();
+    let lex = || prop_oneof![4 => "[\\[(][a-h]", 2 => "[-+]", 1 => "[a-h]?"].boxed();
+    let rank = || "-?[0-9]".boxed();
+    let words = |name: &'static str, parts: Vec<BoxedStrategy<String>>| {
+        parts.prop_map(move |parts| Step(name.split(' ').map(str::to_string).chain(parts).collect())).boxed()
+    };
+    let flag = || one_of(&["NX", "XX", "GT", "LT", "CH", "INCR"]);
+    let range = || one_of(&["WITHSCORES", "REV", "BYSCORE"]);
+    let adding = |name| {
+        (key(), prop::collection::vec((score(), member()), 1..12)).prop_map(move |(key, pairs)| {
+            let pairs = pairs.into_iter().flat_map(|(score, member)| [score, member]);
+            Step([name, &key].into_iter().map(str::to_string).chain(pairs).collect())
+        })
+    };
+    prop_oneof![
+        4 => adding("ZADD"),
+        4 => words("ZADD", vec![key(), score(), member(), score(), member()]),
+        2 => words("ZADD", vec![key(), flag(), score(), member()]),
+        1 => words("ZADD", vec![key(), flag(), flag(), score(), member()]),
+        1 => words("ZINCRBY", vec![key(), score(), member()]),
+        2 => words("ZREM", vec![key(), member(), member()]),
+        1 => words("ZCARD", vec![key()]),
+        1 => words("ZMSCORE", vec![key(), member(), member()]),
+        1 => words("ZRANK", vec![key(), member()]),
+        1 => words("ZREVRANK", vec![key(), member()]),
+        1 => words("ZCOUNT", vec![key(), border(), border()]),
+        1 => words("ZRANGE", vec![key(), rank(), rank(), range()]),
+        1 => words("ZRANGE", vec![key(), border(), border(), range(), range()]),
+        1 => words("ZRANGEBYSCORE", vec![key(), border(), border(), Just("LIMIT".into()).boxed(), rank(), rank()]),
+        1 => words("ZREVRANGEBYSCORE", vec![key(), border(), border()]),
+        1 => words("ZRANGESTORE", vec![key(), key(), border(), border(), range()]),
+        1 => words("ZADD lex", vec![Just("0".into()).boxed(), member(), Just("0".into()).boxed(), member()]),
+        1 => words("ZRANGEBYLEX lex", vec![lex(), lex()]),
+        1 => words("ZREVRANGEBYLEX lex", vec![lex(), lex()]),
+        1 => words("ZLEXCOUNT lex", vec![lex(), lex()]),
+        1 => words("ZREMRANGEBYLEX lex", vec![lex(), lex()]),
+        1 => words("ZREMRANGEBYRANK", vec![key(), rank(), rank()]),
+        1 => words("ZREMRANGEBYSCORE", vec![key(), border(), border()]),
+        1 => words("ZPOPMIN", vec![key(), "[0-3]".boxed()]),
+        1 => words("ZPOPMAX", vec![key()]),
+        1 => words("ZMPOP 2", vec![key(), key(), one_of(&["MIN", "MAX"])]),
+        1 => words("ZUNION 2", vec![key(), key(), one_of(&["WITHSCORES", "AGGREGATE", "WEIGHTS"])]),
+        1 => words("ZINTER 2", vec![key(), key(), Just("WEIGHTS".into()).boxed(), score(), score()]),
+        1 => words("ZDIFF 2", vec![key(), key()]),
+        1 => words("ZUNIONSTORE", vec![key(), Just("2".into()).boxed(), key(), key(), Just("AGGREGATE".into()).boxed(), one_of(&["SUM", "MIN", "MAX"])]),
+        1 => words("ZINTERSTORE", vec![key(), Just("2".into()).boxed(), key(), key()]),
+        1 => words("ZDIFFSTORE", vec![key(), Just("2".into()).boxed(), key(), key()]),
+        1 => words("ZINTERCARD 2", vec![key(), key(), Just("LIMIT".into()).boxed(), rank()]),
+        1 => words("OBJECT ENCODING", vec![key()]),
+        1 => words("DEL", vec![key()]),
+    ]
+}
+
 #[test]
 fn random_commands_are_answered_as_redis_answers_them() {
     compare_random(step());
@@ -455,7 +516,12 @@ fn random_strings_are_answered_as_redis_answers_them() {
 
 #[test]
 fn random_lists_are_answered_as_redis_answers_them() {
-    compare_random(list_steps());
+    compare_random(prop_oneof![step(), list_steps()]);
+}
+
+#[test]
+fn random_sorted_sets_are_answered_as_redis_answers_them() {
+    compare_random(prop_oneof![step(), sorted_set_steps()]);
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod scan;
 mod server;
 mod slowlog;
 mod sort;
+mod sorted_sets;
 mod streams;
 mod strings;
 mod transactions;

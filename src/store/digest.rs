@@ -7,6 +7,7 @@
 use super::entry::{Entry, View};
 use super::hash::Hash;
 use super::keyspace::Keyspace;
+use super::number;
 use super::stream::{Stream, StreamId};
 use super::value::{Object, Type};
 
@@ -72,6 +73,11 @@ impl Digest {
                 });
             }
             View::Object(Object::List(list)) => list.iter().for_each(|item| self.mix(item)),
+            View::Object(Object::SortedSet(set)) => set.for_each(|item| {
+                let mut score = Vec::new();
+                number::format_double(item.score, &mut score);
+                self.lay(&Digest::of(&[item.member, &score]).0);
+            }),
             View::Object(Object::Stream(stream)) => self.mix_stream(stream),
         }
         if entry.expiry().is_some() {
@@ -92,6 +98,7 @@ fn type_number(kind: Type) -> u32 {
     match kind {
         Type::String => 0,
         Type::List => 1,
+        Type::SortedSet => 3,
         Type::Hash => 4,
         Type::Stream => 6,
     }

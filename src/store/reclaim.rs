@@ -154,6 +154,7 @@ impl Object {
             Object::Raw(bytes) => bytes.capacity() >> 14,
             Object::Hash(table) => table.len(),
             Object::List(list) => list.len(),
+            Object::SortedSet(set) => set.len(),
             Object::Stream(stream) => stream.len() as usize,
         }
     }

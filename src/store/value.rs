@@ -2,6 +2,7 @@
 
 use super::entry::{Entry, Form, View};
 use super::list::List;
+use super::sorted_set::SortedSet;
 use super::stream::Stream;
 use super::table::Table;
 
@@ -14,6 +15,8 @@ pub enum Object {
     Hash(Table),
     /// A list.
     List(List),
+    /// A sorted set.
+    SortedSet(SortedSet),
     /// A stream.
     Stream(Stream),
 }
@@ -43,6 +46,8 @@ pub enum Type {
     Hash,
     /// `list`
     List,
+    /// `zset`
+    SortedSet,
     /// `stream`
     Stream,
 }
@@ -54,6 +59,7 @@ impl Type {
             Type::String => "string",
             Type::Hash => "hash",
             Type::List => "list",
+            Type::SortedSet => "zset",
             Type::Stream => "stream",
         }
     }
@@ -64,6 +70,7 @@ impl Type {
             View::String(_) | View::Object(Object::Raw(_)) => Type::String,
             View::PackedHash(_) | View::Object(Object::Hash(_)) => Type::Hash,
             View::Object(Object::List(_)) => Type::List,
+            View::Object(Object::SortedSet(_)) => Type::SortedSet,
             View::Object(Object::Stream(_)) => Type::Stream,
         }
     }
@@ -78,6 +85,7 @@ pub fn encoding(entry: &Entry) -> &'static str {
         View::PackedHash(_) => "listpack",
         View::Object(Object::Hash(_)) => "hashtable",
         View::Object(Object::List(_)) => "quicklist",
+        View::Object(Object::SortedSet(set)) => set.encoding(),
         View::Object(Object::Stream(_)) => "stream",
     }
 }
@@ -107,6 +115,7 @@ pub fn memory_usage(entry: &Entry, samples: usize) -> usize {
             size_of::<Object>() + table.own_bytes() + fields_bytes(table, samples)
         }
         View::Object(Object::List(list)) => size_of::<Object>() + list.bytes(),
+        View::Object(Object::SortedSet(set)) => size_of::<Object>() + set.bytes(),
         View::Object(Object::Stream(stream)) => size_of::<Object>() + stream.bytes(),
     };
     entry.block_bytes() + 9 + object
