@@ -7,15 +7,21 @@
 
 mod clients;
 mod connection;
+mod debug;
 mod dispatch;
 mod hashes;
+mod help;
 mod index;
 mod info;
 mod keys;
+mod lists;
+mod memory;
 mod pubsub;
 mod scan;
 mod server;
 mod slowlog;
+mod sort;
+mod sorted_sets;
 mod streams;
 mod strings;
 mod transactions;

@@ -5,8 +5,8 @@
 use std::sync::LazyLock;
 
 use super::{
-    Command, HIDDEN, clients, connection, hashes, keys, pubsub, server, slowlog, streams, strings,
-    transactions,
+    Command, HIDDEN, clients, connection, hashes, keys, lists, pubsub, server, slowlog, sort, sorted_sets,
+    streams, strings, transactions,
 };
 
 /// A row with its number.
@@ -43,6 +43,10 @@ const FAMILIES: &[&[Command]] = &[
     keys::COMMANDS,
     strings::COMMANDS,
     hashes::COMMANDS,
+    lists::COMMANDS,
+    lists::BLOCKING_COMMANDS,
+    sort::COMMANDS,
+    sorted_sets::COMMANDS,
     streams::COMMANDS,
 ];
 
