@@ -8,7 +8,8 @@ use super::entry::{Entry, View};
 use super::hash::Hash;
 use super::keyspace::Keyspace;
 use super::number;
-use super::stream::{Stream, StreamId};
+use super::stream::Stream;
+use super::stream::ids::StreamId;
 use super::value::{Object, Type};
 
 /// Twenty bytes, all zero for nothing.
@@ -86,10 +87,13 @@ impl Digest {
     }
 
     fn mix_stream(&mut self, stream: &Stream) {
-        stream.range(StreamId::MIN, StreamId::MAX, false, usize::MAX, &mut |id, fields| {
+        for (id, fields) in stream.entries.range(StreamId::MIN, StreamId::MAX) {
             self.mix(format!("{}.{}", id.ms, id.seq).as_bytes());
-            fields.for_each(|item| self.mix(item));
-        });
+            for (field, value) in fields {
+                self.mix(field);
+                self.mix(value);
+            }
+        }
     }
 }
 

@@ -155,7 +155,7 @@ impl Object {
             Object::Hash(table) => table.len(),
             Object::List(list) => list.len(),
             Object::SortedSet(set) => set.len(),
-            Object::Stream(stream) => stream.len() as usize,
+            Object::Stream(stream) => stream.entries.len() as usize,
         }
     }
 }

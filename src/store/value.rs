@@ -18,7 +18,7 @@ pub enum Object {
     /// A sorted set.
     SortedSet(SortedSet),
     /// A stream.
-    Stream(Stream),
+    Stream(Box<Stream>),
 }
 
 impl Default for Object {

@@ -2,7 +2,7 @@
 
 use super::{Failure, integer};
 use crate::store::glob;
-use crate::store::stream::parse_u64;
+use crate::store::number::parse_u64;
 use crate::wire::resp::Args;
 
 /// The options of a scan.
