@@ -47,7 +47,7 @@ impl KeyHash {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Segment {
     entries: HashTable<Entry>,
     /// How many leading bits of the place all its entries share.
@@ -57,7 +57,7 @@ struct Segment {
 }
 
 /// Keys with their values.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Table {
     /// A segment for each value of the first `depth` bits of a place.
     directory: Vec<u32>,

@@ -5,7 +5,7 @@ use super::stream::Stream;
 use super::table::Table;
 
 /// A value that does not stand in its entry.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Object {
     /// A string that is large, or has been changed in place.
     Raw(Vec<u8>),
