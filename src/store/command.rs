@@ -15,6 +15,7 @@ mod keys;
 mod pubsub;
 mod scan;
 mod server;
+mod sets;
 mod slowlog;
 mod streams;
 mod strings;

@@ -23,7 +23,7 @@ use super::value::Object;
 /// The largest string that stands in the entry itself; larger ones get their own allocation.
 pub const MAX_INLINE: usize = 64 * 1024;
 /// The largest value of another type that stands in the entry itself.
-pub const MAX_PACKED: usize = 1024 * 1024;
+pub const MAX_PACKED: usize = INLINE_MASK as usize;
 
 const HEADER: usize = 8;
 const EXPIRY: usize = 8;
@@ -185,8 +185,7 @@ impl Entry {
     #[inline]
     pub fn touch(&mut self, clock: u32) {
         let header = self.header();
-        let new =
-            header & !(CLOCK_MASK << CLOCK_SHIFT) | (u64::from(clock) & CLOCK_MASK) << CLOCK_SHIFT;
+        let new = header & !(CLOCK_MASK << CLOCK_SHIFT) | (u64::from(clock) & CLOCK_MASK) << CLOCK_SHIFT;
         // Most uses of a busy key fall into a second that is noted already.
         if new != header && header & LONG_KEY == 0 {
             self.set_header(new);
@@ -499,7 +498,10 @@ mod tests {
         entry.set_form(Form::Text);
         entry.touch(3);
         let mut copy = entry.duplicate(b"other");
-        assert_eq!((copy.form(), copy.key(), text(&copy), copy.expiry()), (Form::Text, &b"other"[..], &b"17"[..], Some(9)));
+        assert_eq!(
+            (copy.form(), copy.key(), text(&copy), copy.expiry()),
+            (Form::Text, &b"other"[..], &b"17"[..], Some(9))
+        );
         copy.replace(Content::String(b"18"), None);
         assert_eq!((copy.form(), entry.form(), entry.idle_s(4)), (Form::Plain, Form::Text, 1));
     }

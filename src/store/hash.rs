@@ -14,8 +14,6 @@ use super::value::Object;
 
 /// Bytes with the number of fields.
 const COUNT: usize = 2;
-/// From this number on the fields must be counted.
-const MANY: u16 = u16::MAX;
 /// Lengths from this one on take four more bytes.
 const LONG: usize = 255;
 /// Bytes of a length.
@@ -191,17 +189,16 @@ fn find(bytes: &[u8], field: &[u8]) -> Option<Found> {
 }
 
 fn packed_len(bytes: &[u8]) -> usize {
-    match bytes.first_chunk().map(|count| u16::from_le_bytes(*count)) {
-        None => 0,
-        Some(MANY) => Pairs(&bytes[COUNT..]).count(),
-        Some(count) => usize::from(count),
-    }
+    bytes.first_chunk().map_or(0, |count| usize::from(u16::from_le_bytes(*count)))
 }
 
 /// The bytes that say `len`.
 fn count_bytes(len: usize) -> [u8; COUNT] {
-    u16::try_from(len).unwrap_or(MANY).to_le_bytes()
+    (len as u16).to_le_bytes()
 }
+
+// A pair takes two bytes at least, and there is only one with two.
+const _: () = assert!(MAX_PACKED / 2 <= u16::MAX as usize);
 
 /// Whether a packed hash of `packed` bytes may hold the pair too.
 fn fits(packed: usize, (field, value): Pair<'_>, limits: &Encodings) -> bool {
@@ -240,7 +237,9 @@ pub fn build<'p, 'a>(
     packed[..COUNT].copy_from_slice(&count_bytes(len));
     let Some(left) = left else { return (Content::PackedHash(packed), len) };
     let mut entry = Entry::new(b"", Content::PackedHash(packed), None);
-    std::iter::once(left).chain(pairs).for_each(|(field, value)| len += usize::from(set(&mut entry, field, value, limits)));
+    std::iter::once(left)
+        .chain(pairs)
+        .for_each(|(field, value)| len += usize::from(set(&mut entry, field, value, limits)));
     let object = entry.object_mut().map(std::mem::take);
     match object {
         Some(object) => (Content::Object(Box::new(object)), len),
@@ -365,22 +364,16 @@ mod tests {
     }
 
     #[test]
-    fn a_packed_hash_of_many_fields_counts_them() {
-        let limits = Encodings { hash_entries: 1_000_000, ..Encodings::default() };
-        let mut packed = count_bytes(65_533).to_vec();
-        (0..65_533).for_each(|n: u32| push_pair(&mut packed, &n.to_le_bytes()[..3], b""));
-        let mut entry = Entry::new(b"key", Content::PackedHash(&packed), None);
-        for n in 65_533u32..65_538 {
-            assert!(set(&mut entry, &n.to_le_bytes()[..3], b"", &limits));
+    fn a_packed_hash_counts_its_fields_and_leaves_when_it_does_not_fit() {
+        let limits = Encodings { hash_entries: usize::MAX, hash_value: usize::MAX, ..Encodings::default() };
+        let mut entry = Entry::new(b"key", build(std::iter::empty(), &mut Vec::new(), &limits).0, None);
+        for n in 0..1000u32 {
+            assert!(set(&mut entry, &n.to_le_bytes(), b"", &limits));
             assert_eq!(Hash::of(&entry).map(Hash::len), Some(n as usize + 1));
         }
-        for n in (65_530u32..65_538).rev() {
-            assert!(remove(&mut entry, &n.to_le_bytes()[..3]));
-            assert_eq!(Hash::of(&entry).map(Hash::len), Some(n as usize));
-        }
-        let large = vec![b'x'; MAX_PACKED];
-        let limits = Encodings { hash_value: usize::MAX, ..limits };
-        assert!(set(&mut entry, b"large", &large, &limits) && !is_packed(&entry));
+        assert!(set(&mut entry, b"long", &[b'x'; 70_000], &limits) && is_packed(&entry));
+        assert!(set(&mut entry, b"longer", &[b'x'; 70_000], &limits) && !is_packed(&entry));
+        assert_eq!(Hash::of(&entry).map(Hash::len), Some(1002));
     }
 
     #[test]

@@ -79,7 +79,11 @@ pub fn distinct<T: Copy + Eq + Hash>(
 }
 
 /// `count` different ones of the `len` things in `all`, in their order.
-pub fn in_passing<T>(random: &mut Random, (len, count): (usize, usize), all: impl Iterator<Item = T>) -> Vec<T> {
+pub fn in_passing<T>(
+    random: &mut Random,
+    (len, count): (usize, usize),
+    all: impl Iterator<Item = T>,
+) -> Vec<T> {
     let mut selection = Selection::new(len, count);
     all.filter(|_| selection.takes(random)).collect()
 }

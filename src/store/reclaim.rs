@@ -152,6 +152,7 @@ impl Object {
         match self {
             Object::Raw(bytes) => bytes.capacity() >> 14,
             Object::Hash(table) => table.len(),
+            Object::Set(set) => set.len(),
             Object::Stream(stream) => stream.len() as usize,
         }
     }

@@ -1,6 +1,7 @@
 //! Values that have their own allocation, and what all values have in common.
 
 use super::entry::{Entry, View};
+use super::set::Set;
 use super::stream::Stream;
 use super::table::Table;
 
@@ -11,6 +12,8 @@ pub enum Object {
     Raw(Vec<u8>),
     /// A hash that is no longer small: its fields are the keys of the table.
     Hash(Table),
+    /// A set.
+    Set(Set),
     /// A stream.
     Stream(Stream),
 }
@@ -29,6 +32,8 @@ pub enum Type {
     String,
     /// `hash`
     Hash,
+    /// `set`
+    Set,
     /// `stream`
     Stream,
 }
@@ -39,6 +44,7 @@ impl Type {
         match self {
             Type::String => "string",
             Type::Hash => "hash",
+            Type::Set => "set",
             Type::Stream => "stream",
         }
     }
@@ -48,6 +54,7 @@ impl Type {
         match entry.view() {
             View::String(_) | View::Object(Object::Raw(_)) => Type::String,
             View::PackedHash(_) | View::Object(Object::Hash(_)) => Type::Hash,
+            View::Object(Object::Set(_)) => Type::Set,
             View::Object(Object::Stream(_)) => Type::Stream,
         }
     }
@@ -61,6 +68,7 @@ pub fn encoding(entry: &Entry) -> &'static str {
         View::String(_) | View::Object(Object::Raw(_)) => "raw",
         View::PackedHash(_) => "listpack",
         View::Object(Object::Hash(_)) => "hashtable",
+        View::Object(Object::Set(set)) => set.encoding(),
         View::Object(Object::Stream(_)) => "stream",
     }
 }
@@ -73,6 +81,7 @@ pub fn memory_usage(entry: &Entry) -> usize {
         View::Object(Object::Hash(table)) => {
             size_of::<Object>() + table.own_bytes() + table.iter().map(Entry::block_bytes).sum::<usize>()
         }
+        View::Object(Object::Set(set)) => size_of::<Object>() + set.bytes(),
         View::Object(Object::Stream(stream)) => size_of::<Object>() + stream.bytes(),
     };
     entry.block_bytes() + 9 + object

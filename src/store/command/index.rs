@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use super::{
-    Command, HIDDEN, clients, connection, hashes, keys, pubsub, server, slowlog, streams, strings,
+    Command, HIDDEN, clients, connection, hashes, keys, pubsub, server, sets, slowlog, streams, strings,
     transactions,
 };
 
@@ -43,6 +43,7 @@ const FAMILIES: &[&[Command]] = &[
     keys::COMMANDS,
     strings::COMMANDS,
     hashes::COMMANDS,
+    sets::COMMANDS,
     streams::COMMANDS,
 ];
 

@@ -3,7 +3,7 @@
 //! A sorted array of different integers, each as wide as the widest of them needs: 2, 4 or 8 bytes.
 
 /// The integers.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Integers {
     /// All of them fit in two bytes.
     Two(Vec<i16>),

@@ -14,13 +14,17 @@ use crate::store::value::Object;
 use crate::wire::resp::Args;
 
 /// The sets of `keys`; none for a key that is not there.
-fn operands<'e>(keyspace: &'e mut Keyspace, db: usize, keys: Args<'_>) -> Result<Vec<Option<&'e Set>>, Failure> {
+fn operands<'e, 'k>(
+    keyspace: &'e mut Keyspace,
+    db: usize,
+    keys: impl Iterator<Item = &'k [u8]> + Clone,
+) -> Result<Vec<Option<&'e Set>>, Failure> {
     // Reading removes what has expired, after which all can be looked at together.
-    for key in keys.iter() {
+    for key in keys.clone() {
         keyspace.read(db, key).map(set_of).transpose()?;
     }
     let table = keyspace.table(db);
-    Ok(keys.iter().map(|key| table.get(KeyHash::of(key), key).and_then(|entry| set_of(entry).ok())).collect())
+    Ok(keys.map(|key| table.get(KeyHash::of(key), key).and_then(|entry| set_of(entry).ok())).collect())
 }
 
 /// What all sets have: the members of the smallest that are in all others. Nothing when one is not there.
@@ -80,7 +84,7 @@ fn store(call: &mut Call<'_>, set: Set, event: &'static str) {
 }
 
 pub fn sinter(call: &mut Call<'_>) -> Result<(), Failure> {
-    let sets = operands(&mut call.engine.keyspace, call.session.db, call.args.from(1))?;
+    let sets = operands(&mut call.engine.keyspace, call.session.db, call.args.from(1).iter())?;
     let members: Vec<Member<'_>> = intersection(&sets).collect();
     call.session.out.set(members.len());
     members.into_iter().for_each(|member| member.reply(&mut call.session.out));
@@ -89,14 +93,14 @@ pub fn sinter(call: &mut Call<'_>) -> Result<(), Failure> {
 
 pub fn sinterstore(call: &mut Call<'_>) -> Result<(), Failure> {
     let limits = call.engine.keyspace.encodings;
-    let sets = operands(&mut call.engine.keyspace, call.session.db, call.args.from(2))?;
+    let sets = operands(&mut call.engine.keyspace, call.session.db, call.args.from(2).iter())?;
     let set = gather(intersection(&sets), &limits);
     store(call, set, "sinterstore");
     Ok(())
 }
 
-/// The keys of SINTERCARD and its LIMIT; no limit is `usize::MAX`.
-fn counted<'a>(args: Args<'a>) -> Result<(Args<'a>, usize), Failure> {
+/// How many keys SINTERCARD has, and its LIMIT; no limit is `usize::MAX`.
+fn counted(args: Args<'_>) -> Result<(usize, usize), Failure> {
     let keys = integer(&args[1]).ok().and_then(|keys| usize::try_from(keys).ok()).filter(|&keys| keys > 0);
     let keys = keys.ok_or(Failure::text("ERR numkeys should be greater than 0"))?;
     if keys > args.len() - 2 {
@@ -104,16 +108,18 @@ fn counted<'a>(args: Args<'a>) -> Result<(Args<'a>, usize), Failure> {
     }
     let (mut limit, mut index) = (0, keys + 2);
     while let Some(word) = args.get(index) {
-        let value = args.get(index + 1).filter(|_| word.eq_ignore_ascii_case(b"LIMIT")).ok_or(Failure::SYNTAX)?;
+        let value =
+            args.get(index + 1).filter(|_| word.eq_ignore_ascii_case(b"LIMIT")).ok_or(Failure::SYNTAX)?;
         let number = integer(value).ok().and_then(|number| usize::try_from(number).ok());
         limit = number.ok_or(Failure::text("ERR LIMIT can't be negative"))?;
         index += 2;
     }
-    Ok((args.from(2).first(keys), if limit == 0 { usize::MAX } else { limit }))
+    Ok((keys, if limit == 0 { usize::MAX } else { limit }))
 }
 
 pub fn sintercard(call: &mut Call<'_>) -> Result<(), Failure> {
     let (keys, limit) = counted(call.args)?;
+    let keys = call.args.from(2).iter().take(keys);
     let sets = operands(&mut call.engine.keyspace, call.session.db, keys)?;
     call.session.out.count(intersection(&sets).take(limit).count());
     Ok(())
@@ -121,14 +127,14 @@ pub fn sintercard(call: &mut Call<'_>) -> Result<(), Failure> {
 
 pub fn sunion(call: &mut Call<'_>) -> Result<(), Failure> {
     let limits = call.engine.keyspace.encodings;
-    let sets = operands(&mut call.engine.keyspace, call.session.db, call.args.from(1))?;
+    let sets = operands(&mut call.engine.keyspace, call.session.db, call.args.from(1).iter())?;
     reply(&union(&sets, &limits), &mut call.session.out);
     Ok(())
 }
 
 pub fn sunionstore(call: &mut Call<'_>) -> Result<(), Failure> {
     let limits = call.engine.keyspace.encodings;
-    let sets = operands(&mut call.engine.keyspace, call.session.db, call.args.from(2))?;
+    let sets = operands(&mut call.engine.keyspace, call.session.db, call.args.from(2).iter())?;
     let set = union(&sets, &limits);
     store(call, set, "sunionstore");
     Ok(())
@@ -136,14 +142,14 @@ pub fn sunionstore(call: &mut Call<'_>) -> Result<(), Failure> {
 
 pub fn sdiff(call: &mut Call<'_>) -> Result<(), Failure> {
     let limits = call.engine.keyspace.encodings;
-    let sets = operands(&mut call.engine.keyspace, call.session.db, call.args.from(1))?;
+    let sets = operands(&mut call.engine.keyspace, call.session.db, call.args.from(1).iter())?;
     reply(&difference(&sets, &limits), &mut call.session.out);
     Ok(())
 }
 
 pub fn sdiffstore(call: &mut Call<'_>) -> Result<(), Failure> {
     let limits = call.engine.keyspace.encodings;
-    let sets = operands(&mut call.engine.keyspace, call.session.db, call.args.from(2))?;
+    let sets = operands(&mut call.engine.keyspace, call.session.db, call.args.from(2).iter())?;
     let set = difference(&sets, &limits);
     store(call, set, "sdiffstore");
     Ok(())
