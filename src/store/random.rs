@@ -26,7 +26,7 @@ impl Random {
     /// A number below `bound`; 0 when the bound is 0.
     #[inline]
     pub fn below(&mut self, bound: usize) -> usize {
-        (u128::from(self.next()) * bound as u128 >> 64) as usize
+        ((u128::from(self.next()) * bound as u128) >> 64) as usize
     }
 }
 

@@ -30,6 +30,12 @@ macro_rules! each {
     };
 }
 
+/// Any of the widths as the widest.
+#[inline]
+fn wide(value: impl Into<i64>) -> i64 {
+    value.into()
+}
+
 /// Where `value` is, or where it belongs.
 #[inline]
 fn search<T: Copy + Into<i64>>(values: &[T], value: i64) -> Result<usize, usize> {
@@ -73,7 +79,7 @@ impl Integers {
     /// The one at `index`.
     #[inline]
     pub fn get(&self, index: usize) -> Option<i64> {
-        each!(self, values => values.get(index).map(|&value| i64::from(value)))
+        each!(self, values => values.get(index).map(|&value| wide(value)))
     }
 
     /// All in ascending order.
@@ -124,12 +130,12 @@ impl Integers {
 
     /// Takes out the one at `index`.
     pub fn take(&mut self, index: usize) -> Option<i64> {
-        each!(self, values => (index < values.len()).then(|| i64::from(values.remove(index))))
+        each!(self, values => (index < values.len()).then(|| wide(values.remove(index))))
     }
 
     /// Keeps those for which `keep` says so, asked in ascending order.
     pub fn retain(&mut self, mut keep: impl FnMut(i64) -> bool) {
-        each!(self, values => values.retain(|&value| keep(i64::from(value))));
+        each!(self, values => values.retain(|&value| keep(wide(value))));
     }
 }
 
