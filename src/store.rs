@@ -9,6 +9,7 @@
 //! keyspace    databases, the one door to them   expiry       keys whose time has come
 //! table       entries, scanned while they change
 //! entry       key and value in one allocation   hash, stream, value: what a value can be
+//! reclaim     frees what is large, on a thread of its own
 //! ```
 //!
 //! ```
@@ -25,6 +26,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 mod blocking;
 mod command;
 mod connection;
+mod digest;
 mod encodings;
 mod engine;
 mod entry;
@@ -40,6 +42,7 @@ mod number;
 mod observers;
 mod pubsub;
 mod random;
+mod reclaim;
 mod reply;
 mod server;
 mod session;

@@ -7,11 +7,14 @@
 
 mod clients;
 mod connection;
+mod debug;
 mod dispatch;
 mod hashes;
+mod help;
 mod index;
 mod info;
 mod keys;
+mod memory;
 mod pubsub;
 mod scan;
 mod server;

@@ -101,11 +101,11 @@ impl Set {
         }
     }
 
-    /// Bytes that it takes beside its own place.
-    pub fn bytes(&self) -> usize {
+    /// Bytes that it takes beside its own place, as `samples` members let expect; with 0 all are looked at.
+    pub fn bytes(&self, samples: usize) -> usize {
         match &self.0 {
             Form::Integers(integers) => integers.bytes(),
-            Form::Table(table) => table.own_bytes() + table.iter().map(Entry::block_bytes).sum::<usize>(),
+            Form::Table(table) => table.bytes(samples),
         }
     }
 

@@ -101,11 +101,6 @@ impl Table {
         self.volatile
     }
 
-    /// Removes everything.
-    pub fn clear(&mut self) {
-        *self = Table::new();
-    }
-
     #[inline]
     fn segment_at(&self, place: u32) -> usize {
         self.directory[(u64::from(place) >> (32 - self.depth)) as usize] as usize
@@ -316,6 +311,26 @@ impl Table {
         });
         let bucket = tries.chain(0..buckets).find(is_full)?;
         Some((segment, bucket))
+    }
+
+    /// Places for entries.
+    pub fn capacity(&self) -> usize {
+        self.segments.iter().map(|segment| segment.entries.capacity()).sum()
+    }
+
+    /// Hash tables of which it consists.
+    pub fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Bytes of the table with its entries' blocks, as the first `samples` of these let expect; with 0 all
+    /// are looked at.
+    pub fn bytes(&self, samples: usize) -> usize {
+        let samples = if samples == 0 { self.len } else { samples.min(self.len) };
+        let bytes: usize = self.iter().take(samples).map(Entry::block_bytes).sum();
+        // 2^64 bytes would be needed for an overflow.
+        let all = (bytes as u128 * self.len as u128).checked_div(samples as u128).unwrap_or(0);
+        self.own_bytes() + all as usize
     }
 
     /// Bytes of the table itself, without the entries' blocks.

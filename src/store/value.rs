@@ -1,6 +1,6 @@
 //! Values that have their own allocation, and what all values have in common.
 
-use super::entry::{Entry, View};
+use super::entry::{Entry, Form, View};
 use super::set::Set;
 use super::stream::Stream;
 use super::table::Table;
@@ -63,7 +63,7 @@ impl Type {
 /// What OBJECT ENCODING answers.
 pub fn encoding(entry: &Entry) -> &'static str {
     match entry.view() {
-        View::String(bytes) if crate::wire::resp::parse_integer(bytes).is_some() => "int",
+        View::String(_) if integer(entry).is_some() => "int",
         View::String(bytes) if bytes.len() <= 44 => "embstr",
         View::String(_) | View::Object(Object::Raw(_)) => "raw",
         View::PackedHash(_) => "listpack",
@@ -73,15 +73,29 @@ pub fn encoding(entry: &Entry) -> &'static str {
     }
 }
 
-/// What MEMORY USAGE answers: all bytes of the entry, and nine for its place in the table.
-pub fn memory_usage(entry: &Entry) -> usize {
+/// The integer in a string that Redis would keep as one.
+fn integer(entry: &Entry) -> Option<i64> {
+    match entry.view() {
+        View::String(bytes) if entry.form() != Form::Text => crate::wire::resp::parse_integer(bytes),
+        _ => None,
+    }
+}
+
+/// What OBJECT REFCOUNT answers. Redis shares the integers below 10,000 between all keys, and gives the
+/// largest count for them.
+pub fn references(entry: &Entry) -> i64 {
+    let is_shared = integer(entry).is_some_and(|number| (0..10_000).contains(&number));
+    if is_shared && entry.form() == Form::Plain { i64::from(i32::MAX) } else { 1 }
+}
+
+/// What MEMORY USAGE answers: all bytes of the entry, and nine for its place in the table. The fields of a
+/// large hash are estimated from `samples` of them; 0 counts them all.
+pub fn memory_usage(entry: &Entry, samples: usize) -> usize {
     let object = match entry.view() {
         View::String(_) | View::PackedHash(_) => 0,
         View::Object(Object::Raw(bytes)) => size_of::<Object>() + bytes.capacity(),
-        View::Object(Object::Hash(table)) => {
-            size_of::<Object>() + table.own_bytes() + table.iter().map(Entry::block_bytes).sum::<usize>()
-        }
-        View::Object(Object::Set(set)) => size_of::<Object>() + set.bytes(),
+        View::Object(Object::Hash(table)) => size_of::<Object>() + table.bytes(samples),
+        View::Object(Object::Set(set)) => size_of::<Object>() + set.bytes(samples),
         View::Object(Object::Stream(stream)) => size_of::<Object>() + stream.bytes(),
     };
     entry.block_bytes() + 9 + object
