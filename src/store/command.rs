@@ -19,6 +19,7 @@ mod memory;
 mod pubsub;
 mod scan;
 mod server;
+mod sets;
 mod slowlog;
 mod sort;
 mod sorted_sets;

@@ -382,6 +382,11 @@ impl Keyspace {
         self.observers.has_ready() || !self.events.is_empty()
     }
 
+    /// Counts further changes of a key that was written.
+    pub fn count_changes(&mut self, changes: u64) {
+        self.counters.dirty += changes;
+    }
+
     /// Every change of a key ends here.
     #[inline]
     fn wrote(&mut self, db: usize, key: &[u8], changes: u64) {

@@ -156,6 +156,7 @@ impl Object {
             Object::List(list) => list.len(),
             Object::SortedSet(set) => set.len(),
             Object::Stream(stream) => stream.entries.len() as usize,
+            Object::Set(set) => set.len(),
         }
     }
 }

@@ -159,7 +159,7 @@ fn config_set(call: &mut Call<'_>) -> Result<(), Failure> {
                 // Never above what one command may hold.
                 engine.config.max_bulk = value.parse().unwrap_or(usize::MAX).clamp(1 << 20, 1 << 30);
             }
-            _ => {}
+            _ => engine.keyspace.encodings.set(name, &value),
         }
         engine.settings.put(name, value);
     }
