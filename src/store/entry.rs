@@ -183,8 +183,7 @@ impl Entry {
     #[inline]
     pub fn touch(&mut self, clock: u32) {
         let header = self.header();
-        let new =
-            header & !(CLOCK_MASK << CLOCK_SHIFT) | (u64::from(clock) & CLOCK_MASK) << CLOCK_SHIFT;
+        let new = header & !(CLOCK_MASK << CLOCK_SHIFT) | (u64::from(clock) & CLOCK_MASK) << CLOCK_SHIFT;
         // Most uses of a busy key fall into a second that is noted already.
         if new != header && header & LONG_KEY == 0 {
             self.set_header(new);
@@ -497,7 +496,10 @@ mod tests {
         entry.set_form(Form::Text);
         entry.touch(3);
         let mut copy = entry.duplicate(b"other");
-        assert_eq!((copy.form(), copy.key(), text(&copy), copy.expiry()), (Form::Text, &b"other"[..], &b"17"[..], Some(9)));
+        assert_eq!(
+            (copy.form(), copy.key(), text(&copy), copy.expiry()),
+            (Form::Text, &b"other"[..], &b"17"[..], Some(9))
+        );
         copy.replace(Content::String(b"18"), None);
         assert_eq!((copy.form(), entry.form(), entry.idle_s(4)), (Form::Plain, Form::Text, 1));
     }

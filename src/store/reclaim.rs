@@ -112,7 +112,8 @@ impl Reclaimer {
         let Some(queue) = self.worker.as_ref().and_then(|worker| worker.queue.as_ref()) else { return };
         let values = garbage.values();
         self.counters.pending.fetch_add(values, Ordering::Relaxed);
-        if let Err(TrySendError::Full(garbage) | TrySendError::Disconnected(garbage)) = queue.try_send(garbage)
+        if let Err(TrySendError::Full(garbage) | TrySendError::Disconnected(garbage)) =
+            queue.try_send(garbage)
         {
             drop(garbage);
             self.counters.pending.fetch_sub(values, Ordering::Relaxed);

@@ -85,7 +85,8 @@ fn atoi(text: &[u8]) -> i64 {
         _ => (1, text),
     };
     let digits = digits.iter().take_while(|byte| byte.is_ascii_digit());
-    sign * digits.fold(0i64, |number, digit| number.saturating_mul(10).saturating_add(i64::from(digit - b'0')))
+    sign * digits
+        .fold(0i64, |number, digit| number.saturating_mul(10).saturating_add(i64::from(digit - b'0')))
 }
 
 fn sleep(call: &mut Call<'_>) -> Result<(), Failure> {
@@ -114,9 +115,7 @@ fn reload(call: &mut Call<'_>) -> Result<(), Failure> {
     let known: [&[u8]; 3] = [b"MERGE", b"NOFLUSH", b"NOSAVE"];
     let is_known = |word: &[u8]| known.iter().any(|known| word.eq_ignore_ascii_case(known));
     if !call.args.from(2).iter().all(is_known) {
-        return Err(Failure::text(
-            "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
-        ));
+        return Err(Failure::text("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options."));
     }
     accept(call)
 }
@@ -269,7 +268,10 @@ fn show_help(call: &mut Call<'_>) -> Result<(), Failure> {
             ("POPULATE <count> [<prefix>] [<size>]", &["Makes so many strings, <prefix>:<number>."]),
             (
                 "PROTOCOL <type>",
-                &["Answers with a value of this type: string, integer, double, bignum,", "null, array, set, map, attrib, push, verbatim, true, false."],
+                &[
+                    "Answers with a value of this type: string, integer, double, bignum,",
+                    "null, array, set, map, attrib, push, verbatim, true, false.",
+                ],
             ),
             ("QUICKLIST <key> [<0|1>]", &["Tells whether a value is a quicklist."]),
             ("QUICKLIST-PACKED-THRESHOLD <size>", &["Accepted, and without effect."]),

@@ -146,4 +146,3 @@ fn randomkey(call: &mut Call<'_>) -> Result<(), Failure> {
     call.session.out.null();
     Ok(())
 }
-

@@ -124,4 +124,3 @@ pub fn persist(call: &mut Call<'_>) -> Result<(), Failure> {
     call.session.out.integer(i64::from(had_one));
     Ok(())
 }
-

@@ -6,8 +6,8 @@ use super::string_of;
 use crate::store::command::{Call, Failure, integer};
 use crate::store::entry::{Content, Form, MAX_INLINE};
 use crate::store::keyspace::{Expiry, string_content};
-use crate::store::notify::Class;
 use crate::store::long_double::{self, LongDouble};
+use crate::store::notify::Class;
 use crate::wire::resp::parse_integer;
 
 const _: () = assert!(MAX_INLINE >= 32, "an integer must fit in an entry");

@@ -66,7 +66,8 @@ fn part(bytes: &[u8], start: i64, end: i64) -> &[u8] {
 
 pub fn setrange(call: &mut Call<'_>) -> Result<(), Failure> {
     let (args, db) = (call.args, call.session.db);
-    let offset = usize::try_from(integer(&args[2])?).map_err(|_| Failure::text("ERR offset is out of range"))?;
+    let offset =
+        usize::try_from(integer(&args[2])?).map_err(|_| Failure::text("ERR offset is out of range"))?;
     let (key, with) = (&args[1], &args[3]);
     let old = call.engine.keyspace.find(db, key).map(string_of).transpose()?.map(<[u8]>::len);
     if with.is_empty() {
