@@ -22,23 +22,35 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+mod blocking;
 mod command;
 mod connection;
+mod encodings;
 mod engine;
 mod entry;
 mod expiry;
+mod faults;
 mod glob;
+mod handle;
 mod hash;
 mod keyspace;
+mod notify;
+mod number;
+mod observers;
+mod pubsub;
 mod reply;
 mod server;
 mod session;
 mod settings;
+mod stats;
 mod stream;
 mod table;
+mod transaction;
 mod value;
 
-pub use server::{Handle, Server, Stats};
+pub use faults::{Fault, Harm};
+pub use handle::{Handle, Stats};
+pub use server::Server;
 
 /// The version of Redis whose behaviour this is.
 pub const VERSION: &str = "7.0.15";
@@ -101,6 +113,9 @@ pub enum Error {
         /// The address that was asked for.
         addr: SocketAddr,
     },
+    /// The store has ended.
+    #[error("ask the store: it has been shut down")]
+    Stopped,
     /// The system gives no thread or event queue.
     #[error("start the store's thread: {source}")]
     Thread {

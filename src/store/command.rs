@@ -5,21 +5,30 @@
 //! A row holds everything that is known about a command before it runs; COMMAND answers from the same
 //! rows. Families of commands have a file each.
 
+mod clients;
 mod connection;
+mod dispatch;
 mod hashes;
+mod index;
 mod info;
 mod keys;
+mod pubsub;
 mod scan;
 mod server;
+mod slowlog;
 mod streams;
 mod strings;
+mod transactions;
 
 use std::borrow::Cow;
-use std::sync::LazyLock;
 
+pub use dispatch::{Flow, resume, run};
+pub use index::{Index, Row};
+
+use super::blocking::{Blocked, Timeout, Wait};
 use super::engine::Engine;
 use super::session::Session;
-use crate::wire::resp::{Args, parse_integer};
+use crate::wire::resp::{Args, OwnedArgs, parse_integer};
 
 /// Changes keys.
 pub const WRITE: u32 = 1;
@@ -29,35 +38,61 @@ pub const READONLY: u32 = 1 << 1;
 pub const DENYOOM: u32 = 1 << 2;
 /// For administrators.
 pub const ADMIN: u32 = 1 << 3;
+/// About channels.
+pub const PUBSUB: u32 = 1 << 4;
 /// Not for scripts.
-pub const NOSCRIPT: u32 = 1 << 4;
+pub const NOSCRIPT: u32 = 1 << 5;
+/// May wait.
+pub const BLOCKING: u32 = 1 << 6;
 /// Runs while a data set is loaded.
-pub const LOADING: u32 = 1 << 5;
+pub const LOADING: u32 = 1 << 7;
 /// Runs on a replica that has lost its master.
-pub const STALE: u32 = 1 << 6;
+pub const STALE: u32 = 1 << 8;
+/// Not shown by MONITOR.
+pub const SKIP_MONITOR: u32 = 1 << 9;
+/// Never in the slow log.
+pub const SKIP_SLOWLOG: u32 = 1 << 10;
+/// Runs after ASKING.
+pub const ASKING: u32 = 1 << 11;
 /// Takes constant or logarithmic time.
-pub const FAST: u32 = 1 << 7;
+pub const FAST: u32 = 1 << 12;
 /// Runs before the password is given.
-pub const NO_AUTH: u32 = 1 << 8;
+pub const NO_AUTH: u32 = 1 << 13;
+/// May come without any key.
+pub const NO_MANDATORY_KEYS: u32 = 1 << 14;
+/// Not while a data set is loaded beside the old one.
+pub const NO_ASYNC_LOADING: u32 = 1 << 15;
 /// Not in a transaction.
-pub const NO_MULTI: u32 = 1 << 9;
+pub const NO_MULTI: u32 = 1 << 16;
+/// Where its keys are depends on its arguments.
+pub const MOVABLE_KEYS: u32 = 1 << 17;
 /// Allowed while the server is busy.
-pub const ALLOW_BUSY: u32 = 1 << 10;
+pub const ALLOW_BUSY: u32 = 1 << 18;
+/// Held up by CLIENT PAUSE WRITE although it changes no key.
+pub const MAY_REPLICATE: u32 = 1 << 30;
 /// Not shown by COMMAND.
 pub const HIDDEN: u32 = 1 << 31;
 
 /// The names of the flags, lowest bit first, in the order in which Redis shows them.
-pub const FLAG_NAMES: [&str; 11] = [
+pub const FLAG_NAMES: [&str; 19] = [
     "write",
     "readonly",
     "denyoom",
     "admin",
+    "pubsub",
     "noscript",
+    "blocking",
     "loading",
     "stale",
+    "skip_monitor",
+    "skip_slowlog",
+    "asking",
     "fast",
     "no_auth",
+    "no_mandatory_keys",
+    "no_async_loading",
     "no_multi",
+    "movablekeys",
     "allow_busy",
 ];
 
@@ -141,6 +176,43 @@ pub struct Call<'a> {
     pub args: Args<'a>,
     /// Its row.
     pub command: &'static Command,
+    /// It has waited, and runs again because one of its keys was written.
+    pub resumed: bool,
+    /// It has run again, and goes on waiting.
+    waits_on: bool,
+}
+
+impl Call<'_> {
+    /// Waits until one of the keys is written, then runs the handler again, with
+    /// [`Call::resumed`]. In a transaction there is no waiting: the answer is the one of a time-out.
+    ///
+    /// # Errors
+    /// None; a handler can end with it.
+    pub fn block<'k>(&mut self, wait: Wait<'k, impl Iterator<Item = &'k [u8]>>) -> Result<(), Failure> {
+        if self.resumed {
+            self.waits_on = true;
+            return Ok(());
+        }
+        if self.session.in_exec {
+            wait.empty.answer(&mut self.session.out);
+            return Ok(());
+        }
+        let deadline_us = match wait.timeout {
+            Timeout::Never => None,
+            Timeout::After(micros) => Some(self.engine.now_us().saturating_add(micros)),
+        };
+        let blocked = Blocked {
+            command: wait.command.unwrap_or_else(|| OwnedArgs::from_args(self.args)),
+            row: self.command,
+            db: self.session.db,
+            keys: wait.keys.map(Box::from).collect(),
+            deadline_us,
+            empty: wait.empty,
+            when_gone: wait.when_gone,
+        };
+        self.engine.begin_wait(self.session, blocked);
+        Ok(())
+    }
 }
 
 /// An error reply, with its code.
@@ -176,6 +248,15 @@ impl Failure {
         Failure(format!("ERR wrong number of arguments for '{name}' command").into())
     }
 
+    /// Too many arguments for a sub-command that checks them itself.
+    pub fn sub_arity(name: &[u8], container: &str) -> Failure {
+        let name = shown(name, 128);
+        let text = format!(
+            "ERR unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP."
+        );
+        Failure(text.into())
+    }
+
     /// An expiry outside of what can be.
     pub fn expire_time(name: &str) -> Failure {
         Failure(format!("ERR invalid expire time in '{name}' command").into())
@@ -192,155 +273,4 @@ pub fn shown(bytes: &[u8], max: usize) -> Cow<'_, str> {
     let bytes = &bytes[..bytes.len().min(max)];
     let bytes = &bytes[..memchr::memchr(0, bytes).unwrap_or(bytes.len())];
     String::from_utf8_lossy(bytes)
-}
-
-/// All commands.
-#[derive(Debug)]
-pub struct Index {
-    rows: Vec<&'static Command>,
-    /// Those that are not hidden.
-    commands: Vec<&'static Command>,
-    /// Open addressing by the hash of the name: position in `rows` plus one, 0 for none.
-    slots: Vec<u16>,
-}
-
-const SLOTS: usize = 1024;
-
-static INDEX: LazyLock<Index> = LazyLock::new(|| {
-    let families = [
-        connection::COMMANDS,
-        server::COMMANDS,
-        keys::COMMANDS,
-        strings::COMMANDS,
-        hashes::COMMANDS,
-        streams::COMMANDS,
-    ];
-    let rows: Vec<&'static Command> = families.into_iter().flatten().collect();
-    let mut slots = vec![0; SLOTS];
-    for (position, command) in rows.iter().enumerate() {
-        let mut slot = slot_of(command.name.as_bytes());
-        while slots[slot] != 0 {
-            slot = (slot + 1) % SLOTS;
-        }
-        slots[slot] = position as u16 + 1;
-    }
-    let commands = rows.iter().copied().filter(|command| command.flags & HIDDEN == 0).collect();
-    Index { rows, commands, slots }
-});
-
-/// Where the search for a name begins. Upper and lower case begin at the same place.
-#[inline]
-fn slot_of(name: &[u8]) -> usize {
-    let mut mixed = name.len() as u64;
-    for &byte in name.iter().take(12) {
-        mixed = mixed.rotate_left(7) ^ u64::from(byte | 0x20);
-    }
-    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as usize
-}
-
-impl Index {
-    /// The one of this process.
-    pub fn shared() -> &'static Index {
-        &INDEX
-    }
-
-    /// All rows that COMMAND shows.
-    pub fn commands(&self) -> &[&'static Command] {
-        &self.commands
-    }
-
-    /// The row of a command, in whatever case its name is written.
-    #[inline]
-    pub fn find(&self, name: &[u8]) -> Option<&'static Command> {
-        let mut slot = slot_of(name);
-        while let Some(position) = usize::from(self.slots[slot]).checked_sub(1) {
-            let command = self.rows[position];
-            if command.name.len() == name.len() && command.name.as_bytes().eq_ignore_ascii_case(name) {
-                return Some(command);
-            }
-            slot = (slot + 1) % SLOTS;
-        }
-        None
-    }
-}
-
-/// Runs one command, in this order, as Redis does:
-///
-/// 1. An unknown name, an unknown sub-command, a wrong number of arguments are errors.
-/// 2. Without the password only what says so may run.
-/// 3. The handler runs; an error that it returns is the reply.
-#[inline]
-pub fn run(engine: &mut Engine, session: &mut Session, args: Args<'_>) {
-    engine.stats.commands += 1;
-    if let Err(failure) = resolve_and_run(engine, session, args) {
-        engine.stats.errors += 1;
-        session.out.error(&failure.0);
-    }
-}
-
-#[inline]
-fn resolve_and_run(engine: &mut Engine, session: &mut Session, args: Args<'_>) -> Result<(), Failure> {
-    let Some(mut command) = engine.index.find(&args[0]) else { return Err(unknown(args)) };
-    if !command.subcommands.is_empty() && args.len() >= 2 {
-        command = subcommand(command, &args[1])?;
-    }
-    if !command.accepts(args.len()) {
-        return Err(Failure::arity(command.name));
-    }
-    if !session.authenticated && command.flags & NO_AUTH == 0 {
-        return Err(Failure::NO_AUTH);
-    }
-    session.last_command = command.name;
-    session.active_ms = engine.keyspace.now_ms();
-    (command.handler)(&mut Call { engine, session, args, command })
-}
-
-#[cold]
-fn unknown(args: Args<'_>) -> Failure {
-    let mut shown_args = String::new();
-    for arg in args.from(1).iter() {
-        if shown_args.len() >= 128 {
-            break;
-        }
-        shown_args.push_str(&format!("'{}' ", shown(arg, 128 - shown_args.len())));
-    }
-    let name = shown(&args[0], 128);
-    Failure(format!("ERR unknown command '{name}', with args beginning with: {shown_args}").into())
-}
-
-fn subcommand(container: &'static Command, name: &[u8]) -> Result<&'static Command, Failure> {
-    let matches = |command: &&Command| {
-        let own = command.name.split_once('|').map_or(command.name, |(_, own)| own);
-        own.as_bytes().eq_ignore_ascii_case(name)
-    };
-    container.subcommands.iter().find(matches).ok_or_else(|| {
-        let container = container.name.to_ascii_uppercase();
-        let text = format!("ERR unknown subcommand '{}'. Try {container} HELP.", shown(name, 128));
-        Failure(text.into())
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_command_is_found_in_any_case() {
-        let index = Index::shared();
-        for command in &index.rows {
-            let upper = command.name.to_ascii_uppercase();
-            for name in [command.name, &upper] {
-                assert_eq!(index.find(name.as_bytes()).map(|c| c.name), Some(command.name));
-            }
-        }
-        assert!(index.find(b"").is_none() && index.find(&[b'x'; 1000]).is_none());
-    }
-
-    #[test]
-    fn no_two_rows_have_one_name() {
-        let mut names: Vec<&str> = Index::shared().rows.iter().map(|c| c.name).collect();
-        names.sort_unstable();
-        assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
-        assert!(names.len() * 2 < SLOTS);
-    }
 }

@@ -12,6 +12,7 @@ use std::io::{self, Read, Write};
 
 use mio::net::TcpStream;
 
+use super::command::Flow;
 use super::engine::Engine;
 use super::session::Session;
 use crate::wire::resp::{CommandParser, Parsed};
@@ -65,6 +66,8 @@ pub struct Connection {
     parser: Option<Box<CommandParser>>,
     /// Not read from until output has gone.
     paused: bool,
+    /// Input may wait because the client was held when it was last run.
+    held: bool,
     /// The client has closed its side. The queue says so only once, so it is remembered until the last
     /// byte before it has been read.
     pub peer_closed: bool,
@@ -73,13 +76,18 @@ pub struct Connection {
 impl Connection {
     /// A socket that has just been accepted.
     pub fn new(stream: TcpStream) -> Connection {
-        Connection { stream, rest: Vec::new(), parser: None, paused: false, peer_closed: false }
+        Connection { stream, rest: Vec::new(), parser: None, paused: false, held: false, peer_closed: false }
     }
 
     /// Reads once, runs every complete command.
     pub fn read(&mut self, session: &mut Session, engine: &mut Engine, shared: &mut Shared) -> Outcome {
         if self.paused || session.closing {
             return Outcome::Waiting;
+        }
+        if session.is_held() {
+            // Nobody is left to wait for an answer.
+            let gone = self.peer_closed && session.delayed_until_us.is_none();
+            return if gone { Outcome::Closed } else { Outcome::Waiting };
         }
         session.out.take_spare(&mut shared.spare);
         let outcome = self.read_once(session, engine, shared);
@@ -104,6 +112,8 @@ impl Connection {
             // The client has closed its side: what it has asked is run, and nobody waits for replies.
             Some(0) => Outcome::Closed,
             Some(_) if session.killed => Outcome::Closed,
+            // It reads on when it is no longer held.
+            Some(_) if session.is_held() => Outcome::Waiting,
             Some(_) if full || self.peer_closed => Outcome::More,
             Some(_) => Outcome::Waiting,
         }
@@ -168,6 +178,19 @@ impl Connection {
         }
     }
 
+    /// Goes on with what has waited while the client was held.
+    pub fn resume(&mut self, session: &mut Session, engine: &mut Engine, shared: &mut Shared) -> Outcome {
+        if self.paused || session.closing || session.killed || session.is_held() {
+            return Outcome::Waiting;
+        }
+        if std::mem::take(&mut self.held) {
+            self.run_rest(session, engine, shared);
+            // There may be more in the socket, which has said so while nobody listened.
+            return if session.killed { Outcome::Closed } else { Outcome::More };
+        }
+        Outcome::Waiting
+    }
+
     /// Runs every complete command in `input`; how many bytes they took.
     fn run_all(
         &mut self,
@@ -184,7 +207,9 @@ impl Connection {
         while used < input.len() {
             match parser.parse(&input[used..], &limits) {
                 Ok(Parsed::Command { args, used: taken }) => {
-                    engine.run(session, args);
+                    if engine.run(session, args) == Flow::Held {
+                        break;
+                    }
                     used += taken;
                     limits = engine.limits(session);
                 }
@@ -206,10 +231,14 @@ impl Connection {
                 used = input.len();
                 break;
             }
+            if session.is_held() {
+                break;
+            }
             if session.out.len() > FLUSH_BYTES && self.must_pause(session, engine) {
                 break;
             }
         }
+        self.held = session.is_held();
         if incomplete && input.len() - used > RESUMED_REST {
             self.parser = Some(own.unwrap_or_else(|| Box::new(std::mem::take(shared_parser))));
         } else {
@@ -229,6 +258,12 @@ impl Connection {
 
     /// Sends what waits, and goes on with input that waited for that.
     pub fn write(&mut self, session: &mut Session, engine: &mut Engine, shared: &mut Shared) -> Outcome {
+        if session.delayed_until_us.is_some() && !session.killed {
+            return Outcome::Waiting;
+        }
+        if session.delayed_until_us.is_some() && !session.killed {
+            return Outcome::Waiting;
+        }
         if self.flush(session, engine).is_err() || session.out.overflowed() || session.killed {
             return Outcome::Closed;
         }

@@ -1,12 +1,20 @@
 //! Everything that clients share, without a socket: the data, the settings, who is connected.
 //!
-//! Time comes in with [`Engine::set_now`], commands with [`Engine::run`]; replies wait in the session.
+//! Time comes in with [`Engine::set_now`], commands with [`Engine::run`]; replies wait in the sessions.
+//! Whoever is to be looked at by the loop (it has output, or goes on) stands in [`Engine::wake`].
 
-use super::command::{self, Index};
+use super::blocking::{Blocked, Deadlines};
+use super::command::{self, Flow, Index};
+use super::faults::Faults;
 use super::keyspace::Keyspace;
+use super::observers::Waiter;
+use super::pubsub::{PubSub, Scope};
+use super::reply::Replies;
 use super::session::Session;
 use super::settings::Settings;
+use super::stats::{CommandStats, Counters, ErrorStats, SlowLog};
 use super::table::KeyHash;
+use crate::clock::{self, TickRate};
 use crate::wire::resp::{Args, Limits};
 
 /// What can change while the server runs.
@@ -20,23 +28,28 @@ pub struct Limit {
     pub max_bulk: usize,
     /// Bytes that may wait for one client.
     pub max_output: usize,
+    /// Output that may wait for a client that listens to channels.
+    pub subscriber: OutputLimit,
 }
 
-/// Counters of the server.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Counters {
-    /// Commands that were run, or refused.
-    pub commands: u64,
-    /// Error replies.
-    pub errors: u64,
-    /// Connections that were accepted.
-    pub connections: u64,
-    /// Connections that were refused because there were too many.
-    pub rejected: u64,
-    /// Bytes that came in.
-    pub bytes_in: u64,
-    /// Bytes that went out.
-    pub bytes_out: u64,
+/// How much output may wait; 0 for no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutputLimit {
+    /// Bytes at which the client is closed.
+    pub hard: usize,
+    /// Bytes that may not wait for longer than `soft_seconds`.
+    pub soft: usize,
+    /// How long.
+    pub soft_seconds: u32,
+}
+
+/// CLIENT PAUSE
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pause {
+    /// When it ends, in microseconds of the wall clock.
+    pub until_us: u64,
+    /// Only commands that write wait.
+    pub only_writes: bool,
 }
 
 /// The data and everything else that clients share.
@@ -50,17 +63,37 @@ pub struct Engine {
     pub settings: Settings,
     /// Counters.
     pub stats: Counters,
+    /// Counters of each row of the table of commands.
+    pub command_stats: Vec<CommandStats>,
+    /// Error replies by their first word.
+    pub error_stats: ErrorStats,
+    /// The slow commands.
+    pub slow_log: SlowLog,
     /// The table of commands.
     pub index: &'static Index,
     /// All clients by their slot. The one whose command runs is out of its slot meanwhile.
     pub clients: Vec<Option<Box<Session>>>,
     /// Clients that are connected, the one whose command runs included.
     pub connected: usize,
+    /// Clients that wait for a key.
+    pub blocked: usize,
+    /// When waits and delays end.
+    pub deadlines: Deadlines,
+    /// Slots of clients that have output, or go on with their input.
+    pub wake: Vec<usize>,
+    /// Who listens to what.
+    pub pubsub: PubSub,
+    /// Slots of clients that see every command.
+    pub monitors: Vec<usize>,
+    /// CLIENT PAUSE, while it lasts.
+    pub pause: Option<Pause>,
+    /// Faults that were asked for.
+    pub faults: Faults,
     /// Space for building values.
     pub scratch: Vec<u8>,
     /// SHUTDOWN has been called.
     pub stopping: bool,
-    /// CLIENT KILL has marked clients that must be closed.
+    /// Some clients are marked to be closed.
     pub has_killed: bool,
     /// Keys that have expired are removed although nobody asks for them.
     pub active_expiry: bool,
@@ -68,6 +101,14 @@ pub struct Engine {
     pub port: u16,
     /// Names this process' server, for INFO.
     pub run_id: String,
+    /// Commands that take so many ticks go to the slow log.
+    pub slow_ticks: u64,
+    /// What ticks are worth.
+    pub tick_rate: TickRate,
+    /// When the last command ended, or the turn began.
+    pub last_ticks: u64,
+    /// How far the store's clock is ahead of the wall clock, in microseconds.
+    pub clock_offset_us: i64,
     now_us: u64,
     started_us: u64,
     next_id: u64,
@@ -77,20 +118,36 @@ pub struct Engine {
 impl Engine {
     /// An engine without keys at `now_us` (microseconds of the wall clock).
     pub fn new(databases: usize, config: Limit, settings: Settings, now_us: u64) -> Engine {
+        let index = Index::shared();
+        let tick_rate = TickRate::of_machine();
         let mut engine = Engine {
             keyspace: Keyspace::new(databases),
             config,
             settings,
             stats: Counters::default(),
-            index: Index::shared(),
+            command_stats: vec![CommandStats::default(); index.rows().len()],
+            error_stats: ErrorStats::default(),
+            slow_log: SlowLog::default(),
+            index,
             clients: Vec::new(),
             connected: 0,
+            blocked: 0,
+            deadlines: Deadlines::default(),
+            wake: Vec::new(),
+            pubsub: PubSub::default(),
+            monitors: Vec::new(),
+            pause: None,
+            faults: Faults::default(),
             scratch: Vec::new(),
             stopping: false,
             has_killed: false,
             active_expiry: true,
             port: 0,
             run_id: String::new(),
+            slow_ticks: tick_rate.ticks(10_000),
+            tick_rate,
+            last_ticks: clock::ticks(),
+            clock_offset_us: 0,
             now_us,
             started_us: now_us,
             next_id: 1,
@@ -108,7 +165,14 @@ impl Engine {
         self.keyspace.set_now((now_us / 1000) as i64);
     }
 
+    /// Reads the wall clock, and begins to measure the next command.
+    pub fn read_clock(&mut self) {
+        self.set_now(clock::wall_micros().saturating_add_signed(self.clock_offset_us));
+        self.last_ticks = clock::ticks();
+    }
+
     /// Microseconds of the wall clock.
+    #[inline]
     pub fn now_us(&self) -> u64 {
         self.now_us
     }
@@ -132,6 +196,12 @@ impl Engine {
         self.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
+    /// Begins the random numbers anew.
+    pub fn seed(&mut self, seed: u64) {
+        // The generator stays at zero, so it is never started there.
+        self.random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    }
+
     /// How much a client may send.
     #[inline]
     pub fn limits(&self, session: &Session) -> Limits {
@@ -146,7 +216,247 @@ impl Engine {
 
     /// Runs one command of a client.
     #[inline]
-    pub fn run(&mut self, session: &mut Session, args: Args<'_>) {
-        command::run(self, session, args);
+    pub fn run(&mut self, session: &mut Session, args: Args<'_>) -> Flow {
+        command::run(self, session, args)
     }
+
+    /// Runs one command for the program itself: no fault hits it, and no pause holds it up.
+    pub fn run_directly(&mut self, session: &mut Session, args: Args<'_>) {
+        let (faults, pause) = (std::mem::take(&mut self.faults), self.pause.take());
+        command::run(self, session, args);
+        (self.faults, self.pause) = (faults, self.pause.or(pause));
+    }
+
+    /// Whether commands need a closer look before they run.
+    #[inline]
+    pub fn is_special(&self) -> bool {
+        !self.monitors.is_empty() || self.pause.is_some() || !self.faults.is_empty()
+    }
+
+    /// Counts an error reply, and writes it.
+    #[cold]
+    pub fn fail(&mut self, session: &mut Session, text: &str) {
+        self.stats.errors += 1;
+        self.error_stats.count(text);
+        session.out.error(text);
+    }
+
+    /// Writes to a client: the one whose command runs, or another one.
+    fn deliver(&mut self, current: &mut Option<&mut Session>, slot: usize, write: impl FnOnce(&mut Replies)) {
+        let session = match current {
+            Some(session) if session.slot == slot => &mut **session,
+            _ => match self.clients.get_mut(slot).and_then(Option::as_mut) {
+                Some(session) => session,
+                None => return,
+            },
+        };
+        if session.killed {
+            return;
+        }
+        write(&mut session.out);
+        if is_too_slow(session, self.config.subscriber, self.keyspace.now_ms()) {
+            session.killed = true;
+            self.has_killed = true;
+            self.stats.output_limit_closed += 1;
+        }
+        self.wake.push(slot);
+    }
+
+    /// Sends a message to all who listen to `channel`, or to a pattern that matches it; how many.
+    pub fn publish(&mut self, mut current: Option<&mut Session>, channel: &[u8], message: &[u8]) -> usize {
+        if self.pubsub.is_empty() {
+            return 0;
+        }
+        let pubsub = std::mem::take(&mut self.pubsub);
+        let mut receivers = 0;
+        for &slot in pubsub.listening(Scope::Channel, channel) {
+            self.deliver(&mut current, slot, |out| out.message(&[b"message", channel, message]));
+            receivers += 1;
+        }
+        for (pattern, slots) in pubsub.matching(channel) {
+            for &slot in slots {
+                let parts = [b"pmessage", pattern, channel, message];
+                self.deliver(&mut current, slot, |out| out.message(&parts));
+                receivers += 1;
+            }
+        }
+        self.pubsub = pubsub;
+        receivers
+    }
+
+    /// Sends a message to all who listen to a shard channel; how many.
+    pub fn publish_to_shard(&mut self, current: &mut Session, channel: &[u8], message: &[u8]) -> usize {
+        let mut current = Some(current);
+        let slots = self.pubsub.listening(Scope::Shard, channel).to_vec();
+        for &slot in &slots {
+            self.deliver(&mut current, slot, |out| out.message(&[b"smessage", channel, message]));
+        }
+        slots.len()
+    }
+
+    /// Shows a line to all who monitor.
+    pub fn show_monitors(&mut self, line: &str, current: &mut Session) {
+        let mut current = Some(current);
+        for slot in self.monitors.clone() {
+            self.deliver(&mut current, slot, |out| out.simple(line));
+        }
+    }
+
+    /// Publishes the notifications that wait, and runs again the commands that wait for keys which have
+    /// been written; until there is neither.
+    pub fn tell(&mut self, mut current: Option<&mut Session>) {
+        loop {
+            for (channel, message) in self.keyspace.events.take() {
+                self.publish(current.as_deref_mut(), &channel, &message);
+            }
+            let Some((db, key, waiters)) = self.keyspace.observers.next_ready() else { return };
+            for waiter in waiters {
+                self.serve(waiter, db, &key);
+            }
+            if !self.keyspace.has_news() {
+                return;
+            }
+        }
+    }
+
+    /// Lets a client that waits for `key` try again.
+    fn serve(&mut self, waiter: Waiter, db: usize, key: &[u8]) {
+        let Some(mut session) = self.take_client(waiter) else { return };
+        if let Some(blocked) = session.blocked.take() {
+            if (blocked.when_gone || self.keyspace.contains(db, key))
+                && command::resume(self, &mut session, &blocked)
+            {
+                self.end_wait(&session, &blocked);
+            } else {
+                session.blocked = Some(blocked);
+            }
+        }
+        self.clients[waiter.slot] = Some(session);
+    }
+
+    /// Takes a client out of its slot, if it is still the same one.
+    fn take_client(&mut self, waiter: Waiter) -> Option<Box<Session>> {
+        let place = self.clients.get_mut(waiter.slot)?;
+        if place.as_ref()?.id != waiter.id {
+            return None;
+        }
+        place.take()
+    }
+
+    /// A client begins to wait.
+    pub fn begin_wait(&mut self, session: &mut Session, blocked: Blocked) {
+        let waiter = session.waiter();
+        for key in &blocked.keys {
+            self.keyspace.observers.wait(blocked.db, key, waiter);
+        }
+        if let Some(at_us) = blocked.deadline_us {
+            self.deadlines.add(at_us, waiter);
+        }
+        self.blocked += 1;
+        session.blocked = Some(Box::new(blocked));
+    }
+
+    /// A client no longer waits, and goes on.
+    fn end_wait(&mut self, session: &Session, blocked: &Blocked) {
+        let waiter = session.waiter();
+        for key in &blocked.keys {
+            self.keyspace.observers.unwait(blocked.db, key, waiter);
+        }
+        if let Some(at_us) = blocked.deadline_us {
+            self.deadlines.remove(at_us, waiter);
+        }
+        self.blocked -= 1;
+        self.wake.push(waiter.slot);
+    }
+
+    /// Ends the wait of a client in its slot by `answer`; whether it waited.
+    pub fn unblock(&mut self, slot: usize, answer: impl FnOnce(&mut Engine, &mut Session, &Blocked)) -> bool {
+        let Some(mut session) = self.clients.get_mut(slot).and_then(Option::take) else { return false };
+        let blocked = session.blocked.take();
+        if let Some(blocked) = &blocked {
+            answer(self, &mut session, blocked);
+            self.end_wait(&session, blocked);
+        }
+        self.clients[slot] = Some(session);
+        blocked.is_some()
+    }
+
+    /// Answers those whose time-out has come, sends what was delayed, and ends a pause.
+    pub fn end_due(&mut self) {
+        while let Some(waiter) = self.deadlines.pop_due(self.now_us) {
+            let client = self.clients.get_mut(waiter.slot).and_then(Option::as_mut);
+            let Some(session) = client.filter(|session| session.id == waiter.id) else { continue };
+            if session.delayed_until_us.is_some_and(|at_us| at_us <= self.now_us) {
+                session.delayed_until_us = None;
+                self.wake.push(waiter.slot);
+            } else {
+                self.unblock(waiter.slot, |_, session, blocked| blocked.empty.answer(&mut session.out));
+            }
+        }
+        if self.pause.is_some_and(|pause| pause.until_us <= self.now_us) {
+            self.end_pause();
+        }
+    }
+
+    /// Ends CLIENT PAUSE: those that were held up go on.
+    pub fn end_pause(&mut self) {
+        self.pause = None;
+        for session in self.clients.iter_mut().flatten().filter(|session| session.postponed) {
+            session.postponed = false;
+            self.wake.push(session.slot);
+        }
+    }
+
+    /// When the next thing is due, in microseconds of the wall clock.
+    pub fn next_due_us(&self) -> Option<u64> {
+        let pause = self.pause.map(|pause| pause.until_us);
+        self.deadlines.next_us().into_iter().chain(pause).min()
+    }
+
+    /// A client no longer watches anything.
+    pub fn unwatch(&mut self, session: &mut Session) {
+        if !session.watched.is_empty() {
+            self.keyspace.observers.unwatch(&session.watched, session.id);
+            session.watched.clear();
+        }
+    }
+
+    /// A client no longer listens to anything, and monitors nothing.
+    pub fn stop_listening(&mut self, session: &mut Session) {
+        if let Some(own) = session.subscriptions.take() {
+            self.pubsub.leave(session.slot, *own);
+        }
+        if std::mem::take(&mut session.monitor) {
+            self.monitors.retain(|slot| *slot != session.slot);
+        }
+    }
+
+    /// A client is gone: nothing is kept for it any more.
+    pub fn forget(&mut self, session: &mut Session) {
+        if let Some(blocked) = session.blocked.take() {
+            self.end_wait(session, &blocked);
+        }
+        if let Some(at_us) = session.delayed_until_us.take() {
+            self.deadlines.remove(at_us, session.waiter());
+        }
+        self.unwatch(session);
+        self.stop_listening(session);
+    }
+}
+
+/// Whether a client that listens to channels reads so slowly that it must go.
+fn is_too_slow(session: &mut Session, limit: OutputLimit, now_ms: i64) -> bool {
+    if session.subscriptions.is_none() && !session.monitor {
+        return false;
+    }
+    let waiting = session.out.len();
+    if limit.hard > 0 && waiting > limit.hard {
+        return true;
+    }
+    if limit.soft == 0 || waiting <= limit.soft {
+        session.soft_limit_since_ms = None;
+        return false;
+    }
+    let since_ms = *session.soft_limit_since_ms.get_or_insert(now_ms);
+    now_ms - since_ms > i64::from(limit.soft_seconds) * 1000
 }

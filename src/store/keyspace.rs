@@ -3,11 +3,14 @@
 //! The databases, and the one door through which all of them are changed.
 //!
 //! Handlers read with [`Keyspace::find`] and change with [`Keyspace::put`], [`Keyspace::edit`],
-//! [`Keyspace::set_expiry`], [`Keyspace::remove`], [`Keyspace::clear`]. Each of these ends in
-//! `wrote`, so whoever must know of changes (watchers, notifications, a log) has one place to stand.
-//! An expired key is never handed out: it is removed when it is met.
+//! [`Keyspace::set_expiry`], [`Keyspace::remove`], [`Keyspace::clear`], [`Keyspace::swap`]. Each of
+//! these ends in `wrote`, so whoever must know of changes (watchers, waiting clients, a log) has one
+//! place to stand. An expired key is never handed out: it is removed when it is met.
 
+use super::encodings::Encodings;
 use super::entry::{Content, Entry, MAX_INLINE};
+use super::notify::{Class, Events};
+use super::observers::Observers;
 use super::table::{KeyHash, Table};
 use super::value::Object;
 
@@ -41,6 +44,12 @@ pub struct Keyspace {
     databases: Vec<Table>,
     now_ms: i64,
     counters: Counters,
+    /// Who watches keys, or waits for them.
+    pub observers: Observers,
+    /// Notifications that are wanted, and those that wait.
+    pub events: Events,
+    /// How large values may grow in their small form.
+    pub encodings: Encodings,
     /// Where the search for expired keys goes on.
     pub(super) expiry_cursor: (usize, u64),
 }
@@ -59,7 +68,15 @@ impl Keyspace {
     /// So many empty databases.
     pub fn new(databases: usize) -> Keyspace {
         let databases = (0..databases.max(1)).map(|_| Table::new()).collect();
-        Keyspace { databases, now_ms: 0, counters: Counters::default(), expiry_cursor: (0, 0) }
+        Keyspace {
+            databases,
+            now_ms: 0,
+            counters: Counters::default(),
+            observers: Observers::default(),
+            events: Events::default(),
+            encodings: Encodings::default(),
+            expiry_cursor: (0, 0),
+        }
     }
 
     /// Moves time to `now_ms` (milliseconds of the wall clock). Everything until the next call happens then.
@@ -102,10 +119,11 @@ impl Keyspace {
     #[inline]
     fn live(&mut self, db: usize, key: &[u8]) -> Option<&mut Entry> {
         let now_ms = self.now_ms;
-        match self.databases[db].get_live(KeyHash::of(key), key, |entry| entry.is_expired(now_ms)) {
+        let table = &mut self.databases[db];
+        match table.get_live(KeyHash::of(key), key, |entry| entry.is_expired(now_ms)) {
             Ok(entry) => entry,
             Err(_expired) => {
-                self.counters.expired += 1;
+                expired(&mut self.counters, &mut self.events, &mut self.observers, db, key);
                 None
             }
         }
@@ -115,21 +133,18 @@ impl Keyspace {
     #[inline]
     pub fn read(&mut self, db: usize, key: &[u8]) -> Option<&Entry> {
         let now_ms = self.now_ms;
-        match self.databases[db].get_live(KeyHash::of(key), key, |entry| entry.is_expired(now_ms)) {
+        let table = &mut self.databases[db];
+        match table.get_live(KeyHash::of(key), key, |entry| entry.is_expired(now_ms)) {
             Ok(Some(entry)) => {
                 self.counters.hits += 1;
-                Some(entry)
+                return Some(entry);
             }
-            Ok(None) => {
-                self.counters.misses += 1;
-                None
-            }
-            Err(_expired) => {
-                self.counters.expired += 1;
-                self.counters.misses += 1;
-                None
-            }
+            Ok(None) => {}
+            Err(_expired) => expired(&mut self.counters, &mut self.events, &mut self.observers, db, key),
         }
+        self.counters.misses += 1;
+        self.events.add(Class::KEY_MISS, "keymiss", db, key);
+        None
     }
 
     /// Looks at a key without counting a read.
@@ -163,6 +178,7 @@ impl Keyspace {
         });
         if let Some(content) = content {
             table.insert_new(hash, Entry::new(key, content, at));
+            self.events.add(Class::NEW, "new", db, key);
         }
         self.wrote(db, key, 1);
     }
@@ -170,7 +186,9 @@ impl Keyspace {
     /// Adds an entry that was taken out elsewhere, under its own key, replacing what is there.
     pub fn put_entry(&mut self, db: usize, entry: Entry) {
         let hash = KeyHash::of(entry.key());
-        self.databases[db].remove(hash, entry.key());
+        if self.databases[db].remove(hash, entry.key()).is_none() {
+            self.events.add(Class::NEW, "new", db, entry.key());
+        }
         self.wrote(db, entry.key(), 1);
         self.databases[db].insert_new(hash, entry);
     }
@@ -183,6 +201,30 @@ impl Keyspace {
             self.wrote(db, key, changes);
         }
         Some(result)
+    }
+
+    /// Like [`Keyspace::edit`], of a key that is made with `new` when it is not there.
+    pub fn edit_or_insert<R>(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        new: impl FnOnce() -> Content<'static>,
+        edit: impl FnOnce(&mut Entry) -> (R, u64),
+    ) -> R {
+        let (result, changes) = match self.live(db, key) {
+            Some(entry) => edit(entry),
+            None => {
+                let mut entry = Entry::new(key, new(), None);
+                let done = edit(&mut entry);
+                self.databases[db].insert_new(KeyHash::of(key), entry);
+                self.events.add(Class::NEW, "new", db, key);
+                done
+            }
+        };
+        if changes > 0 {
+            self.wrote(db, key, changes);
+        }
+        result
     }
 
     /// Sets or removes the expiry of a key that is there; whether it is.
@@ -198,7 +240,7 @@ impl Keyspace {
     pub fn remove(&mut self, db: usize, key: &[u8]) -> Option<Entry> {
         let entry = self.databases[db].remove(KeyHash::of(key), key)?;
         if entry.is_expired(self.now_ms) {
-            self.counters.expired += 1;
+            expired(&mut self.counters, &mut self.events, &mut self.observers, db, key);
             return None;
         }
         self.wrote(db, key, 1);
@@ -208,19 +250,65 @@ impl Keyspace {
     /// Removes a key because its time has come.
     pub(super) fn expire(&mut self, db: usize, key: &[u8]) {
         if self.databases[db].remove(KeyHash::of(key), key).is_some() {
-            self.counters.expired += 1;
+            expired(&mut self.counters, &mut self.events, &mut self.observers, db, key);
         }
     }
 
-    /// Empties a database.
-    pub fn clear(&mut self, db: usize) {
-        self.counters.dirty += self.databases[db].len() as u64;
-        self.databases[db].clear();
+    /// Empties a database, and hands out what was in it.
+    pub fn clear(&mut self, db: usize) -> Table {
+        let table = std::mem::take(&mut self.databases[db]);
+        self.counters.dirty += table.len() as u64;
+        for key in self.observers.keys_of(db) {
+            if table.get(KeyHash::of(&key), &key).is_some() {
+                self.wrote(db, &key, 0);
+            }
+        }
+        table
+    }
+
+    /// Exchanges two databases.
+    pub fn swap(&mut self, one: usize, other: usize) {
+        if one == other {
+            return;
+        }
+        self.databases.swap(one, other);
+        self.counters.dirty += 1;
+        for db in [one, other] {
+            for key in self.observers.keys_of(db) {
+                let hash = KeyHash::of(&key);
+                if [one, other].iter().any(|db| self.databases[*db].get(hash, &key).is_some()) {
+                    self.wrote(db, &key, 0);
+                }
+            }
+        }
+    }
+
+    /// Tells whoever wants to know what has happened to a key.
+    #[inline]
+    pub fn notify(&mut self, class: Class, event: &'static str, db: usize, key: &[u8]) {
+        self.events.add(class, event, db, key);
+    }
+
+    /// Whether somebody must be told of what has been written.
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        self.observers.has_ready() || !self.events.is_empty()
     }
 
     /// Every change of a key ends here.
     #[inline]
-    fn wrote(&mut self, _db: usize, _key: &[u8], changes: u64) {
+    fn wrote(&mut self, db: usize, key: &[u8], changes: u64) {
         self.counters.dirty += changes;
+        if !self.observers.is_empty() {
+            self.observers.wrote(db, key);
+        }
     }
+}
+
+/// A key was removed because its time has come, while its database is lent out.
+#[cold]
+fn expired(counters: &mut Counters, events: &mut Events, observers: &mut Observers, db: usize, key: &[u8]) {
+    counters.expired += 1;
+    events.add(Class::EXPIRED, "expired", db, key);
+    observers.wrote(db, key);
 }

@@ -2,6 +2,12 @@
 //!
 //! Replies, written into a connection's output in the protocol it speaks.
 
+use super::number;
+
+/// A place between two replies.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark(usize);
+
 /// The replies of one connection that are not yet sent.
 #[derive(Debug)]
 pub struct Replies {
@@ -196,6 +202,42 @@ impl Replies {
     /// The start of `pairs` names with their replies: a map in RESP3, an array in RESP2.
     pub fn map(&mut self, pairs: usize) {
         if self.resp3 { self.number(b'%', pairs as i64) } else { self.array(pairs * 2) }
+    }
+
+    /// The start of a message of `len` replies that nobody has asked for; an array in RESP2.
+    pub fn push(&mut self, len: usize) {
+        self.number(if self.resp3 { b'>' } else { b'*' }, len as i64);
+    }
+
+    /// A message that nobody has asked for, of strings only.
+    pub fn message(&mut self, parts: &[&[u8]]) {
+        self.push(parts.len());
+        parts.iter().for_each(|part| self.bulk(part));
+    }
+
+    /// Yes or no: a number in RESP2.
+    pub fn boolean(&mut self, value: bool) {
+        match self.resp3 {
+            true => self.raw(if value { b"#t\r\n" } else { b"#f\r\n" }),
+            false => self.integer(i64::from(value)),
+        }
+    }
+
+    /// A floating-point number: a bulk string in RESP2.
+    pub fn double(&mut self, value: f64) {
+        let mut text = Vec::with_capacity(24);
+        number::format_double(value, &mut text);
+        if self.resp3 { self.line(b',', &text) } else { self.bulk(&text) }
+    }
+
+    /// Where the next reply begins, for [`Replies::cut`].
+    pub fn mark(&self) -> Mark {
+        Mark(self.len())
+    }
+
+    /// Takes back everything since `mark`, of which nothing may have been sent.
+    pub fn cut(&mut self, mark: Mark) {
+        self.bytes.truncate(self.sent + mark.0);
     }
 
     /// The start of a set of `len` replies; an array in RESP2.

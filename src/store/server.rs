@@ -6,9 +6,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
@@ -16,7 +15,9 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::connection::{Connection, Outcome, Shared};
-use super::engine::{Engine, Limit};
+use super::engine::{Engine, Limit, OutputLimit};
+use super::handle::{Handle, Published, Tasks};
+use super::observers::Waiter;
 use super::session::Session;
 use super::settings::Settings;
 use super::{Config, Error, expiry};
@@ -41,87 +42,6 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Server;
 
-/// Counters of a store, as of the end of its last turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Stats {
-    /// Commands that were run, or refused.
-    pub commands: u64,
-    /// Connections that were accepted.
-    pub connections: u64,
-    /// Clients that are connected.
-    pub clients: u64,
-    /// Keys in all databases.
-    pub keys: u64,
-}
-
-#[derive(Debug, Default)]
-struct Published {
-    stop: AtomicBool,
-    commands: AtomicU64,
-    connections: AtomicU64,
-    clients: AtomicU64,
-    keys: AtomicU64,
-}
-
-/// A running store. Dropping it stops the store.
-#[derive(Debug)]
-pub struct Handle {
-    addr: SocketAddr,
-    waker: Arc<Waker>,
-    published: Arc<Published>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Handle {
-    /// Where it listens, with the port that was chosen.
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
-    }
-
-    /// Its counters.
-    pub fn stats(&self) -> Stats {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Stats {
-            commands: read(&self.published.commands),
-            connections: read(&self.published.connections),
-            clients: read(&self.published.clients),
-            keys: read(&self.published.keys),
-        }
-    }
-
-    /// Whether it still serves: SHUTDOWN has not been called.
-    pub fn is_running(&self) -> bool {
-        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
-    }
-
-    /// Closes all connections and waits until the thread has ended.
-    pub fn stop(mut self) {
-        self.end();
-    }
-
-    /// Waits until somebody calls SHUTDOWN.
-    pub fn wait(mut self) {
-        if let Some(thread) = self.thread.take() {
-            // A panic of the store's thread has been printed there.
-            let _ = thread.join();
-        }
-    }
-
-    fn end(&mut self) {
-        let Some(thread) = self.thread.take() else { return };
-        self.published.stop.store(true, Ordering::Release);
-        // Fails only when the loop is gone, which is what is wanted.
-        let _ = self.waker.wake();
-        let _ = thread.join();
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
 impl Server {
     /// Binds, starts the thread and returns when clients can connect.
     ///
@@ -142,10 +62,12 @@ impl Server {
         let addr = listener.local_addr().map_err(thread_error)?;
         let engine = engine(&config, password, addr);
         let published = Arc::new(Published::default());
-        let (turn, waker) = Loop::new(listener, engine, Arc::clone(&published)).map_err(thread_error)?;
+        let (sender, tasks) = mpsc::channel();
+        let (turn, waker) =
+            Loop::new(listener, engine, Arc::clone(&published), tasks).map_err(thread_error)?;
         let builder = std::thread::Builder::new().name("store".into());
         let thread = builder.spawn(move || turn.run()).map_err(thread_error)?;
-        Ok(Handle { addr, waker, published, thread: Some(thread) })
+        Ok(Handle::new(addr, waker, published, sender, thread))
     }
 }
 
@@ -171,6 +93,7 @@ fn engine(config: &Config, password: Option<String>, addr: SocketAddr) -> Engine
         max_clients: config.max_clients,
         max_bulk: config.max_bulk_bytes,
         max_output: config.max_output_bytes,
+        subscriber: OutputLimit { hard: 32 << 20, soft: 8 << 20, soft_seconds: 60 },
     };
     let mut engine = Engine::new(config.databases, limit, settings, clock::wall_micros());
     engine.port = addr.port();
@@ -197,6 +120,8 @@ struct Loop {
     accept_held: bool,
     expiry_due_us: u64,
     published: Arc<Published>,
+    /// What the handle wants done.
+    tasks: Tasks,
 }
 
 impl Loop {
@@ -204,6 +129,7 @@ impl Loop {
         mut listener: TcpListener,
         engine: Engine,
         published: Arc<Published>,
+        tasks: Tasks,
     ) -> io::Result<(Loop, Arc<Waker>)> {
         let poll = Poll::new()?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
@@ -222,6 +148,7 @@ impl Loop {
             accept_held: false,
             expiry_due_us: 0,
             published,
+            tasks,
         };
         Ok((turn, waker))
     }
@@ -236,25 +163,29 @@ impl Loop {
                 // Without its event queue the store cannot go on; clients see closed connections.
                 break;
             }
-            self.engine.set_now(clock::wall_micros());
+            self.engine.read_clock();
             self.turn(&events);
         }
     }
 
     /// One turn:
     ///
-    /// 1. Connections that were not read to their end, then those with news, read and run.
-    /// 2. Connections with output send it, once each.
-    /// 3. Clients that were killed are closed, expired keys removed, new clients accepted.
+    /// 1. Waits whose time has come end.
+    /// 2. Connections that were not read to their end, then those with news, read and run.
+    /// 3. What the handle wants is done, and expired keys are removed.
+    /// 4. Clients that no longer wait go on.
+    /// 5. Connections with output send it, once each.
+    /// 6. Clients that were killed are closed, new clients accepted.
     fn turn(&mut self, events: &Events) {
         let mut accept = std::mem::take(&mut self.accept_held);
+        self.engine.end_due();
         for slot in std::mem::take(&mut self.again) {
             self.read(slot);
         }
         for event in events {
             match event.token() {
                 LISTENER => accept = true,
-                WAKER => {}
+                WAKER => self.run_tasks(),
                 Token(slot) => {
                     if event.is_writable() && self.has_output(slot) {
                         self.outgoing.push(slot);
@@ -270,16 +201,35 @@ impl Loop {
                 }
             }
         }
+        self.expire();
+        self.wake();
         self.send_all();
         if std::mem::take(&mut self.engine.has_killed) {
             self.close_killed();
         }
-        self.expire();
         if accept {
             self.accept();
         }
         self.free.append(&mut self.closed);
-        self.publish();
+        self.published.update(&self.engine);
+    }
+
+    fn run_tasks(&mut self) {
+        while let Ok(task) = self.tasks.try_recv() {
+            task(&mut self.engine);
+            self.engine.end_due();
+            self.engine.tell(None);
+        }
+    }
+
+    /// Lets clients go on that have been written to by others, or no longer wait. Their commands may do the
+    /// same for further ones.
+    fn wake(&mut self) {
+        while let Some(slot) = self.engine.wake.pop() {
+            let outcome = self
+                .with(slot, |connection, session, engine, shared| connection.resume(session, engine, shared));
+            self.settle(slot, outcome);
+        }
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -287,6 +237,11 @@ impl Loop {
             return Some(Duration::ZERO);
         }
         let mut timeout = self.accept_held.then_some(ACCEPT_AGAIN);
+        if let Some(due_us) = self.engine.next_due_us() {
+            // Part of a millisecond counts as one, or the wait would end just before the time.
+            let due = Duration::from_millis(due_us.saturating_sub(self.engine.now_us()).div_ceil(1000));
+            timeout = Some(timeout.map_or(due, |timeout| timeout.min(due)));
+        }
         if self.engine.active_expiry && expiry::needed(&self.engine.keyspace) {
             let due = Duration::from_micros(self.expiry_due_us.saturating_sub(self.engine.now_us()));
             timeout = Some(timeout.map_or(due, |timeout| timeout.min(due)));
@@ -316,6 +271,11 @@ impl Loop {
     fn read(&mut self, slot: usize) {
         let outcome =
             self.with(slot, |connection, session, engine, shared| connection.read(session, engine, shared));
+        self.settle(slot, outcome);
+    }
+
+    /// Remembers what is still to do for a connection that has read or run.
+    fn settle(&mut self, slot: usize, outcome: Outcome) {
         match outcome {
             Outcome::Closed => return self.close(slot),
             Outcome::More => self.again.push(slot),
@@ -349,11 +309,12 @@ impl Loop {
 
     fn close(&mut self, slot: usize) {
         let Some(mut connection) = self.connections.get_mut(slot).and_then(Option::take) else { return };
-        // What has been answered goes out where it can at once; the client may have closed only its side.
-        if let Some(mut session) = self.engine.clients[slot].take()
-            && !session.killed
-        {
-            let _ = connection.write(&mut session, &mut self.engine, &mut self.shared);
+        if let Some(mut session) = self.engine.clients[slot].take() {
+            self.engine.forget(&mut session);
+            // What has been answered goes out where it can at once; the client may have closed only its side.
+            if !session.killed {
+                let _ = connection.write(&mut session, &mut self.engine, &mut self.shared);
+            }
         }
         // Dropping the socket takes it out of the queue anyway.
         let _ = self.poll.registry().deregister(&mut connection.stream);
@@ -369,10 +330,14 @@ impl Loop {
     }
 
     fn expire(&mut self) {
-        if !self.engine.active_expiry || self.engine.now_us() < self.expiry_due_us {
+        let paused = self.engine.pause.is_some();
+        if paused || !self.engine.active_expiry || self.engine.now_us() < self.expiry_due_us {
             return;
         }
         let step = expiry::step(&mut self.engine.keyspace);
+        if self.engine.keyspace.has_news() {
+            self.engine.tell(None);
+        }
         let pause = if step.busy { EXPIRY_BUSY } else { EXPIRY_EVERY };
         self.expiry_due_us = self.engine.now_us() + pause.as_micros() as u64;
     }
@@ -419,9 +384,10 @@ impl Loop {
         let engine = &mut self.engine;
         engine.stats.connections += 1;
         engine.connected += 1;
-        let id = engine.next_client_id();
+        let waiter = Waiter { slot, id: engine.next_client_id() };
         let local = stream.local_addr().unwrap_or(self.addr);
-        let mut session = Session::new(id, peer, local, engine.keyspace.now_ms(), engine.config.max_output);
+        let mut session =
+            Session::new(waiter, peer, local, engine.keyspace.now_ms(), engine.config.max_output);
         session.fd = stream.as_raw_fd();
         session.authenticated = engine.config.password.is_none();
         if slot == self.connections.len() {
@@ -430,13 +396,5 @@ impl Loop {
         }
         self.connections[slot] = Some(Connection::new(stream));
         engine.clients[slot] = Some(Box::new(session));
-    }
-
-    fn publish(&self) {
-        let write = |counter: &AtomicU64, value| counter.store(value, Ordering::Relaxed);
-        write(&self.published.commands, self.engine.stats.commands);
-        write(&self.published.connections, self.engine.stats.connections);
-        write(&self.published.clients, self.engine.connected as u64);
-        write(&self.published.keys, self.engine.keyspace.key_count() as u64);
     }
 }

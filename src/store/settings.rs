@@ -2,6 +2,7 @@
 
 use super::command::{Failure, shown};
 use super::glob;
+use super::notify::Class;
 use crate::wire::resp::parse_integer;
 
 /// What a setting may be set to.
@@ -15,6 +16,10 @@ enum Rule {
     YesNo,
     /// A number from 0.
     Number,
+    /// A number from -1.
+    Signed,
+    /// Classes of events.
+    Events,
     /// Bytes, perhaps with a unit.
     Memory,
 }
@@ -59,13 +64,13 @@ const DEFAULTS: &[(&str, Rule, &str)] = &[
     ("maxmemory", Rule::Memory, "0"),
     ("maxmemory-policy", Rule::Immutable, "noeviction"),
     ("maxmemory-samples", Rule::Number, "5"),
-    ("notify-keyspace-events", Rule::Immutable, ""),
+    ("notify-keyspace-events", Rule::Events, ""),
     ("port", Rule::Immutable, "6379"),
     ("proto-max-bulk-len", Rule::Memory, "536870912"),
     ("protected-mode", Rule::Immutable, "yes"),
     ("requirepass", Rule::Text, ""),
     ("save", Rule::Text, ""),
-    ("slowlog-log-slower-than", Rule::Text, "10000"),
+    ("slowlog-log-slower-than", Rule::Signed, "10000"),
     ("slowlog-max-len", Rule::Number, "128"),
     ("stop-writes-on-bgsave-error", Rule::YesNo, "yes"),
     ("stream-node-max-bytes", Rule::Immutable, "4096"),
@@ -136,6 +141,14 @@ impl Settings {
             Rule::Number => match parse_integer(value) {
                 Some(number) if number >= 0 => Ok(text),
                 _ => Err("argument couldn't be parsed into an integer"),
+            },
+            Rule::Signed => match parse_integer(value) {
+                Some(number) if number >= -1 => Ok(text),
+                _ => Err("argument couldn't be parsed into an integer"),
+            },
+            Rule::Events => match Class::parse(value) {
+                Some(_) => Ok(text),
+                None => Err("Invalid event class character. Use 'Ag$lshzxeKEtmdn'."),
             },
             Rule::Memory => match memory(&text) {
                 Some(bytes) => Ok(bytes.to_string()),

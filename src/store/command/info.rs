@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::{Call, Failure};
 use crate::clock;
 use crate::store::VERSION;
+use crate::store::pubsub::Scope;
 
 type WriteSection = fn(&Call<'_>, &mut String);
 
@@ -81,6 +82,7 @@ fn info_server(call: &Call<'_>, text: &mut String) {
 }
 
 fn info_clients(call: &Call<'_>, text: &mut String) {
+    let postponed = call.engine.clients.iter().flatten().filter(|client| client.postponed).count();
     section(
         text,
         "Clients",
@@ -88,7 +90,7 @@ fn info_clients(call: &Call<'_>, text: &mut String) {
             ("connected_clients", &call.engine.connected),
             ("cluster_connections", &0),
             ("maxclients", &call.engine.config.max_clients),
-            ("blocked_clients", &0),
+            ("blocked_clients", &(call.engine.blocked + postponed)),
             ("tracking_clients", &0),
             ("clients_in_timeout_table", &0),
         ],
@@ -160,8 +162,8 @@ fn info_stats(call: &Call<'_>, text: &mut String) {
             ("evicted_keys", &0),
             ("keyspace_hits", &keys.hits),
             ("keyspace_misses", &keys.misses),
-            ("pubsub_channels", &0),
-            ("pubsub_patterns", &0),
+            ("pubsub_channels", &call.engine.pubsub.names(Scope::Channel).count()),
+            ("pubsub_patterns", &call.engine.pubsub.pattern_count()),
             ("total_error_replies", &stats.errors),
         ],
     );

@@ -2,10 +2,12 @@
 
 use super::info;
 use super::{
-    ADMIN, ALLOW_BUSY, Call, Command, FAST, FLAG_NAMES, Failure, Index, LOADING, NO_MULTI, NOSCRIPT,
-    READONLY, STALE, WRITE, integer,
+    ADMIN, ALLOW_BUSY, BLOCKING, Call, Command, FAST, FLAG_NAMES, Failure, Index, LOADING, NO_MULTI,
+    NOSCRIPT, PUBSUB, READONLY, STALE, WRITE, integer,
 };
 use crate::clock;
+use crate::store::blocking::{self, Empty, Wait};
+use crate::store::notify::Class;
 use crate::store::reply::Replies;
 use crate::store::value;
 
@@ -71,14 +73,14 @@ fn is_flush_mode(word: &[u8]) -> bool {
 
 fn flushdb(call: &mut Call<'_>) -> Result<(), Failure> {
     flush_mode(call)?;
-    call.engine.keyspace.clear(call.session.db);
+    drop(call.engine.keyspace.clear(call.session.db));
     call.session.out.ok();
     Ok(())
 }
 
 fn flushall(call: &mut Call<'_>) -> Result<(), Failure> {
     flush_mode(call)?;
-    (0..call.engine.keyspace.databases()).for_each(|db| call.engine.keyspace.clear(db));
+    (0..call.engine.keyspace.databases()).for_each(|db| drop(call.engine.keyspace.clear(db)));
     call.session.out.ok();
     Ok(())
 }
@@ -92,15 +94,16 @@ fn time(call: &mut Call<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// There is no replica that could answer, so only 0 of them are there at once.
 fn wait(call: &mut Call<'_>) -> Result<(), Failure> {
-    integer(&call.args[1])?;
-    let timeout = crate::wire::resp::parse_integer(&call.args[2]);
-    let timeout = timeout.ok_or(Failure::text("ERR timeout is not an integer or out of range"))?;
-    if timeout < 0 {
-        return Err(Failure::text("ERR timeout is negative"));
+    let wanted = integer(&call.args[1])?;
+    let timeout = blocking::timeout_millis(&call.args[2], call.engine.keyspace.now_ms())?;
+    if wanted <= 0 {
+        call.session.out.integer(0);
+        return Ok(());
     }
-    call.session.out.integer(0);
-    Ok(())
+    let (keys, empty) = (std::iter::empty(), Empty::Integer(0));
+    call.block(Wait { keys, timeout, empty, when_gone: false, command: None })
 }
 
 fn debug(call: &mut Call<'_>) -> Result<(), Failure> {
@@ -110,7 +113,7 @@ fn debug(call: &mut Call<'_>) -> Result<(), Failure> {
             let seconds = std::str::from_utf8(&args[2]).ok().and_then(|text| text.parse::<f64>().ok());
             let seconds = seconds.filter(|seconds| seconds.is_finite()).unwrap_or(0.0);
             clock::sleep_thread(std::time::Duration::from_secs_f64(seconds.clamp(0.0, MAX_SLEEP_S)));
-            call.engine.set_now(clock::wall_micros());
+            call.engine.read_clock();
             call.session.out.ok();
         }
         b"set-active-expire" if args.len() == 3 => {
@@ -189,6 +192,17 @@ fn config_set(call: &mut Call<'_>) -> Result<(), Failure> {
             "requirepass" => {
                 engine.config.password = Some(value.clone().into_bytes()).filter(|value| !value.is_empty());
             }
+            "notify-keyspace-events" => {
+                let class = Class::parse(value.as_bytes()).unwrap_or_default();
+                engine.keyspace.events.want(class);
+                engine.settings.put(name, class.to_string());
+                continue;
+            }
+            "slowlog-log-slower-than" => {
+                let micros: i64 = value.parse().unwrap_or(-1);
+                engine.slow_ticks = u64::try_from(micros).map_or(u64::MAX, |us| engine.tick_rate.ticks(us));
+            }
+            "slowlog-max-len" => engine.slow_log.set_max_len(value.parse().unwrap_or(0)),
             "maxclients" => engine.config.max_clients = value.parse().unwrap_or(usize::MAX),
             "proto-max-bulk-len" => {
                 // Never above what one command may hold.
@@ -205,6 +219,8 @@ fn config_set(call: &mut Call<'_>) -> Result<(), Failure> {
 fn config_resetstat(call: &mut Call<'_>) -> Result<(), Failure> {
     call.engine.keyspace.reset_counters();
     call.engine.stats = Default::default();
+    call.engine.command_stats.fill(Default::default());
+    call.engine.error_stats = Default::default();
     call.session.out.ok();
     Ok(())
 }
@@ -223,8 +239,8 @@ fn command_count(call: &mut Call<'_>) -> Result<(), Failure> {
 
 /// A command, or a sub-command by its full name (`config|get`).
 fn find(index: &Index, name: &[u8]) -> Option<&'static Command> {
-    let Some(bar) = memchr::memchr(b'|', name) else { return index.find(name) };
-    let container = index.find(&name[..bar])?;
+    let Some(bar) = memchr::memchr(b'|', name) else { return index.find(name).map(|row| row.command) };
+    let container = index.find(&name[..bar])?.command;
     container.subcommands.iter().find(|command| command.name.as_bytes().eq_ignore_ascii_case(name))
 }
 
@@ -268,32 +284,38 @@ fn command_list(call: &mut Call<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The categories of access control that a command is in.
+/// The categories of access control that a command is in, in Redis's order. Most follow from its flags and
+/// its family.
 fn categories(command: &Command) -> Vec<&'static str> {
     if !command.subcommands.is_empty() && command.arity == -2 {
         return vec!["@slow"];
     }
-    let (name, group) = (command.name, command.group);
+    let (name, group, flags) = (command.name, command.group, command.flags);
     let is = |names: &[&str]| names.contains(&name);
+    let sorts = is(&["sort", "sort_ro"]);
     let about_commands = name == "command" || name.starts_with("command|");
-    let mut found = Vec::new();
-    let mut add = |on: bool, name: &'static str| {
-        if on {
-            found.push(name);
-        }
-    };
-    add(group == "generic" && name != "wait" || is(&["dbsize", "flushdb", "flushall"]), "@keyspace");
-    add(command.flags & READONLY != 0, "@read");
-    add(command.flags & WRITE != 0, "@write");
-    add(group == "hash", "@hash");
-    add(group == "string", "@string");
-    add(group == "stream", "@stream");
-    add(command.flags & ADMIN != 0, "@admin");
-    add(command.flags & FAST != 0, "@fast");
-    add(command.flags & FAST == 0, "@slow");
-    add(command.flags & ADMIN != 0 || is(&["keys", "flushdb", "flushall", "info"]), "@dangerous");
-    add(group == "connection" || name == "wait" || about_commands, "@connection");
-    found
+    let about_keys = is(&["dbsize", "flushdb", "flushall", "swapdb"]);
+    let dangerous = is(&["keys", "flushdb", "flushall", "info", "swapdb", "role"]) || sorts;
+    let categories = [
+        (group == "generic" && !sorts && !is(&["wait"]) || about_keys, "@keyspace"),
+        (flags & READONLY != 0, "@read"),
+        (flags & WRITE != 0, "@write"),
+        (group == "set" || sorts, "@set"),
+        (group == "sorted-set" || sorts, "@sortedset"),
+        (group == "list" || sorts, "@list"),
+        (group == "hash", "@hash"),
+        (group == "string", "@string"),
+        (group == "stream", "@stream"),
+        (flags & PUBSUB != 0, "@pubsub"),
+        (flags & ADMIN != 0, "@admin"),
+        (flags & FAST != 0, "@fast"),
+        (flags & FAST == 0, "@slow"),
+        (flags & BLOCKING != 0, "@blocking"),
+        (flags & ADMIN != 0 || dangerous, "@dangerous"),
+        (group == "connection" || is(&["wait"]) || about_commands, "@connection"),
+        (group == "transactions", "@transaction"),
+    ];
+    categories.into_iter().filter(|(on, _)| *on).map(|(_, name)| name).collect()
 }
 
 fn describe(out: &mut Replies, command: &Command) {

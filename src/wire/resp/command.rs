@@ -104,6 +104,59 @@ impl Index<usize> for Args<'_> {
     }
 }
 
+/// A copy of a command that outlives the bytes it came in: queued, waiting, or logged.
+#[derive(Debug, Clone, Default)]
+pub struct OwnedArgs {
+    bytes: Vec<u8>,
+    spans: Vec<Span>,
+}
+
+impl OwnedArgs {
+    /// A copy of `args`.
+    pub fn from_args(args: Args<'_>) -> OwnedArgs {
+        args.iter().collect()
+    }
+
+    /// The command, to run it.
+    pub fn args(&self) -> Args<'_> {
+        Args { bytes: &self.bytes, spans: &self.spans }
+    }
+
+    /// Appends an argument.
+    pub fn push(&mut self, arg: &[u8]) {
+        let span = self.append(arg);
+        self.spans.push(span);
+    }
+
+    /// Replaces the argument at `index`, when there is one.
+    pub fn set(&mut self, index: usize, arg: &[u8]) {
+        if index < self.spans.len() {
+            self.spans[index] = self.append(arg);
+        }
+    }
+
+    /// Bytes that it holds.
+    pub fn bytes(&self) -> usize {
+        self.bytes.capacity() + self.spans.capacity() * size_of::<Span>()
+    }
+
+    /// A parsed command is below 4 GiB, and what is added to one is an id.
+    fn append(&mut self, arg: &[u8]) -> Span {
+        let start = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(arg);
+        Span { start, len: arg.len() as u32 }
+    }
+}
+
+impl<'a> FromIterator<&'a [u8]> for OwnedArgs {
+    fn from_iter<I: IntoIterator<Item = &'a [u8]>>(args: I) -> OwnedArgs {
+        let args = args.into_iter();
+        let mut owned = OwnedArgs { bytes: Vec::new(), spans: Vec::with_capacity(args.size_hint().0) };
+        args.for_each(|arg| owned.push(arg));
+        owned
+    }
+}
+
 /// What the bytes began with.
 #[derive(Debug)]
 pub enum Parsed<'a> {
