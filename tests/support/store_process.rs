@@ -8,8 +8,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// How long one program, or one reply, may take before a test gives up.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+/// How long one program may take before a test gives up; some of them fetch packages.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// `runner store` on a free port. Dropping it ends it.
 pub struct Store {
