@@ -130,7 +130,7 @@ fn redis_rs_works_as_it_does_with_redis() {
         for protocol in [2, 3] {
             for (what, check) in redis_rs::CHECKS {
                 // Where a check fails, this says against whom.
-                println!("{what} over RESP{protocol} against {name}");
+                eprintln!("{what} over RESP{protocol} against {name}");
                 check(&redis_rs::Party { addr, protocol });
             }
         }

@@ -21,7 +21,7 @@ const PASSWORD: &str = "secret";
 fn both(check: impl Fn(SocketAddr)) {
     let (theirs, ours) = (RedisServer::start(&[]), Store::start(&[]));
     for (name, addr) in [("redis-server", theirs.addr()), ("the store", ours.addr())] {
-        println!("against {name}");
+        eprintln!("against {name}");
         check(addr);
     }
 }

@@ -42,8 +42,10 @@ impl Party {
     }
 }
 
+type Check = (&'static str, fn(&Party));
+
 /// Every check, in order.
-pub const CHECKS: &[(&str, fn(&Party))] = &[
+pub const CHECKS: &[Check] = &[
     ("values", values),
     ("collections", collections),
     ("pipelines and transactions", pipelines_and_transactions),
