@@ -9,6 +9,7 @@
 //! keyspace    databases, the one door to them   expiry       keys whose time has come
 //! table       entries, scanned while they change
 //! entry       key and value in one allocation   hash, list, stream, value: what a value can be
+//! reclaim     frees what is large, on a thread of its own
 //! ```
 //!
 //! ```
@@ -25,6 +26,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 mod blocking;
 mod command;
 mod connection;
+mod digest;
 mod encodings;
 mod engine;
 mod entry;
@@ -35,10 +37,12 @@ mod handle;
 mod hash;
 mod keyspace;
 mod list;
+mod long_double;
 mod notify;
 mod number;
 mod observers;
 mod pubsub;
+mod reclaim;
 mod reply;
 mod server;
 mod session;

@@ -319,16 +319,162 @@ fn list_steps() -> impl Strategy<Value = Step> {
     prop::sample::select(steps.collect::<Vec<_>>()).prop_flat_map(|words| words).prop_map(Step)
 }
 
+fn text_of(choices: &'static [&'static str]) -> BoxedStrategy<String> {
+    prop::sample::select(choices).prop_map(str::to_string).boxed()
+}
+
+/// A command whose arguments are all drawn from lists.
+fn drawn(name: &'static str, arguments: &[&'static [&'static str]]) -> BoxedStrategy<Step> {
+    let arguments: Vec<_> = arguments.iter().map(|choices| text_of(choices)).collect();
+    let split = |text: &str| text.split(' ').filter(|word| !word.is_empty()).map(str::to_string).collect();
+    arguments
+        .prop_map(move |arguments| {
+            let mut words: Vec<String> = split(name);
+            arguments.iter().for_each(|argument| match argument.strip_prefix('~') {
+                Some(several) => words.extend::<Vec<String>>(split(several)),
+                None => words.push(argument.clone()),
+            });
+            Step(words)
+        })
+        .boxed()
+}
+
+const KEYS: &[&str] = &["a", "b", "c", "d", ""];
+const VALUES: &[&str] = &[
+    "",
+    "1",
+    "-3",
+    "9999",
+    "10000",
+    "007",
+    "abc",
+    "ohmytext",
+    "mynewtext",
+    "9223372036854775807",
+    "3.5",
+    "1e3",
+    "0.1",
+    " 1",
+    "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+];
+const NUMBERS: &[&str] =
+    &["0", "1", "-1", "5", "-10", "9223372036854775807", "-9223372036854775808", "x", "1.5", ""];
+/// Far enough away, or refused: nothing expires between the two servers.
+const TIMES: &[&str] = &["100000", "1000000", "99999999999", "0", "-1", "x", "9223372036854775807"];
+/// What begins with `~` stands for several arguments.
+const SET_OPTIONS: &[&str] = &[
+    "~",
+    "~NX",
+    "~XX",
+    "~GET",
+    "~KEEPTTL",
+    "~NX GET",
+    "~XX GET",
+    "~NX XX",
+    "~EX 100000",
+    "~PX 100000000",
+    "~EX 0",
+    "~EXAT 99999999999",
+    "~PXAT x",
+    "~EX 100000 KEEPTTL",
+    "~KEEPTTL GET",
+    "~EX",
+    "~PERSIST",
+    "~EX 100000 PX 1",
+];
+
+/// Strings: everything but the expiries that come true.
+fn string_steps() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        drawn("SET", &[KEYS, VALUES, SET_OPTIONS]),
+        drawn("GETEX", &[KEYS, SET_OPTIONS]),
+        drawn("GET", &[KEYS]),
+        drawn("GETDEL", &[KEYS]),
+        drawn("GETSET", &[KEYS, VALUES]),
+        drawn("SETEX", &[KEYS, TIMES, VALUES]),
+        drawn("APPEND", &[KEYS, VALUES]),
+        drawn("GETRANGE", &[KEYS, NUMBERS, NUMBERS]),
+        drawn("SETRANGE", &[KEYS, &["0", "3", "20", "-1", "x", "9223372036854775807"], VALUES]),
+        drawn("INCR", &[KEYS]),
+        drawn("INCRBY", &[KEYS, NUMBERS]),
+        drawn("DECRBY", &[KEYS, NUMBERS]),
+        drawn(
+            "INCRBYFLOAT",
+            &[KEYS, &["1", "0.1", "-0.3", "1e10", "1.5e-7", "1e400", "x", "nan", ".5", "1 "]]
+        ),
+        drawn("MSET", &[KEYS, VALUES, &["~", "~b", "~c 17"]]),
+        drawn("MSETNX", &[KEYS, VALUES, &["~", "~b", "~c 17"]]),
+        drawn(
+            "LCS",
+            &[KEYS, KEYS, &["~", "~LEN", "~IDX", "~IDX WITHMATCHLEN", "~IDX MINMATCHLEN 2", "~LEN IDX"]]
+        ),
+        drawn("OBJECT ENCODING", &[KEYS]),
+        drawn("OBJECT REFCOUNT", &[KEYS]),
+    ]
+}
+
+/// Keys of any type: where they go, and what is said of them.
+fn key_steps() -> impl Strategy<Value = Step> {
+    const EXPIRE: &[&str] = &["~", "~NX", "~XX", "~GT", "~LT", "~XX LT", "~NX GT", "~GT LT", "~nope"];
+    const DBS: &[&str] = &["0", "1", "2", "x", "99"];
+    prop_oneof![
+        drawn("SET", &[KEYS, VALUES]),
+        drawn("HSET", &[KEYS, &["f", "g"], VALUES]),
+        drawn("XADD", &[KEYS, &["1-1", "2-1", "3-*"], &["f"], VALUES]),
+        drawn("EXPIRE", &[KEYS, TIMES, EXPIRE]),
+        drawn("PEXPIREAT", &[KEYS, &["99999999999999", "1", "x"], EXPIRE]),
+        drawn("PERSIST", &[KEYS]),
+        drawn("RENAME", &[KEYS, KEYS]),
+        drawn("RENAMENX", &[KEYS, KEYS]),
+        drawn("COPY", &[KEYS, KEYS, &["~", "~REPLACE", "~DB 1", "~DB 1 REPLACE", "~DB", "~DB x", "~nope"]]),
+        drawn("MOVE", &[KEYS, DBS]),
+        drawn("SWAPDB", &[DBS, DBS]),
+        drawn("SELECT", &[&["0", "0", "1", "2"]]),
+        drawn("DEL", &[KEYS, KEYS]),
+        drawn("UNLINK", &[KEYS]),
+        drawn("EXISTS", &[KEYS, KEYS]),
+        drawn("TOUCH", &[KEYS]),
+        drawn("TYPE", &[KEYS]),
+        drawn("KEYS", &[&["a", "\\a", "[a", "[^b-z]?", "[z-b]*b", "nope*"]]),
+        drawn("OBJECT ENCODING", &[KEYS]),
+        drawn("DEBUG DIGEST-VALUE", &[KEYS, KEYS]),
+        drawn("DEBUG DIGEST", &[]),
+        drawn("DBSIZE", &[]),
+    ]
+}
+
 #[test]
 fn random_commands_are_answered_as_redis_answers_them() {
-    let (ours, theirs) = (store(), RedisServer::start(&[]));
+    compare_random(step());
+}
+
+#[test]
+fn random_strings_are_answered_as_redis_answers_them() {
+    compare_random(string_steps());
+}
+
+#[test]
+fn random_moves_of_keys_are_answered_as_redis_answers_them() {
+    compare_random(key_steps());
+}
+
+#[test]
+fn random_commands_on_lists_are_answered_as_redis_answers_them() {
+    compare_random(prop_oneof![1 => step(), 3 => list_steps()]);
+}
+
+/// Runs the same random commands on both servers, and compares the replies and what is stored in the end.
+fn compare_random(step: impl Strategy<Value = Step>) {
+    let (ours, theirs) = (store(), RedisServer::start(&["--enable-debug-command", "yes"]));
     let clients = RefCell::new((Client::connect(ours.addr()), Client::connect(theirs.addr())));
     let config = ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() };
     let mut runner = proptest::test_runner::TestRunner::new(config);
-    let steps = prop::collection::vec(prop_oneof![step(), list_steps()], 1..120);
+    let steps = prop::collection::vec(step, 1..120);
     let outcome = runner.run(&steps, |steps| {
         let mut batch = Vec::new();
         encode_command(&mut batch, ["FLUSHALL"]);
+        let mut steps = steps;
+        steps.push(Step(vec!["DEBUG".into(), "DIGEST".into()]));
         steps.iter().for_each(|step| encode_command(&mut batch, &step.0));
         let (ours, theirs) = &mut *clients.borrow_mut();
         ours.send(&batch);
@@ -506,6 +652,33 @@ fn redis_cli_works_alone_in_a_pipe_and_as_scanner() {
     assert_eq!(scanned.lines().collect::<HashSet<_>>().len(), 20_000);
     assert!(cli(&["INFO", "server"], "").contains("redis_version:7.0.15"));
     assert!(cli(&["--bigkeys"], "").contains("20001 strings"));
+}
+
+#[test]
+fn an_idle_time_counts_from_the_last_use() {
+    let store = store();
+    let mut client = Client::connect(store.addr());
+    let mut idle = |before: &[&str]| {
+        if !before.is_empty() {
+            client.call(before);
+        }
+        client.call(&["OBJECT", "IDLETIME", "k"])
+    };
+    // A second may begin between the two commands.
+    let is = |reply: String, seconds: u32| {
+        assert!([seconds, seconds + 1].iter().any(|s| reply == format!(":{s}\r\n")), "{reply} {seconds}");
+    };
+    is(idle(&["SET", "k", "v"]), 0);
+    store.fast_forward(Duration::from_secs(100)).expect("it runs");
+    is(idle(&["TYPE", "k"]), 100);
+    is(idle(&["EXISTS", "k"]), 100);
+    is(idle(&["TTL", "k"]), 100);
+    is(idle(&["TOUCH", "k"]), 0);
+    for used in [&["GET", "k"][..], &["APPEND", "k", "v"], &["EXPIRE", "k", "1000000"], &["SET", "k", "v"]] {
+        store.fast_forward(Duration::from_secs(5000)).expect("it runs");
+        is(idle(&[]), 5000);
+        is(idle(used), 0);
+    }
 }
 
 #[test]

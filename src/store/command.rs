@@ -7,12 +7,15 @@
 
 mod clients;
 mod connection;
+mod debug;
 mod dispatch;
 mod hashes;
+mod help;
 mod index;
 mod info;
 mod keys;
 mod lists;
+mod memory;
 mod pubsub;
 mod scan;
 mod server;

@@ -160,7 +160,7 @@ impl Settings {
 }
 
 /// Bytes with a unit as Redis writes them: `k` is 1000, `kb` 1024.
-fn memory(text: &str) -> Option<u64> {
+pub fn memory(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let factor: u64 = match unit.to_ascii_lowercase().as_str() {

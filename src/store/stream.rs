@@ -67,13 +67,13 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
 }
 
 /// Fields and values of an entry, packed: the count and each item after its length.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Item {
     id: StreamId,
     fields: Box<[u8]>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Node {
     items: Vec<Item>,
     /// Bytes of all that was ever added, which is what fills a node.
@@ -92,7 +92,7 @@ pub enum Trim {
 }
 
 /// A stream.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Stream {
     /// By the first id that was added to each.
     nodes: BTreeMap<StreamId, Node>,

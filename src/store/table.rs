@@ -47,7 +47,7 @@ impl KeyHash {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Segment {
     entries: HashTable<Entry>,
     /// How many leading bits of the place all its entries share.
@@ -57,7 +57,7 @@ struct Segment {
 }
 
 /// Keys with their values.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Table {
     /// A segment for each value of the first `depth` bits of a place.
     directory: Vec<u32>,
@@ -99,11 +99,6 @@ impl Table {
     #[inline]
     pub fn volatile(&self) -> usize {
         self.volatile
-    }
-
-    /// Removes everything.
-    pub fn clear(&mut self) {
-        *self = Table::new();
     }
 
     #[inline]
@@ -288,6 +283,16 @@ impl Table {
             .map(|step| &self.segments[self.directory[(start + step) % slots] as usize])
             .find(|segment| !segment.entries.is_empty())?;
         segment.entries.iter().nth(random as u32 as usize % segment.entries.len())
+    }
+
+    /// Places for entries.
+    pub fn capacity(&self) -> usize {
+        self.segments.iter().map(|segment| segment.entries.capacity()).sum()
+    }
+
+    /// Hash tables of which it consists.
+    pub fn segments(&self) -> usize {
+        self.segments.len()
     }
 
     /// Bytes of the table itself, without the entries' blocks.

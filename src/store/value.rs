@@ -1,12 +1,12 @@
 //! Values that have their own allocation, and what all values have in common.
 
-use super::entry::{Entry, View};
+use super::entry::{Entry, Form, View};
 use super::list::List;
 use super::stream::Stream;
 use super::table::Table;
 
 /// A value that does not stand in its entry.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Object {
     /// A string that is large, or has been changed in place.
     Raw(Vec<u8>),
@@ -72,7 +72,7 @@ impl Type {
 /// What OBJECT ENCODING answers.
 pub fn encoding(entry: &Entry) -> &'static str {
     match entry.view() {
-        View::String(bytes) if crate::wire::resp::parse_integer(bytes).is_some() => "int",
+        View::String(_) if integer(entry).is_some() => "int",
         View::String(bytes) if bytes.len() <= 44 => "embstr",
         View::String(_) | View::Object(Object::Raw(_)) => "raw",
         View::PackedHash(_) => "listpack",
@@ -82,16 +82,39 @@ pub fn encoding(entry: &Entry) -> &'static str {
     }
 }
 
-/// What MEMORY USAGE answers: all bytes of the entry, and nine for its place in the table.
-pub fn memory_usage(entry: &Entry) -> usize {
+/// The integer in a string that Redis would keep as one.
+fn integer(entry: &Entry) -> Option<i64> {
+    match entry.view() {
+        View::String(bytes) if entry.form() != Form::Text => crate::wire::resp::parse_integer(bytes),
+        _ => None,
+    }
+}
+
+/// What OBJECT REFCOUNT answers. Redis shares the integers below 10,000 between all keys, and gives the
+/// largest count for them.
+pub fn references(entry: &Entry) -> i64 {
+    let is_shared = integer(entry).is_some_and(|number| (0..10_000).contains(&number));
+    if is_shared && entry.form() == Form::Plain { i64::from(i32::MAX) } else { 1 }
+}
+
+/// What MEMORY USAGE answers: all bytes of the entry, and nine for its place in the table. The fields of a
+/// large hash are estimated from `samples` of them; 0 counts them all.
+pub fn memory_usage(entry: &Entry, samples: usize) -> usize {
     let object = match entry.view() {
         View::String(_) | View::PackedHash(_) => 0,
         View::Object(Object::Raw(bytes)) => size_of::<Object>() + bytes.capacity(),
         View::Object(Object::Hash(table)) => {
-            size_of::<Object>() + table.own_bytes() + table.iter().map(Entry::block_bytes).sum::<usize>()
+            size_of::<Object>() + table.own_bytes() + fields_bytes(table, samples)
         }
         View::Object(Object::List(list)) => size_of::<Object>() + list.bytes(),
         View::Object(Object::Stream(stream)) => size_of::<Object>() + stream.bytes(),
     };
     entry.block_bytes() + 9 + object
+}
+
+fn fields_bytes(table: &Table, samples: usize) -> usize {
+    let samples = if samples == 0 { table.len() } else { samples.min(table.len()) };
+    let bytes: usize = table.iter().take(samples).map(Entry::block_bytes).sum();
+    // 2^64 bytes would be needed for an overflow.
+    (bytes as u128 * table.len() as u128).checked_div(samples as u128).unwrap_or(0) as usize
 }

@@ -17,8 +17,10 @@ pub struct Scan<'a> {
     pub of_type: Option<&'a [u8]>,
 }
 
-/// The cursor of a scan: any unsigned number, with a sign as C reads it (`-1` wraps around).
+/// The cursor of a scan: any unsigned number, with a sign as C reads it (`-1` wraps around), up to the
+/// first zero byte.
 pub fn cursor(text: &[u8]) -> Result<u64, Failure> {
+    let text = &text[..memchr::memchr(0, text).unwrap_or(text.len())];
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
         [b'+', digits @ ..] => (false, digits),
