@@ -256,66 +256,75 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Commands of lists and SORT; words in capitals at the places of arguments are chosen.
-const LIST_STEPS: &[&str] = &[
-    "LPUSH KEY ELEMENT",
-    "LPUSH KEY ELEMENT ELEMENT ELEMENT",
-    "RPUSH KEY ELEMENT ELEMENT",
-    "RPUSH KEY LONG ELEMENT LONG",
-    "LPUSHX KEY ELEMENT",
-    "RPUSHX KEY ELEMENT ELEMENT",
-    "LPOP KEY",
-    "RPOP KEY",
-    "LPOP KEY INDEX",
-    "RPOP KEY INDEX",
-    "LLEN KEY",
-    "LRANGE KEY INDEX INDEX",
-    "LRANGE KEY 0 -1",
-    "LINDEX KEY INDEX",
-    "LSET KEY INDEX ELEMENT",
-    "LSET KEY INDEX LONG",
-    "LINSERT KEY BEFORE ELEMENT ELEMENT",
-    "LINSERT KEY AFTER ELEMENT LONG",
-    "LREM KEY INDEX ELEMENT",
-    "LTRIM KEY INDEX INDEX",
-    "LPOS KEY ELEMENT",
-    "LPOS KEY ELEMENT RANK INDEX",
-    "LPOS KEY ELEMENT COUNT 0 RANK INDEX MAXLEN INDEX",
-    "LMOVE KEY KEY END END",
-    "RPOPLPUSH KEY KEY",
-    "LMPOP 2 KEY KEY END COUNT INDEX",
-    "LMPOP 1 KEY END",
-    "BLPOP KEY KEY KEY 0.001",
-    "BLMOVE KEY KEY END END 0.001",
-    "BLMPOP 0.001 2 KEY KEY END COUNT INDEX",
-    "SORT KEY",
-    "SORT KEY ALPHA DESC",
-    "SORT KEY LIMIT INDEX INDEX",
-    "SORT KEY BY KEY* GET # GET KEY*",
-    "SORT KEY BY weight:*->f GET weight:*->f LIMIT 0 INDEX",
-    "SORT KEY ALPHA STORE KEY",
-    "SORT_RO KEY BY nosort LIMIT INDEX INDEX",
-    "HSET weight:1 f INDEX",
-    "HSET weight:b f INDEX",
-    "SET KEY ELEMENT",
-    "DEL KEY",
-    "RENAME KEY KEY",
+/// Commands of sets and hashes; words in capitals at the places of arguments are chosen. `INTS` are keys
+/// of sets of integers, whose members come in one order only.
+const SET_AND_HASH_STEPS: &[&str] = &[
+    "SADD INTS INT INT INT",
+    "SADD INTS INT",
+    "SADD KEY MEMBER MEMBER",
+    "SADD KEY INT",
+    "SREM INTS INT INT",
+    "SREM KEY MEMBER MEMBER",
+    "SISMEMBER KEY MEMBER",
+    "SMISMEMBER INTS INT MEMBER INT",
+    "SCARD KEY",
+    "SMEMBERS INTS",
+    "SPOP INTS 1000",
+    "SPOP KEY 0",
+    "SRANDMEMBER INTS 1000",
+    "SMOVE INTS INTS INT",
+    "SMOVE KEY KEY MEMBER",
+    "SMOVE KEY INTS INT",
+    "SINTER INTS INTS",
+    "SINTER INTS INTS INTS",
+    "SUNION INTS INTS INTS",
+    "SDIFF INTS INTS",
+    "SDIFF INTS INTS INTS INTS",
+    "SINTERSTORE INTS INTS INTS",
+    "SUNIONSTORE INTS INTS INTS",
+    "SDIFFSTORE INTS INTS INTS",
+    "SINTERSTORE KEY KEY KEY",
+    "SUNIONSTORE KEY KEY KEY",
+    "SDIFFSTORE KEY KEY KEY KEY",
+    "SINTERCARD 2 KEY KEY",
+    "SINTERCARD 2 INTS INTS LIMIT NUMBER",
+    "SSCAN INTS 0 MATCH *1*",
+    "OBJECT ENCODING INTS",
     "OBJECT ENCODING KEY",
+    "TYPE KEY",
+    "DEL INTS",
+    "RENAME INTS INTS",
+    "HSET KEY FIELD NUMBER FIELD LONG",
+    "HSETNX KEY FIELD NUMBER",
+    "HDEL KEY FIELD FIELD",
+    "HGETALL SMALL",
+    "HSET SMALL FIELD NUMBER FIELD NUMBER",
+    "HDEL SMALL FIELD",
+    "HINCRBY SMALL FIELD NUMBER",
+    "HINCRBYFLOAT SMALL FIELD NUMBER",
+    "HINCRBYFLOAT KEY FIELD FLOAT",
+    "HMGET KEY FIELD FIELD",
+    "HRANDFIELD SMALL 100 WITHVALUES",
+    "HSCAN SMALL 0",
+    "HLEN KEY",
 ];
 
-fn list_steps() -> impl Strategy<Value = Step> {
+fn set_and_hash_steps() -> impl Strategy<Value = Step> {
     let one_of =
         |names: &[&'static str]| prop::sample::select(names.to_vec()).prop_map(str::to_string).boxed();
     let word = move |word: &'static str| match word {
-        "KEY" => one_of(&["a", "b", "l", "m", "n"]),
-        "KEY*" => one_of(&["a*", "weight:*", "b"]),
-        "END" => one_of(&["LEFT", "RIGHT"]),
-        "ELEMENT" => prop_oneof!["[0-9]", "[a-c]", Just(String::new()), "-?[0-9]{1,2}[.]5"].boxed(),
-        "LONG" => (100usize..9000).prop_map(|len| "x".repeat(len)).boxed(),
-        "INDEX" => prop_oneof![4 => "-?[0-9]", 1 => Just("x".to_string())].boxed(),
+        "KEY" => one_of(&["a", "b", "c", "d"]),
+        "INTS" => one_of(&["i", "j", "k"]),
+        "SMALL" => one_of(&["s", "t"]),
+        "FIELD" => one_of(&["f", "g", "h", ""]),
+        "INT" => prop_oneof!["[1-9]?[0-9]", Just("70000".to_string()), "-[1-9][0-9]{8,17}"].boxed(),
+        "MEMBER" => prop_oneof!["[0-9]", "0[0-9]", "[a-d]"].boxed(),
+        "NUMBER" => prop_oneof!["-?[0-9]{1,3}", Just("x".to_string())].boxed(),
+        "LONG" => "[a-z]{62,67}".boxed(),
+        "FLOAT" => "-?[0-9]{0,25}[.]?[0-9]{0,25}(e-?[0-9]{1,2})?|0x[0-9a-f]{1,20}(p-?[0-9]{1,2})?".boxed(),
         word => Just(word.to_string()).boxed(),
     };
-    let steps = LIST_STEPS.iter().map(|step| step.split(' ').map(word).collect::<Vec<_>>());
+    let steps = SET_AND_HASH_STEPS.iter().map(|step| step.split(' ').map(word).collect::<Vec<_>>());
     prop::sample::select(steps.collect::<Vec<_>>()).prop_flat_map(|words| words).prop_map(Step)
 }
 
@@ -443,6 +452,130 @@ fn key_steps() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Commands of lists and SORT; words in capitals at the places of arguments are chosen.
+const LIST_STEPS: &[&str] = &[
+    "LPUSH KEY ELEMENT",
+    "LPUSH KEY ELEMENT ELEMENT ELEMENT",
+    "RPUSH KEY ELEMENT ELEMENT",
+    "RPUSH KEY LONG ELEMENT LONG",
+    "LPUSHX KEY ELEMENT",
+    "RPUSHX KEY ELEMENT ELEMENT",
+    "LPOP KEY",
+    "RPOP KEY",
+    "LPOP KEY INDEX",
+    "RPOP KEY INDEX",
+    "LLEN KEY",
+    "LRANGE KEY INDEX INDEX",
+    "LRANGE KEY 0 -1",
+    "LINDEX KEY INDEX",
+    "LSET KEY INDEX ELEMENT",
+    "LSET KEY INDEX LONG",
+    "LINSERT KEY BEFORE ELEMENT ELEMENT",
+    "LINSERT KEY AFTER ELEMENT LONG",
+    "LREM KEY INDEX ELEMENT",
+    "LTRIM KEY INDEX INDEX",
+    "LPOS KEY ELEMENT",
+    "LPOS KEY ELEMENT RANK INDEX",
+    "LPOS KEY ELEMENT COUNT 0 RANK INDEX MAXLEN INDEX",
+    "LMOVE KEY KEY END END",
+    "RPOPLPUSH KEY KEY",
+    "LMPOP 2 KEY KEY END COUNT INDEX",
+    "LMPOP 1 KEY END",
+    "BLPOP KEY KEY KEY 0.001",
+    "BLMOVE KEY KEY END END 0.001",
+    "BLMPOP 0.001 2 KEY KEY END COUNT INDEX",
+    "SORT KEY",
+    "SORT KEY ALPHA DESC",
+    "SORT KEY LIMIT INDEX INDEX",
+    "SORT KEY BY KEY* GET # GET KEY*",
+    "SORT KEY BY weight:*->f GET weight:*->f LIMIT 0 INDEX",
+    "SORT KEY ALPHA STORE KEY",
+    "SORT_RO KEY BY nosort LIMIT INDEX INDEX",
+    "HSET weight:1 f INDEX",
+    "HSET weight:b f INDEX",
+    "SET KEY ELEMENT",
+    "DEL KEY",
+    "RENAME KEY KEY",
+    "OBJECT ENCODING KEY",
+];
+
+fn list_steps() -> impl Strategy<Value = Step> {
+    let one_of =
+        |names: &[&'static str]| prop::sample::select(names.to_vec()).prop_map(str::to_string).boxed();
+    let word = move |word: &'static str| match word {
+        "KEY" => one_of(&["a", "b", "l", "m", "n"]),
+        "KEY*" => one_of(&["a*", "weight:*", "b"]),
+        "END" => one_of(&["LEFT", "RIGHT"]),
+        "ELEMENT" => prop_oneof!["[0-9]", "[a-c]", Just(String::new()), "-?[0-9]{1,2}[.]5"].boxed(),
+        "LONG" => (100usize..9000).prop_map(|len| "x".repeat(len)).boxed(),
+        "INDEX" => prop_oneof![4 => "-?[0-9]", 1 => Just("x".to_string())].boxed(),
+        word => Just(word.to_string()).boxed(),
+    };
+    let steps = LIST_STEPS.iter().map(|step| step.split(' ').map(word).collect::<Vec<_>>());
+    prop::sample::select(steps.collect::<Vec<_>>()).prop_flat_map(|words| words).prop_map(Step)
+}
+
+fn sorted_set_steps() -> impl Strategy<Value = Step> {
+    let key = || prop::sample::select(vec!["a", "b", "y", "z"]).prop_map(str::to_string).boxed();
+    let one_of = |words: &[&str]| {
+        prop::sample::select(words.iter().map(|word| word.to_string()).collect::<Vec<_>>()).boxed()
+    };
+    let member = || prop_oneof![8 => "[a-h][0-9]?", 2 => "[m-p]{60,70}"].boxed();
+    let score =
+        || prop_oneof![4 => "-?[0-9]", 2 => "-?[0-9]{1,3}\\.[0-9]{1,3}", 1 => "[-+]?inf", 1 => "x"].boxed();
+    let border = || prop_oneof![4 => "[(]?-?[0-9]", 2 => "[-+]inf", 1 => "[(]?x?"].boxed();
+    let lex = || prop_oneof![4 => "[\\[(][a-h]", 2 => "[-+]", 1 => "[a-h]?"].boxed();
+    let rank = || "-?[0-9]".boxed();
+    let words = |name: &'static str, parts: Vec<BoxedStrategy<String>>| {
+        parts.prop_map(move |parts| Step(name.split(' ').map(str::to_string).chain(parts).collect())).boxed()
+    };
+    let flag = || one_of(&["NX", "XX", "GT", "LT", "CH", "INCR"]);
+    let range = || one_of(&["WITHSCORES", "REV", "BYSCORE"]);
+    let adding = |name| {
+        (key(), prop::collection::vec((score(), member()), 1..12)).prop_map(move |(key, pairs)| {
+            let pairs = pairs.into_iter().flat_map(|(score, member)| [score, member]);
+            Step([name, &key].into_iter().map(str::to_string).chain(pairs).collect())
+        })
+    };
+    prop_oneof![
+        4 => adding("ZADD"),
+        4 => words("ZADD", vec![key(), score(), member(), score(), member()]),
+        2 => words("ZADD", vec![key(), flag(), score(), member()]),
+        1 => words("ZADD", vec![key(), flag(), flag(), score(), member()]),
+        1 => words("ZINCRBY", vec![key(), score(), member()]),
+        2 => words("ZREM", vec![key(), member(), member()]),
+        1 => words("ZCARD", vec![key()]),
+        1 => words("ZMSCORE", vec![key(), member(), member()]),
+        1 => words("ZRANK", vec![key(), member()]),
+        1 => words("ZREVRANK", vec![key(), member()]),
+        1 => words("ZCOUNT", vec![key(), border(), border()]),
+        1 => words("ZRANGE", vec![key(), rank(), rank(), range()]),
+        1 => words("ZRANGE", vec![key(), border(), border(), range(), range()]),
+        1 => words("ZRANGEBYSCORE", vec![key(), border(), border(), Just("LIMIT".into()).boxed(), rank(), rank()]),
+        1 => words("ZREVRANGEBYSCORE", vec![key(), border(), border()]),
+        1 => words("ZRANGESTORE", vec![key(), key(), border(), border(), range()]),
+        1 => words("ZADD lex", vec![Just("0".into()).boxed(), member(), Just("0".into()).boxed(), member()]),
+        1 => words("ZRANGEBYLEX lex", vec![lex(), lex()]),
+        1 => words("ZREVRANGEBYLEX lex", vec![lex(), lex()]),
+        1 => words("ZLEXCOUNT lex", vec![lex(), lex()]),
+        1 => words("ZREMRANGEBYLEX lex", vec![lex(), lex()]),
+        1 => words("ZREMRANGEBYRANK", vec![key(), rank(), rank()]),
+        1 => words("ZREMRANGEBYSCORE", vec![key(), border(), border()]),
+        1 => words("ZPOPMIN", vec![key(), "[0-3]".boxed()]),
+        1 => words("ZPOPMAX", vec![key()]),
+        1 => words("ZMPOP 2", vec![key(), key(), one_of(&["MIN", "MAX"])]),
+        1 => words("ZUNION 2", vec![key(), key(), one_of(&["WITHSCORES", "AGGREGATE", "WEIGHTS"])]),
+        1 => words("ZINTER 2", vec![key(), key(), Just("WEIGHTS".into()).boxed(), score(), score()]),
+        1 => words("ZDIFF 2", vec![key(), key()]),
+        1 => words("ZUNIONSTORE", vec![key(), Just("2".into()).boxed(), key(), key(), Just("AGGREGATE".into()).boxed(), one_of(&["SUM", "MIN", "MAX"])]),
+        1 => words("ZINTERSTORE", vec![key(), Just("2".into()).boxed(), key(), key()]),
+        1 => words("ZDIFFSTORE", vec![key(), Just("2".into()).boxed(), key(), key()]),
+        1 => words("ZINTERCARD 2", vec![key(), key(), Just("LIMIT".into()).boxed(), rank()]),
+        1 => words("OBJECT ENCODING", vec![key()]),
+        1 => words("DEL", vec![key()]),
+    ]
+}
+
 #[test]
 fn random_commands_are_answered_as_redis_answers_them() {
     compare_random(step());
@@ -454,13 +587,23 @@ fn random_strings_are_answered_as_redis_answers_them() {
 }
 
 #[test]
+fn random_lists_are_answered_as_redis_answers_them() {
+    compare_random(prop_oneof![step(), list_steps()]);
+}
+
+#[test]
+fn random_sorted_sets_are_answered_as_redis_answers_them() {
+    compare_random(prop_oneof![step(), sorted_set_steps()]);
+}
+
+#[test]
 fn random_moves_of_keys_are_answered_as_redis_answers_them() {
     compare_random(key_steps());
 }
 
 #[test]
-fn random_commands_on_lists_are_answered_as_redis_answers_them() {
-    compare_random(prop_oneof![1 => step(), 3 => list_steps()]);
+fn random_sets_and_hashes_are_answered_as_redis_answers_them() {
+    compare_random(prop_oneof![step(), set_and_hash_steps(), set_and_hash_steps()]);
 }
 
 /// Runs the same random commands on both servers, and compares the replies and what is stored in the end.

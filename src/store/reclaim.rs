@@ -154,7 +154,9 @@ impl Object {
             Object::Raw(bytes) => bytes.capacity() >> 14,
             Object::Hash(table) => table.len(),
             Object::List(list) => list.chunks(),
-            Object::Stream(stream) => stream.len() as usize,
+            Object::SortedSet(set) => set.len(),
+            Object::Stream(stream) => stream.entries.len() as usize,
+            Object::Set(set) => set.len(),
         }
     }
 }

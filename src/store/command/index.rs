@@ -5,8 +5,8 @@
 use std::sync::LazyLock;
 
 use super::{
-    Command, HIDDEN, clients, connection, hashes, keys, lists, pubsub, server, slowlog, sort, streams,
-    strings, transactions,
+    Command, HIDDEN, clients, connection, hashes, keys, lists, pubsub, server, sets, slowlog, sort,
+    sorted_sets, streams, strings, transactions,
 };
 
 /// A row with its number.
@@ -46,6 +46,8 @@ const FAMILIES: &[&[Command]] = &[
     lists::COMMANDS,
     lists::BLOCKING_COMMANDS,
     sort::COMMANDS,
+    sorted_sets::COMMANDS,
+    sets::COMMANDS,
     streams::COMMANDS,
 ];
 

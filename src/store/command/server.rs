@@ -148,12 +148,18 @@ fn config_set(call: &mut Call<'_>) -> Result<(), Failure> {
                 engine.slow_ticks = u64::try_from(micros).map_or(u64::MAX, |us| engine.tick_rate.ticks(us));
             }
             "slowlog-max-len" => engine.slow_log.set_max_len(value.parse().unwrap_or(0)),
+            "stream-node-max-bytes" => {
+                engine.keyspace.encodings.stream_node_bytes = value.parse().unwrap_or(usize::MAX);
+            }
+            "stream-node-max-entries" => {
+                engine.keyspace.encodings.stream_node_entries = value.parse().unwrap_or(usize::MAX);
+            }
             "maxclients" => engine.config.max_clients = value.parse().unwrap_or(usize::MAX),
             "proto-max-bulk-len" => {
                 // Never above what one command may hold.
                 engine.config.max_bulk = value.parse().unwrap_or(usize::MAX).clamp(1 << 20, 1 << 30);
             }
-            _ => {}
+            _ => engine.keyspace.encodings.set(name, &value),
         }
         engine.settings.put(name, value);
     }
