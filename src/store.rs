@@ -8,7 +8,8 @@
 //! engine      data, settings, clients           command      the table and the handlers
 //! keyspace    databases, the one door to them   expiry       keys whose time has come
 //! table       entries, scanned while they change
-//! entry       key and value in one allocation   hash, sorted_set, stream, value: what a value can be
+//! entry       key and value in one allocation   hash, list, set, sorted_set, stream, value: what a value can be
+//! reclaim     frees what is large, on a thread of its own
 //! ```
 //!
 //! ```
@@ -25,6 +26,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 mod blocking;
 mod command;
 mod connection;
+mod digest;
 mod encodings;
 mod engine;
 mod entry;
@@ -34,13 +36,18 @@ mod glob;
 mod handle;
 mod hash;
 mod keyspace;
+mod list;
+mod long_double;
 mod notify;
 mod number;
 mod observers;
 mod pubsub;
+mod random;
+mod reclaim;
 mod reply;
 mod server;
 mod session;
+mod set;
 mod settings;
 mod sorted_set;
 mod stats;

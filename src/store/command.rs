@@ -7,15 +7,21 @@
 
 mod clients;
 mod connection;
+mod debug;
 mod dispatch;
 mod hashes;
+mod help;
 mod index;
 mod info;
 mod keys;
+mod lists;
+mod memory;
 mod pubsub;
 mod scan;
 mod server;
+mod sets;
 mod slowlog;
+mod sort;
 mod sorted_sets;
 mod streams;
 mod strings;
@@ -179,6 +185,8 @@ pub struct Call<'a> {
     pub command: &'static Command,
     /// It has waited, and runs again because one of its keys was written.
     pub resumed: bool,
+    /// That key; empty when it has not waited.
+    pub ready_key: &'a [u8],
     /// It has run again, and goes on waiting.
     waits_on: bool,
 }

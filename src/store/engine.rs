@@ -344,7 +344,7 @@ impl Engine {
         let Some(mut session) = self.take_client(waiter) else { return };
         if let Some(blocked) = session.blocked.take() {
             if (blocked.when_gone || self.keyspace.contains(db, key))
-                && command::resume(self, &mut session, &blocked)
+                && command::resume(self, &mut session, &blocked, key)
             {
                 self.end_wait(&session, &blocked);
             } else {

@@ -3,12 +3,14 @@
 //! One key with its value in one allocation; a table holds only its address.
 //!
 //! ```text
-//! header: u64     bits 0..4 kind, bit 4 has expiry, bits 8..32 inline length, bits 32..64 key length
+//! header: u64     bits 0..4 kind, bit 4 has expiry, bit 5 long key, bits 6..8 form of a string,
+//!                 bits 8..25 inline length, bits 25..49 access clock, bits 49..64 key length
 //! expiry: i64     only with bit 4: milliseconds of the wall clock
 //! key
 //! value           `Kind::Object`: the address of a boxed Object; else the inline bytes
 //! ```
 //!
+//! A key of 32 KiB or more has bit 5, and its length in the bits 25..64: no access clock is kept for it.
 //! The block is rounded up to eight bytes. A record of 100 bytes under `record:N` takes 128. This is
 //! the only file of the store with raw memory in it.
 
@@ -18,16 +20,25 @@ use std::ptr::NonNull;
 
 use super::value::Object;
 
-/// The largest value that stands in the entry itself; larger ones get their own allocation.
+/// The largest string that stands in the entry itself; larger ones get their own allocation.
 pub const MAX_INLINE: usize = 64 * 1024;
+/// The largest value of another type that stands in the entry itself.
+pub const MAX_PACKED: usize = INLINE_MASK as usize;
 
 const HEADER: usize = 8;
 const EXPIRY: usize = 8;
 const HAS_EXPIRY: u64 = 1 << 4;
 const KIND_MASK: u64 = 0xf;
+const LONG_KEY: u64 = 1 << 5;
+const FORM_SHIFT: u32 = 6;
+const FORM_MASK: u64 = 0b11;
 const INLINE_SHIFT: u32 = 8;
-const INLINE_MASK: u64 = 0xff_ffff;
-const KEY_SHIFT: u32 = 32;
+const INLINE_MASK: u64 = 0x1_ffff;
+const CLOCK_SHIFT: u32 = 25;
+const CLOCK_MASK: u64 = 0xff_ffff;
+const KEY_SHIFT: u32 = 49;
+/// The first length of a key that does not fit above the clock.
+const LONG_KEY_LEN: usize = 1 << (64 - KEY_SHIFT);
 
 /// What the inline bytes of an entry are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +51,23 @@ pub enum Kind {
     Object,
 }
 
+/// How a string in an entry came to be. OBJECT tells the difference, nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As SET makes it: an integer when it reads as one, and then shared when it is small.
+    Plain,
+    /// Text, even when it reads as an integer.
+    Text,
+    /// As `Plain`, but never shared.
+    Unshared,
+}
+
 /// A new value for an entry.
 #[derive(Debug)]
 pub enum Content<'a> {
     /// A string of at most [`MAX_INLINE`] bytes.
     String(&'a [u8]),
-    /// A packed hash of at most [`MAX_INLINE`] bytes.
+    /// A packed hash of at most [`MAX_PACKED`] bytes.
     PackedHash(&'a [u8]),
     /// Anything else.
     Object(Box<Object>),
@@ -82,7 +104,7 @@ impl Entry {
     /// Joins key, value and expiry (milliseconds of the wall clock).
     ///
     /// # Panics
-    /// When an inline value is above [`MAX_INLINE`] or the key above 4 GiB: callers choose
+    /// When an inline value is above [`MAX_PACKED`] or the key above 4 GiB: callers choose
     /// [`Content::Object`] for the first, and the parser's limits prevent the second.
     pub fn new(key: &[u8], content: Content<'_>, expiry: Option<i64>) -> Entry {
         let (kind, inline) = match &content {
@@ -90,11 +112,11 @@ impl Entry {
             Content::PackedHash(bytes) => (Kind::PackedHash, *bytes),
             Content::Object(_) => (Kind::Object, &[][..]),
         };
-        assert!(inline.len() <= MAX_INLINE && key.len() <= u32::MAX as usize, "entry too large");
+        assert!(inline.len() <= MAX_PACKED && key.len() <= u32::MAX as usize, "entry too large");
         let header = kind as u64
             | if expiry.is_some() { HAS_EXPIRY } else { 0 }
             | (inline.len() as u64) << INLINE_SHIFT
-            | (key.len() as u64) << KEY_SHIFT;
+            | key_bits(key.len());
         let layout = layout_of(header);
         // SAFETY: the layout is at least a header long.
         let block = unsafe { alloc(layout) };
@@ -159,6 +181,47 @@ impl Entry {
         self.expiry().is_some_and(|at| at <= now_ms)
     }
 
+    /// Notes that it is used at `clock` (seconds; 24 bits count).
+    #[inline]
+    pub fn touch(&mut self, clock: u32) {
+        let header = self.header();
+        let new = header & !(CLOCK_MASK << CLOCK_SHIFT) | (u64::from(clock) & CLOCK_MASK) << CLOCK_SHIFT;
+        // Most uses of a busy key fall into a second that is noted already.
+        if new != header && header & LONG_KEY == 0 {
+            self.set_header(new);
+        }
+    }
+
+    /// When it was last used, as [`Entry::touch`] has noted it; `None` for a key that is too long.
+    pub fn touched(&self) -> Option<u32> {
+        let header = self.header();
+        (header & LONG_KEY == 0).then_some((header >> CLOCK_SHIFT & CLOCK_MASK) as u32)
+    }
+
+    /// Seconds since it was last used. They start again after 194 days.
+    pub fn idle_s(&self, clock: u32) -> u32 {
+        self.touched().map_or(0, |touched| clock.wrapping_sub(touched) & CLOCK_MASK as u32)
+    }
+
+    /// How its string came to be.
+    pub fn form(&self) -> Form {
+        match self.header() >> FORM_SHIFT & FORM_MASK {
+            1 => Form::Text,
+            2 => Form::Unshared,
+            _ => Form::Plain,
+        }
+    }
+
+    /// Notes how its string came to be. A new value is plain.
+    pub fn set_form(&mut self, form: Form) {
+        let bits = match form {
+            Form::Plain => 0,
+            Form::Text => 1,
+            Form::Unshared => 2,
+        };
+        self.set_header(self.header() & !(FORM_MASK << FORM_SHIFT) | bits << FORM_SHIFT);
+    }
+
     /// What kind of value it holds.
     #[inline]
     pub fn kind(&self) -> Kind {
@@ -206,21 +269,28 @@ impl Entry {
             Content::String(bytes) if self.kind() == Kind::String => {
                 self.set_expiry(expiry);
                 self.splice(0..inline_len(self.header()), bytes);
+                if self.header() & FORM_MASK << FORM_SHIFT != 0 {
+                    self.set_form(Form::Plain);
+                }
             }
-            content => *self = Entry::new(self.key(), content, expiry),
+            content => {
+                let touched = self.touched();
+                *self = Entry::new(self.key(), content, expiry);
+                touched.into_iter().for_each(|clock| self.touch(clock));
+            }
         }
     }
 
     /// Replaces the inline bytes in `range` by `with`. Does nothing to an object.
     ///
     /// # Panics
-    /// When the range lies outside of the inline bytes, or the result would be above [`MAX_INLINE`].
+    /// When the range lies outside of the inline bytes, or the result would be above [`MAX_PACKED`].
     pub fn splice(&mut self, range: Range<usize>, with: &[u8]) {
         let header = self.header();
         let old = inline_len(header);
         assert!(range.start <= range.end && range.end <= old, "range outside of the value");
         let new = old - range.len() + with.len();
-        assert!(new <= MAX_INLINE, "entry too large");
+        assert!(new <= MAX_PACKED, "entry too large");
         if self.kind() == Kind::Object {
             return;
         }
@@ -271,15 +341,22 @@ impl Entry {
 
     /// The same value and expiry under another key.
     pub fn with_key(mut self, key: &[u8]) -> Entry {
-        let expiry = self.expiry();
-        match self.kind() {
-            Kind::String => Entry::new(key, Content::String(self.inline()), expiry),
-            Kind::PackedHash => Entry::new(key, Content::PackedHash(self.inline()), expiry),
-            Kind::Object => {
-                let object = self.object_mut().map(std::mem::take).unwrap_or_default();
-                Entry::new(key, Content::Object(Box::new(object)), expiry)
-            }
+        match self.object_mut().map(std::mem::take) {
+            Some(object) => Entry::new(key, Content::Object(Box::new(object)), self.expiry()),
+            None => self.duplicate(key),
         }
+    }
+
+    /// A copy of value and expiry under another key.
+    pub fn duplicate(&self, key: &[u8]) -> Entry {
+        let content = match self.view() {
+            View::String(bytes) => Content::String(bytes),
+            View::PackedHash(bytes) => Content::PackedHash(bytes),
+            View::Object(object) => Content::Object(Box::new(object.clone())),
+        };
+        let mut copy = Entry::new(key, content, self.expiry());
+        copy.set_form(self.form());
+        copy
     }
 
     fn write_expiry(&mut self, at: i64) {
@@ -314,6 +391,12 @@ impl Entry {
     }
 }
 
+impl Clone for Entry {
+    fn clone(&self) -> Entry {
+        self.duplicate(self.key())
+    }
+}
+
 impl Drop for Entry {
     fn drop(&mut self) {
         if self.kind() == Kind::Object {
@@ -325,9 +408,16 @@ impl Drop for Entry {
     }
 }
 
+/// A key's length as it stands in the header.
+#[inline]
+fn key_bits(len: usize) -> u64 {
+    if len < LONG_KEY_LEN { (len as u64) << KEY_SHIFT } else { LONG_KEY | (len as u64) << CLOCK_SHIFT }
+}
+
 #[inline]
 fn key_len(header: u64) -> usize {
-    (header >> KEY_SHIFT) as usize
+    let shift = if header & LONG_KEY == 0 { KEY_SHIFT } else { CLOCK_SHIFT };
+    (header >> shift) as usize
 }
 
 #[inline]
@@ -386,6 +476,34 @@ mod tests {
         }
         entry.set_expiry(Some(10));
         assert!(!entry.is_expired(9) && entry.is_expired(10));
+    }
+
+    #[test]
+    fn a_key_of_any_length_is_kept_and_the_clock_beside_it() {
+        for len in [0, 1, 32_767, 32_768, 100_000] {
+            let key = vec![b'k'; len];
+            let mut entry = Entry::new(&key, Content::String(&[b'x'; MAX_INLINE]), Some(1));
+            entry.touch(0xff_fffe);
+            assert_eq!((entry.key(), text(&entry)), (&key[..], &[b'x'; MAX_INLINE][..]));
+            let idle = if len < LONG_KEY_LEN { 7 } else { 0 };
+            assert_eq!(entry.idle_s(5), idle, "{len}");
+            entry.replace(Content::PackedHash(b"packed"), None);
+            assert_eq!((entry.key(), entry.idle_s(5), entry.inline()), (&key[..], idle, &b"packed"[..]));
+        }
+    }
+
+    #[test]
+    fn the_form_of_a_string_goes_with_copies_and_ends_with_the_value() {
+        let mut entry = Entry::new(b"key", Content::String(b"17"), Some(9));
+        entry.set_form(Form::Text);
+        entry.touch(3);
+        let mut copy = entry.duplicate(b"other");
+        assert_eq!(
+            (copy.form(), copy.key(), text(&copy), copy.expiry()),
+            (Form::Text, &b"other"[..], &b"17"[..], Some(9))
+        );
+        copy.replace(Content::String(b"18"), None);
+        assert_eq!((copy.form(), entry.form(), entry.idle_s(4)), (Form::Plain, Form::Text, 1));
     }
 
     #[test]

@@ -1,10 +1,22 @@
 //! Patterns of KEYS, SCAN and CONFIG GET: `*`, `?`, `[a-z]`, `[^a]`, `\`.
+//!
+//! They mean what they mean in Redis, its corners included:
+//!
+//! - Bytes are signed where a range compares them, and a range that is written backwards is turned round
+//!   before upper and lower case become one.
+//! - A class that is never closed ends with the pattern. In it, an escaped byte is compared as it is.
+//! - A backslash at the end stands for itself.
+//! - The empty text matches the empty pattern only. Commands that take `*` for everything ask before.
 
 /// Whether `text` matches `pattern`. Takes time proportional to the product of their lengths at
 /// most, and no stack.
 pub fn matches(pattern: &[u8], text: &[u8], ignore_case: bool) -> bool {
+    if text.is_empty() {
+        return pattern.is_empty();
+    }
     let (mut pattern, mut text) = (pattern, text);
-    // Where to go on after the last star, should it have to swallow one byte more.
+    // Where to go on after the last star, should it have to swallow one byte more. No earlier star
+    // need be tried again: what follows it has been found as far to the left as can be.
     let mut retry: Option<(&[u8], &[u8])> = None;
     loop {
         if let [b'*', rest @ ..] = pattern {
@@ -49,7 +61,6 @@ fn one(pattern: &[u8], byte: u8, ignore_case: bool) -> Option<&[u8]> {
 
 fn class(class: &[u8], byte: u8, ignore_case: bool) -> Option<&[u8]> {
     let fold = |b: u8| if ignore_case { b.to_ascii_lowercase() } else { b };
-    let byte = fold(byte);
     let (negated, mut rest) = match class {
         [b'^', rest @ ..] => (true, rest),
         _ => (false, class),
@@ -57,23 +68,22 @@ fn class(class: &[u8], byte: u8, ignore_case: bool) -> Option<&[u8]> {
     let mut found = false;
     loop {
         rest = match rest {
-            // A class that is never closed ends with the pattern.
             [] => break,
+            [b'\\', escaped, tail @ ..] => {
+                found |= *escaped == byte;
+                tail
+            }
             [b']', tail @ ..] => {
                 rest = tail;
                 break;
             }
-            [b'\\', escaped, tail @ ..] => {
-                found |= fold(*escaped) == byte;
-                tail
-            }
             [a, b'-', b, tail @ ..] => {
-                let (a, b) = (fold(*a), fold(*b));
-                found |= (a.min(b)..=a.max(b)).contains(&byte);
+                let (low, high) = ((*a as i8).min(*b as i8), (*a as i8).max(*b as i8));
+                found |= (fold(low as u8) as i8..=fold(high as u8) as i8).contains(&(fold(byte) as i8));
                 tail
             }
             [plain, tail @ ..] => {
-                found |= fold(*plain) == byte;
+                found |= fold(*plain) == fold(byte);
                 tail
             }
         };
@@ -88,7 +98,6 @@ mod tests {
     #[test]
     fn patterns_mean_what_they_mean_in_redis() {
         for (pattern, text, expected) in [
-            ("*", "", true),
             ("*", "abc", true),
             ("record:*", "record:17", true),
             ("record:*", "recor", false),
@@ -104,6 +113,12 @@ mod tests {
             ("h\\*llo", "hxllo", false),
             ("[\\]]", "]", true),
             ("[abc", "b", true),
+            ("[", "a", false),
+            ("[^", "a", true),
+            ("[\\", "\\", true),
+            ("[a-]", "_", true),
+            ("[a-]", "-", false),
+            ("a\\", "a\\", true),
             ("a*b*c", "aXXbYYc", true),
             ("a*b*c", "aXXbYY", false),
             ("*a", "aba", true),
@@ -111,10 +126,20 @@ mod tests {
             ("", "a", false),
             ("a", "", false),
             ("a**", "a", true),
+            ("*", "", false),
+            ("**", "", false),
         ] {
             assert_eq!(matches(pattern.as_bytes(), text.as_bytes(), false), expected, "{pattern} {text}");
         }
         assert!(matches(b"MAX*", b"maxmemory", true) && !matches(b"MAX*", b"maxmemory", false));
+    }
+
+    #[test]
+    fn ranges_compare_signed_bytes_and_fold_case_last() {
+        assert!(matches(b"[\x7f-\x80]", b"a", false));
+        assert!(matches(b"[\x80-\xff]", b"\x90", false) && !matches(b"[\x80-\xff]", b"a", false));
+        assert!(matches(b"[A-C]", b"b", true) && !matches(b"[Z-a]", b"z", true));
+        assert!(matches(b"[\\A]", b"A", true) && !matches(b"[\\A]", b"a", true));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The databases, and the one door through which all of them are changed.
 //!
 //! Handlers read with [`Keyspace::find`] and change with [`Keyspace::put`], [`Keyspace::edit`],
-//! [`Keyspace::set_expiry`], [`Keyspace::remove`], [`Keyspace::clear`], [`Keyspace::swap`]. Each of
+//! [`Keyspace::set_expiry`], [`Keyspace::remove`], [`Keyspace::flush`], [`Keyspace::swap`]. Each of
 //! these ends in `wrote`, so whoever must know of changes (watchers, waiting clients, a log) has one
 //! place to stand. An expired key is never handed out: it is removed when it is met.
 
@@ -11,6 +11,7 @@ use super::encodings::Encodings;
 use super::entry::{Content, Entry, MAX_INLINE};
 use super::notify::{Class, Events};
 use super::observers::Observers;
+use super::reclaim::{Garbage, Reclaimer};
 use super::table::{KeyHash, Table};
 use super::value::Object;
 
@@ -43,7 +44,11 @@ pub struct Counters {
 pub struct Keyspace {
     databases: Vec<Table>,
     now_ms: i64,
+    /// Seconds, for the access clocks of entries.
+    clock: u32,
     counters: Counters,
+    /// Frees what is large.
+    pub reclaimer: Reclaimer,
     /// Who watches keys, or waits for them.
     pub observers: Observers,
     /// Notifications that are wanted, and those that wait.
@@ -71,7 +76,9 @@ impl Keyspace {
         Keyspace {
             databases,
             now_ms: 0,
+            clock: 0,
             counters: Counters::default(),
+            reclaimer: Reclaimer::default(),
             observers: Observers::default(),
             events: Events::default(),
             encodings: Encodings::default(),
@@ -82,6 +89,12 @@ impl Keyspace {
     /// Moves time to `now_ms` (milliseconds of the wall clock). Everything until the next call happens then.
     pub fn set_now(&mut self, now_ms: i64) {
         self.now_ms = now_ms;
+        self.clock = (now_ms / 1000) as u32;
+    }
+
+    /// The time that is noted in entries when they are used.
+    pub fn clock(&self) -> u32 {
+        self.clock
     }
 
     /// The time of everything that happens now, in milliseconds of the wall clock.
@@ -122,16 +135,30 @@ impl Keyspace {
         let table = &mut self.databases[db];
         match table.get_live(KeyHash::of(key), key, |entry| entry.is_expired(now_ms)) {
             Ok(entry) => entry,
-            Err(_expired) => {
+            Err(entry) => {
+                self.reclaimer.free(Garbage::Entry(entry));
                 expired(&mut self.counters, &mut self.events, &mut self.observers, db, key);
                 None
             }
         }
     }
 
-    /// Reads a key, and counts the read.
+    /// Reads a key, counts the read, and notes in the entry that it is used.
     #[inline]
     pub fn read(&mut self, db: usize, key: &[u8]) -> Option<&Entry> {
+        let clock = self.clock;
+        let entry = self.counted(db, key)?;
+        entry.touch(clock);
+        Some(entry)
+    }
+
+    /// Reads a key and counts the read.
+    pub fn read_untouched(&mut self, db: usize, key: &[u8]) -> Option<&Entry> {
+        self.counted(db, key).map(|entry| &*entry)
+    }
+
+    #[inline]
+    fn counted(&mut self, db: usize, key: &[u8]) -> Option<&mut Entry> {
         let now_ms = self.now_ms;
         let table = &mut self.databases[db];
         match table.get_live(KeyHash::of(key), key, |entry| entry.is_expired(now_ms)) {
@@ -140,7 +167,10 @@ impl Keyspace {
                 return Some(entry);
             }
             Ok(None) => {}
-            Err(_expired) => expired(&mut self.counters, &mut self.events, &mut self.observers, db, key),
+            Err(entry) => {
+                self.reclaimer.free(Garbage::Entry(entry));
+                expired(&mut self.counters, &mut self.events, &mut self.observers, db, key);
+            }
         }
         self.counters.misses += 1;
         self.events.add(Class::KEY_MISS, "keymiss", db, key);
@@ -162,41 +192,56 @@ impl Keyspace {
     #[inline]
     pub fn put(&mut self, db: usize, key: &[u8], content: Content<'_>, expiry: Expiry) {
         let hash = KeyHash::of(key);
-        let now_ms = self.now_ms;
-        let table = &mut self.databases[db];
+        let (now_ms, clock) = (self.now_ms, self.clock);
+        let (table, reclaimer) = (&mut self.databases[db], &mut self.reclaimer);
         let at = match expiry {
             Expiry::At(at) => Some(at),
             _ => None,
         };
         // The closure takes the content only when there is an entry.
         let mut content = Some(content);
-        table.change(hash, key, |entry| {
-            let kept = entry.expiry().filter(|at| expiry == Expiry::Keep && *at > now_ms);
+        let was_expired = table.change(hash, key, |entry| {
+            let was_expired = entry.is_expired(now_ms);
+            let kept = entry.expiry().filter(|_| expiry == Expiry::Keep && !was_expired);
             if let Some(content) = content.take() {
+                reclaimer.free_value(entry);
                 entry.replace(content, at.or(kept));
+                entry.touch(clock);
             }
+            was_expired
         });
         if let Some(content) = content {
-            table.insert_new(hash, Entry::new(key, content, at));
+            let mut entry = Entry::new(key, content, at);
+            entry.touch(clock);
+            table.insert_new(hash, entry);
+        }
+        if was_expired == Some(true) {
+            expired(&mut self.counters, &mut self.events, &mut self.observers, db, key);
+        }
+        if was_expired != Some(false) {
             self.events.add(Class::NEW, "new", db, key);
         }
         self.wrote(db, key, 1);
     }
 
     /// Adds an entry that was taken out elsewhere, under its own key, replacing what is there.
-    pub fn put_entry(&mut self, db: usize, entry: Entry) {
+    pub fn put_entry(&mut self, db: usize, mut entry: Entry) {
         let hash = KeyHash::of(entry.key());
-        if self.databases[db].remove(hash, entry.key()).is_none() {
-            self.events.add(Class::NEW, "new", db, entry.key());
+        match self.databases[db].remove(hash, entry.key()) {
+            Some(old) => self.reclaimer.free(Garbage::Entry(old)),
+            None => self.events.add(Class::NEW, "new", db, entry.key()),
         }
+        entry.touch(self.clock);
         self.wrote(db, entry.key(), 1);
         self.databases[db].insert_new(hash, entry);
     }
 
     /// Changes a value in place. `changes` counts what `edit` says it changed; 0 is no write.
     pub fn edit<R>(&mut self, db: usize, key: &[u8], edit: impl FnOnce(&mut Entry) -> (R, u64)) -> Option<R> {
+        let clock = self.clock;
         let entry = self.live(db, key)?;
         let (result, changes) = edit(entry);
+        entry.touch(clock);
         if changes > 0 {
             self.wrote(db, key, changes);
         }
@@ -211,11 +256,17 @@ impl Keyspace {
         new: impl FnOnce() -> Content<'static>,
         edit: impl FnOnce(&mut Entry) -> (R, u64),
     ) -> R {
+        let clock = self.clock;
         let (result, changes) = match self.live(db, key) {
-            Some(entry) => edit(entry),
+            Some(entry) => {
+                let done = edit(entry);
+                entry.touch(clock);
+                done
+            }
             None => {
                 let mut entry = Entry::new(key, new(), None);
                 let done = edit(&mut entry);
+                entry.touch(clock);
                 self.databases[db].insert_new(KeyHash::of(key), entry);
                 self.events.add(Class::NEW, "new", db, key);
                 done
@@ -227,9 +278,30 @@ impl Keyspace {
         result
     }
 
+    /// Like [`Keyspace::edit`], of what nobody is told of who watches the key or waits for it.
+    pub fn edit_unseen<R>(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        edit: impl FnOnce(&mut Entry) -> (R, u64),
+    ) -> Option<R> {
+        let (result, changes) = edit(self.live(db, key)?);
+        self.counters.dirty += changes;
+        Some(result)
+    }
+
+    /// Lets those who wait for a key look again, although it was not written.
+    pub fn wake(&mut self, db: usize, key: &[u8]) {
+        self.observers.wake(db, key);
+    }
+
     /// Sets or removes the expiry of a key that is there; whether it is.
     pub fn set_expiry(&mut self, db: usize, key: &[u8], expiry: Option<i64>) -> bool {
-        let changed = self.databases[db].change(KeyHash::of(key), key, |entry| entry.set_expiry(expiry));
+        let clock = self.clock;
+        let changed = self.databases[db].change(KeyHash::of(key), key, |entry| {
+            entry.set_expiry(expiry);
+            entry.touch(clock);
+        });
         if changed.is_some() {
             self.wrote(db, key, 1);
         }
@@ -240,6 +312,7 @@ impl Keyspace {
     pub fn remove(&mut self, db: usize, key: &[u8]) -> Option<Entry> {
         let entry = self.databases[db].remove(KeyHash::of(key), key)?;
         if entry.is_expired(self.now_ms) {
+            self.reclaimer.free(Garbage::Entry(entry));
             expired(&mut self.counters, &mut self.events, &mut self.observers, db, key);
             return None;
         }
@@ -247,15 +320,29 @@ impl Keyspace {
         Some(entry)
     }
 
+    /// Removes a key and frees what it held; whether it was there.
+    pub fn delete(&mut self, db: usize, key: &[u8]) -> bool {
+        let Some(entry) = self.remove(db, key) else { return false };
+        self.reclaimer.free(Garbage::Entry(entry));
+        true
+    }
+
     /// Removes a key because its time has come.
     pub(super) fn expire(&mut self, db: usize, key: &[u8]) {
-        if self.databases[db].remove(KeyHash::of(key), key).is_some() {
+        if let Some(entry) = self.databases[db].remove(KeyHash::of(key), key) {
+            self.reclaimer.free(Garbage::Entry(entry));
             expired(&mut self.counters, &mut self.events, &mut self.observers, db, key);
         }
     }
 
+    /// Empties a database and frees what was in it.
+    pub fn flush(&mut self, db: usize) {
+        let table = self.clear(db);
+        self.reclaimer.free(Garbage::Table(table));
+    }
+
     /// Empties a database, and hands out what was in it.
-    pub fn clear(&mut self, db: usize) -> Table {
+    fn clear(&mut self, db: usize) -> Table {
         let table = std::mem::take(&mut self.databases[db]);
         self.counters.dirty += table.len() as u64;
         for key in self.observers.keys_of(db) {
@@ -293,6 +380,11 @@ impl Keyspace {
     #[inline]
     pub fn has_news(&self) -> bool {
         self.observers.has_ready() || !self.events.is_empty()
+    }
+
+    /// Counts further changes of a key that was written.
+    pub fn count_changes(&mut self, changes: u64) {
+        self.counters.dirty += changes;
     }
 
     /// Every change of a key ends here.

@@ -33,8 +33,10 @@ const BACKLOG: i32 = 4096;
 const KEEPALIVE: Duration = Duration::from_secs(300);
 /// How often expired keys are looked for.
 const EXPIRY_EVERY: Duration = Duration::from_millis(100);
-/// How soon again when there are many.
-const EXPIRY_BUSY: Duration = Duration::from_millis(1);
+/// How long one look takes at most.
+const EXPIRY_STEP: Duration = Duration::from_millis(1);
+/// How soon again when there are many: three quarters of the time are for clients.
+const EXPIRY_BUSY: Duration = Duration::from_millis(3);
 /// How soon to accept again when there was no descriptor left.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -334,7 +336,8 @@ impl Loop {
         if paused || !self.engine.active_expiry || self.engine.now_us() < self.expiry_due_us {
             return;
         }
-        let step = expiry::step(&mut self.engine.keyspace);
+        let watch = clock::Stopwatch::start();
+        let step = expiry::step(&mut self.engine.keyspace, || watch.elapsed() >= EXPIRY_STEP);
         if self.engine.keyspace.has_news() {
             self.engine.tell(None);
         }

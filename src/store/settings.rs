@@ -1,5 +1,7 @@
 //! What CONFIG GET and SET know: the names that clients ask for, and their values.
 
+use std::borrow::Cow;
+
 use super::command::{Failure, shown};
 use super::glob;
 use super::notify::Class;
@@ -22,6 +24,10 @@ enum Rule {
     Events,
     /// Bytes, perhaps with a unit.
     Memory,
+    /// A number between these two.
+    Between(i64, i64),
+    /// Bytes, perhaps with a unit, that fit in a signed number.
+    Size,
 }
 
 #[derive(Debug, Clone)]
@@ -30,6 +36,9 @@ struct Setting {
     rule: Rule,
     value: String,
 }
+
+/// The rule of what counts things.
+const COUNT: Rule = Rule::Between(0, i64::MAX);
 
 /// Names with their rule and the value that a server starts with.
 const DEFAULTS: &[(&str, Rule, &str)] = &[
@@ -49,15 +58,17 @@ const DEFAULTS: &[(&str, Rule, &str)] = &[
     ("dbfilename", Rule::Text, "dump.rdb"),
     ("dir", Rule::Immutable, "/"),
     ("enable-debug-command", Rule::Immutable, "yes"),
-    ("hash-max-listpack-entries", Rule::Immutable, "128"),
-    ("hash-max-listpack-value", Rule::Immutable, "64"),
-    ("hash-max-ziplist-entries", Rule::Immutable, "128"),
-    ("hash-max-ziplist-value", Rule::Immutable, "64"),
+    ("hash-max-listpack-entries", COUNT, "512"),
+    ("hash-max-listpack-value", Rule::Size, "64"),
+    ("hash-max-ziplist-entries", COUNT, "512"),
+    ("hash-max-ziplist-value", Rule::Size, "64"),
     ("hz", Rule::Number, "10"),
     ("io-threads", Rule::Immutable, "1"),
     ("lazyfree-lazy-user-del", Rule::YesNo, "no"),
     ("lfu-decay-time", Rule::Number, "1"),
     ("lfu-log-factor", Rule::Number, "10"),
+    ("list-max-listpack-size", Rule::Between(i32::MIN as i64, i32::MAX as i64), "-2"),
+    ("list-max-ziplist-size", Rule::Between(i32::MIN as i64, i32::MAX as i64), "-2"),
     ("loglevel", Rule::Text, "notice"),
     ("lua-time-limit", Rule::Number, "5000"),
     ("maxclients", Rule::Number, "10000"),
@@ -70,14 +81,19 @@ const DEFAULTS: &[(&str, Rule, &str)] = &[
     ("protected-mode", Rule::Immutable, "yes"),
     ("requirepass", Rule::Text, ""),
     ("save", Rule::Text, ""),
+    ("set-max-intset-entries", COUNT, "512"),
     ("slowlog-log-slower-than", Rule::Signed, "10000"),
     ("slowlog-max-len", Rule::Number, "128"),
     ("stop-writes-on-bgsave-error", Rule::YesNo, "yes"),
-    ("stream-node-max-bytes", Rule::Immutable, "4096"),
-    ("stream-node-max-entries", Rule::Immutable, "100"),
+    ("stream-node-max-bytes", Rule::Size, "4096"),
+    ("stream-node-max-entries", COUNT, "100"),
     ("tcp-backlog", Rule::Immutable, "4096"),
     ("tcp-keepalive", Rule::Number, "300"),
     ("timeout", Rule::Number, "0"),
+    ("zset-max-listpack-entries", COUNT, "128"),
+    ("zset-max-listpack-value", Rule::Size, "64"),
+    ("zset-max-ziplist-entries", COUNT, "128"),
+    ("zset-max-ziplist-value", Rule::Size, "64"),
 ];
 
 /// All settings.
@@ -92,10 +108,11 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Sets a value without asking whether it may be set.
+    /// Sets a value without asking whether it may be set, under both names of those that have two.
     pub fn put(&mut self, name: &str, value: String) {
-        if let Some(setting) = self.0.iter_mut().find(|setting| setting.name == name) {
-            setting.value = value;
+        let name = newer_name(name);
+        for setting in self.0.iter_mut().filter(|setting| newer_name(setting.name) == name) {
+            setting.value.clone_from(&value);
         }
     }
 
@@ -154,13 +171,35 @@ impl Settings {
                 Some(bytes) => Ok(bytes.to_string()),
                 None => Err("argument must be a memory value"),
             },
+            Rule::Size => match memory(&text) {
+                Some(bytes) if i64::try_from(bytes).is_ok() => Ok(bytes.to_string()),
+                Some(_) => return Err(refused(&outside(0, i64::MAX))),
+                None => Err("argument must be a memory value"),
+            },
+            Rule::Between(min, max) => match parse_integer(value) {
+                Some(number) if (min..=max).contains(&number) => Ok(text),
+                Some(_) => return Err(refused(&outside(min, max))),
+                None => Err("argument couldn't be parsed into an integer"),
+            },
         };
         value.map(|value| (setting.name, value)).map_err(refused)
     }
 }
 
+fn outside(min: i64, max: i64) -> String {
+    format!("argument must be between {min} and {max} inclusive")
+}
+
+/// The name that a setting has had since the small forms are listpacks.
+pub fn newer_name(name: &str) -> Cow<'_, str> {
+    match name.contains("-ziplist-") {
+        true => name.replace("-ziplist-", "-listpack-").into(),
+        false => name.into(),
+    }
+}
+
 /// Bytes with a unit as Redis writes them: `k` is 1000, `kb` 1024.
-fn memory(text: &str) -> Option<u64> {
+pub fn memory(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let factor: u64 = match unit.to_ascii_lowercase().as_str() {
@@ -173,5 +212,7 @@ fn memory(text: &str) -> Option<u64> {
         "gb" => 1 << 30,
         _ => return None,
     };
-    number.parse::<u64>().ok()?.checked_mul(factor)
+    // Without digits it is nothing.
+    let number: u64 = if number.is_empty() { 0 } else { number.parse().ok()? };
+    number.checked_mul(factor)
 }

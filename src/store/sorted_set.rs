@@ -22,10 +22,10 @@ pub use chunk::Item;
 use tree::Tree;
 
 /// Members with their scores, in order.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct SortedSet(Form);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Form {
     Packed(Chunk),
     Large(Box<Large>),
@@ -38,7 +38,7 @@ impl Default for Form {
 }
 
 /// The same members twice: to be found, and in order.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Large {
     /// The value of a member is its packed score.
     table: Table,

@@ -5,8 +5,8 @@
 use std::sync::LazyLock;
 
 use super::{
-    Command, HIDDEN, clients, connection, hashes, keys, pubsub, server, slowlog, sorted_sets, streams,
-    strings, transactions,
+    Command, HIDDEN, clients, connection, hashes, keys, lists, pubsub, server, sets, slowlog, sort,
+    sorted_sets, streams, strings, transactions,
 };
 
 /// A row with its number.
@@ -43,7 +43,11 @@ const FAMILIES: &[&[Command]] = &[
     keys::COMMANDS,
     strings::COMMANDS,
     hashes::COMMANDS,
+    lists::COMMANDS,
+    lists::BLOCKING_COMMANDS,
+    sort::COMMANDS,
     sorted_sets::COMMANDS,
+    sets::COMMANDS,
     streams::COMMANDS,
 ];
 

@@ -98,13 +98,13 @@ fn info_clients(call: &Call<'_>, text: &mut String) {
 }
 
 /// Bytes of the process in memory, as the kernel counts them; 0 where it does not say.
-fn resident_bytes() -> u64 {
+pub fn resident_bytes() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
     pages.unwrap_or(0) * 4096
 }
 
-fn info_memory(_: &Call<'_>, text: &mut String) {
+fn info_memory(call: &Call<'_>, text: &mut String) {
     let resident = resident_bytes();
     let human = format!("{:.2}M", resident as f64 / f64::from(1 << 20));
     section(
@@ -123,6 +123,8 @@ fn info_memory(_: &Call<'_>, text: &mut String) {
             ("maxmemory_policy", &"noeviction"),
             ("mem_fragmentation_ratio", &"1.00"),
             ("mem_allocator", &"mimalloc"),
+            ("lazyfree_pending_objects", &call.engine.keyspace.reclaimer.pending()),
+            ("lazyfreed_objects", &call.engine.keyspace.reclaimer.freed()),
         ],
     );
 }

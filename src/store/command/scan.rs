@@ -2,8 +2,11 @@
 
 use super::{Failure, integer};
 use crate::store::glob;
-use crate::store::stream::parse_u64;
+use crate::store::number::parse_u64;
 use crate::wire::resp::Args;
+
+/// The answer when there is no such key.
+pub const NOTHING: &[u8] = b"*2\r\n$1\r\n0\r\n*0\r\n";
 
 /// The options of a scan.
 pub struct Scan<'a> {
@@ -17,8 +20,10 @@ pub struct Scan<'a> {
     pub of_type: Option<&'a [u8]>,
 }
 
-/// The cursor of a scan: any unsigned number, with a sign as C reads it (`-1` wraps around).
+/// The cursor of a scan: any unsigned number, with a sign as C reads it (`-1` wraps around), up to the
+/// first zero byte.
 pub fn cursor(text: &[u8]) -> Result<u64, Failure> {
+    let text = &text[..memchr::memchr(0, text).unwrap_or(text.len())];
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
         [b'+', digits @ ..] => (false, digits),

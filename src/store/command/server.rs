@@ -5,19 +5,14 @@ use super::{
     ADMIN, ALLOW_BUSY, BLOCKING, Call, Command, FAST, FLAG_NAMES, Failure, Index, LOADING, NO_MULTI,
     NOSCRIPT, PUBSUB, READONLY, STALE, WRITE, integer,
 };
-use crate::clock;
 use crate::store::blocking::{self, Empty, Wait};
 use crate::store::notify::Class;
 use crate::store::reply::Replies;
-use crate::store::value;
 
 const NONE: (i16, i16, i16) = (0, 0, 0);
 const G: &str = "server";
 const LS: u32 = LOADING | STALE;
 const ADM: u32 = ADMIN | NOSCRIPT | LOADING | STALE;
-
-/// The longest that DEBUG SLEEP holds up everybody.
-const MAX_SLEEP_S: f64 = 60.0;
 
 /// The rows of this family.
 pub const COMMANDS: &[Command] = &[
@@ -32,9 +27,9 @@ pub const COMMANDS: &[Command] = &[
     Command::new("flushall", -1, WRITE, NONE, G, "Removes all keys of all databases", flushall),
     Command::new("time", 1, LS | FAST, NONE, G, "Returns seconds and microseconds of the clock", time),
     Command::new("wait", 3, NOSCRIPT, NONE, "generic", "Returns 0: there are no replicas", wait),
-    Command::new("debug", -2, ADM, NONE, G, "Helps test suites", debug),
+    Command::new("debug", -2, ADM, NONE, G, "Helps test suites", super::debug::debug),
     Command::new("shutdown", -1, ADM | ALLOW_BUSY | NO_MULTI, NONE, G, "Stops the server", shutdown),
-    Command::container("memory", G, "Looks at memory", MEMORY),
+    Command::container("memory", G, "Looks at memory", super::memory::COMMANDS),
 ];
 
 const COMMAND: &[Command] = &[
@@ -50,15 +45,12 @@ const CONFIG: &[Command] = &[
     Command::new("config|resetstat", 2, ADM, NONE, G, "Sets counters to zero", config_resetstat),
 ];
 
-const MEMORY: &[Command] =
-    &[Command::new("memory|usage", -3, READONLY, (2, 2, 1), G, "Returns the bytes of a key", memory_usage)];
-
 fn dbsize(call: &mut Call<'_>) -> Result<(), Failure> {
     call.session.out.count(call.engine.keyspace.table(call.session.db).len());
     Ok(())
 }
 
-/// ASYNC and SYNC are the same here.
+/// ASYNC and SYNC are the same here: what is large is freed in the background.
 fn flush_mode(call: &Call<'_>) -> Result<(), Failure> {
     match call.args.get(1) {
         None => Ok(()),
@@ -73,14 +65,14 @@ fn is_flush_mode(word: &[u8]) -> bool {
 
 fn flushdb(call: &mut Call<'_>) -> Result<(), Failure> {
     flush_mode(call)?;
-    drop(call.engine.keyspace.clear(call.session.db));
+    call.engine.keyspace.flush(call.session.db);
     call.session.out.ok();
     Ok(())
 }
 
 fn flushall(call: &mut Call<'_>) -> Result<(), Failure> {
     flush_mode(call)?;
-    (0..call.engine.keyspace.databases()).for_each(|db| drop(call.engine.keyspace.clear(db)));
+    (0..call.engine.keyspace.databases()).for_each(|db| call.engine.keyspace.flush(db));
     call.session.out.ok();
     Ok(())
 }
@@ -106,38 +98,6 @@ fn wait(call: &mut Call<'_>) -> Result<(), Failure> {
     call.block(Wait { keys, timeout, empty, when_gone: false, command: None })
 }
 
-fn debug(call: &mut Call<'_>) -> Result<(), Failure> {
-    let args = call.args;
-    match args[1].to_ascii_lowercase().as_slice() {
-        b"sleep" if args.len() == 3 => {
-            let seconds = std::str::from_utf8(&args[2]).ok().and_then(|text| text.parse::<f64>().ok());
-            let seconds = seconds.filter(|seconds| seconds.is_finite()).unwrap_or(0.0);
-            clock::sleep_thread(std::time::Duration::from_secs_f64(seconds.clamp(0.0, MAX_SLEEP_S)));
-            call.engine.read_clock();
-            call.session.out.ok();
-        }
-        b"set-active-expire" if args.len() == 3 => {
-            call.engine.active_expiry = &args[2] != b"0";
-            call.session.out.ok();
-        }
-        b"jmap"
-        | b"reload"
-        | b"loadaof"
-        | b"quicklist-packed-threshold"
-        | b"set-disable-deny-scripts"
-        | b"stringmatch-len"
-        | b"change-repl-id"
-        | b"pause-cron" => call.session.out.ok(),
-        _ => {
-            let name = super::shown(&args[1], 128);
-            let text =
-                format!("ERR unknown subcommand or wrong number of arguments for '{name}'. Try DEBUG HELP.");
-            return Err(Failure(text.into()));
-        }
-    }
-    Ok(())
-}
-
 fn shutdown(call: &mut Call<'_>) -> Result<(), Failure> {
     for word in call.args.from(1).iter() {
         let known: [&[u8]; 4] = [b"NOSAVE", b"SAVE", b"NOW", b"FORCE"];
@@ -150,21 +110,6 @@ fn shutdown(call: &mut Call<'_>) -> Result<(), Failure> {
     }
     call.engine.stopping = true;
     call.session.killed = true;
-    Ok(())
-}
-
-fn memory_usage(call: &mut Call<'_>) -> Result<(), Failure> {
-    let args = call.args;
-    if args.len() > 3 {
-        let samples = args.len() == 5 && args[3].eq_ignore_ascii_case(b"SAMPLES");
-        if !samples || integer(&args[4])? < 0 {
-            return Err(Failure::SYNTAX);
-        }
-    }
-    match call.engine.keyspace.find(call.session.db, &args[2]).map(value::memory_usage) {
-        Some(bytes) => call.session.out.count(bytes),
-        None => call.session.out.null(),
-    }
     Ok(())
 }
 
@@ -203,12 +148,18 @@ fn config_set(call: &mut Call<'_>) -> Result<(), Failure> {
                 engine.slow_ticks = u64::try_from(micros).map_or(u64::MAX, |us| engine.tick_rate.ticks(us));
             }
             "slowlog-max-len" => engine.slow_log.set_max_len(value.parse().unwrap_or(0)),
+            "stream-node-max-bytes" => {
+                engine.keyspace.encodings.stream_node_bytes = value.parse().unwrap_or(usize::MAX);
+            }
+            "stream-node-max-entries" => {
+                engine.keyspace.encodings.stream_node_entries = value.parse().unwrap_or(usize::MAX);
+            }
             "maxclients" => engine.config.max_clients = value.parse().unwrap_or(usize::MAX),
             "proto-max-bulk-len" => {
                 // Never above what one command may hold.
                 engine.config.max_bulk = value.parse().unwrap_or(usize::MAX).clamp(1 << 20, 1 << 30);
             }
-            _ => {}
+            _ => engine.keyspace.encodings.set(name, &value),
         }
         engine.settings.put(name, value);
     }

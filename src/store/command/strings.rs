@@ -2,11 +2,17 @@
 //!
 //! Strings: GET, SET and their kin.
 
-use super::{Call, Command, DENYOOM, FAST, Failure, READONLY, WRITE, integer};
-use crate::store::entry::{Content, Entry, MAX_INLINE, View};
+mod counters;
+mod lcs;
+mod options;
+mod ranges;
+
+use self::options::{Options, Verb};
+use super::{Call, Command, DENYOOM, FAST, Failure, READONLY, WRITE};
+use crate::store::entry::{Entry, View};
 use crate::store::keyspace::{Expiry, string_content};
+use crate::store::notify::Class;
 use crate::store::value::Object;
-use crate::wire::resp::parse_integer;
 
 const ONE: (i16, i16, i16) = (1, 1, 1);
 const W: u32 = WRITE | DENYOOM;
@@ -27,11 +33,17 @@ pub const COMMANDS: &[Command] = &[
     Command::new("getdel", 2, WRITE | FAST, ONE, G, "Returns a string and removes its key", getdel),
     Command::new("getset", 3, WF, ONE, G, "Sets a string and returns the old one", getset),
     Command::new("strlen", 2, RF, ONE, G, "Returns the length of a string", strlen),
-    Command::new("append", 3, WF, ONE, G, "Appends to a string", append),
-    Command::new("incr", 2, WF, ONE, G, "Adds one to an integer", incr),
-    Command::new("decr", 2, WF, ONE, G, "Takes one from an integer", decr),
-    Command::new("incrby", 3, WF, ONE, G, "Adds to an integer", incrby),
-    Command::new("decrby", 3, WF, ONE, G, "Takes from an integer", decrby),
+    Command::new("getex", -2, WRITE | FAST, ONE, G, "Returns a string and changes its expiry", getex),
+    Command::new("append", 3, WF, ONE, G, "Appends to a string", ranges::append),
+    Command::new("getrange", 4, READONLY, ONE, G, "Returns a part of a string", ranges::getrange),
+    Command::new("substr", 4, READONLY, ONE, G, "Returns a part of a string", ranges::getrange),
+    Command::new("setrange", 4, W, ONE, G, "Writes over a part of a string", ranges::setrange),
+    Command::new("incr", 2, WF, ONE, G, "Adds one to an integer", counters::incr),
+    Command::new("decr", 2, WF, ONE, G, "Takes one from an integer", counters::decr),
+    Command::new("incrby", 3, WF, ONE, G, "Adds to an integer", counters::incrby),
+    Command::new("decrby", 3, WF, ONE, G, "Takes from an integer", counters::decrby),
+    Command::new("incrbyfloat", 3, WF, ONE, G, "Adds to a number", counters::incrbyfloat),
+    Command::new("lcs", -3, READONLY, (1, 2, 1), G, "Finds the longest common subsequence", lcs::lcs),
 ];
 
 /// The string in an entry.
@@ -52,100 +64,94 @@ fn get(call: &mut Call<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The options of SET.
-struct SetOptions {
-    only_new: bool,
-    only_existing: bool,
-    get: bool,
-    expiry: Expiry,
-}
-
 fn set(call: &mut Call<'_>) -> Result<(), Failure> {
     let args = call.args;
     if args.len() == 3 {
-        call.engine.keyspace.put(call.session.db, &args[1], string_content(&args[2]), Expiry::Clear);
+        store(call, &args[1], &args[2], Expiry::Clear);
         call.session.out.ok();
         return Ok(());
     }
-    let options = set_options(call)?;
+    set_with_options(call)
+}
+
+/// Puts a string and tells of it.
+#[inline]
+fn store(call: &mut Call<'_>, key: &[u8], value: &[u8], expiry: Expiry) {
+    let (keyspace, db) = (&mut call.engine.keyspace, call.session.db);
+    keyspace.put(db, key, string_content(value), expiry);
+    keyspace.notify(Class::STRING, "set", db, key);
+    if matches!(expiry, Expiry::At(_)) {
+        keyspace.notify(Class::GENERIC, "expire", db, key);
+    }
+}
+
+fn set_with_options(call: &mut Call<'_>) -> Result<(), Failure> {
+    let args = call.args;
+    let options = Options::parse(args.from(3), Verb::Set)?;
+    let at = options.expires_at(call.engine.keyspace.now_ms(), call.command.name)?;
     let (db, key) = (call.session.db, &args[1]);
-    let found = call.engine.keyspace.find(db, key);
-    let exists = found.is_some();
     if options.get {
-        let old = found.map(string_of).transpose()?;
+        let old = call.engine.keyspace.read(db, key).map(string_of).transpose()?;
         call.session.out.optional(old);
     }
-    if options.only_new && exists || options.only_existing && !exists {
-        if !options.get {
-            call.session.out.null();
+    if options.only_new || options.only_existing {
+        let exists = call.engine.keyspace.contains(db, key);
+        if exists == options.only_new {
+            if !options.get {
+                call.session.out.null();
+            }
+            return Ok(());
         }
-        return Ok(());
     }
-    call.engine.keyspace.put(db, key, string_content(&args[2]), options.expiry);
+    let expiry = match at {
+        Some(at) => Expiry::At(at),
+        None if options.keep => Expiry::Keep,
+        None => Expiry::Clear,
+    };
+    store(call, key, &args[2], expiry);
     if !options.get {
         call.session.out.ok();
     }
     Ok(())
 }
 
-fn set_options(call: &Call<'_>) -> Result<SetOptions, Failure> {
+/// In this order: without the key null; another type is refused; then the expiry is looked at. A time
+/// that has passed removes the key.
+fn getex(call: &mut Call<'_>) -> Result<(), Failure> {
     let args = call.args;
-    let mut options = SetOptions { only_new: false, only_existing: false, get: false, expiry: Expiry::Clear };
-    let mut time: Option<(&[u8], i64, bool)> = None;
-    let mut index = 3;
-    while let Some(word) = args.get(index) {
-        let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-        let free = options.expiry == Expiry::Clear && time.is_none();
-        if is("NX") && !options.only_existing {
-            options.only_new = true;
-        } else if is("XX") && !options.only_new {
-            options.only_existing = true;
-        } else if is("GET") {
-            options.get = true;
-        } else if is("KEEPTTL") && time.is_none() {
-            options.expiry = Expiry::Keep;
-        } else if let (Some((unit_ms, absolute)), true, Some(value)) =
-            (time_unit(word), free, args.get(index + 1))
-        {
-            time = Some((value, unit_ms, absolute));
-            index += 1;
-        } else {
-            return Err(Failure::SYNTAX);
+    let options = Options::parse(args.from(2), Verb::GetEx)?;
+    let (db, key, now_ms) = (call.session.db, &args[1], call.engine.keyspace.now_ms());
+    let Some(entry) = call.engine.keyspace.read(db, key) else {
+        call.session.out.null();
+        return Ok(());
+    };
+    let (value, had_expiry) = (string_of(entry)?, entry.expiry().is_some());
+    let at = options.expires_at(now_ms, call.command.name)?;
+    call.session.out.bulk(value);
+    let keyspace = &mut call.engine.keyspace;
+    match at {
+        Some(at) if options.is_absolute() && at <= now_ms => {
+            keyspace.delete(db, key);
+            keyspace.notify(Class::GENERIC, "del", db, key);
         }
-        index += 1;
+        Some(at) => {
+            keyspace.set_expiry(db, key, Some(at));
+            keyspace.notify(Class::GENERIC, "expire", db, key);
+        }
+        None if options.persist && had_expiry => {
+            keyspace.set_expiry(db, key, None);
+            keyspace.notify(Class::GENERIC, "persist", db, key);
+        }
+        None => {}
     }
-    if let Some((value, unit_ms, absolute)) = time {
-        let now_ms = call.engine.keyspace.now_ms();
-        options.expiry = Expiry::At(expire_at(value, unit_ms, absolute, now_ms, call.command.name)?);
-    }
-    Ok(options)
-}
-
-/// Milliseconds in the unit of an expiry option, and whether it is a time rather than a duration.
-fn time_unit(word: &[u8]) -> Option<(i64, bool)> {
-    let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-    match () {
-        () if is("EX") => Some((1000, false)),
-        () if is("PX") => Some((1, false)),
-        () if is("EXAT") => Some((1000, true)),
-        () if is("PXAT") => Some((1, true)),
-        () => None,
-    }
-}
-
-/// A time for a new value to expire: above zero, and within what can be counted.
-fn expire_at(value: &[u8], unit_ms: i64, absolute: bool, now_ms: i64, name: &str) -> Result<i64, Failure> {
-    let value = integer(value)?;
-    let at = (value > 0).then(|| value.checked_mul(unit_ms)).flatten();
-    let at = at.and_then(|ms| if absolute { Some(ms) } else { ms.checked_add(now_ms) });
-    at.ok_or_else(|| Failure::expire_time(name))
+    Ok(())
 }
 
 fn set_with_expiry(call: &mut Call<'_>, unit_ms: i64) -> Result<(), Failure> {
     let args = call.args;
     let now_ms = call.engine.keyspace.now_ms();
-    let at = expire_at(&args[2], unit_ms, false, now_ms, call.command.name)?;
-    call.engine.keyspace.put(call.session.db, &args[1], string_content(&args[3]), Expiry::At(at));
+    let at = options::expires_at(&args[2], unit_ms, Some(now_ms), call.command.name)?;
+    store(call, &args[1], &args[3], Expiry::At(at));
     call.session.out.ok();
     Ok(())
 }
@@ -162,7 +168,7 @@ fn setnx(call: &mut Call<'_>) -> Result<(), Failure> {
     let (args, db) = (call.args, call.session.db);
     let new = !call.engine.keyspace.contains(db, &args[1]);
     if new {
-        call.engine.keyspace.put(db, &args[1], string_content(&args[2]), Expiry::Clear);
+        store(call, &args[1], &args[2], Expiry::Clear);
     }
     call.session.out.integer(i64::from(new));
     Ok(())
@@ -194,7 +200,7 @@ fn mset(call: &mut Call<'_>) -> Result<(), Failure> {
         return Err(Failure::arity(call.command.name));
     }
     for (key, value) in pairs.pairs() {
-        call.engine.keyspace.put(call.session.db, key, string_content(value), Expiry::Clear);
+        store(call, key, value, Expiry::Clear);
     }
     call.session.out.ok();
     Ok(())
@@ -211,7 +217,7 @@ fn msetnx(call: &mut Call<'_>) -> Result<(), Failure> {
         return Ok(());
     }
     for (key, value) in pairs.pairs() {
-        call.engine.keyspace.put(db, key, string_content(value), Expiry::Clear);
+        store(call, key, value, Expiry::Clear);
     }
     call.session.out.integer(1);
     Ok(())
@@ -222,7 +228,10 @@ fn getdel(call: &mut Call<'_>) -> Result<(), Failure> {
     let found = call.engine.keyspace.read(db, &args[1]);
     let value = found.map(string_of).transpose()?;
     call.session.out.optional(value);
-    call.engine.keyspace.remove(db, &args[1]);
+    if value.is_some() {
+        call.engine.keyspace.delete(db, &args[1]);
+        call.engine.keyspace.notify(Class::GENERIC, "del", db, &args[1]);
+    }
     Ok(())
 }
 
@@ -231,7 +240,7 @@ fn getset(call: &mut Call<'_>) -> Result<(), Failure> {
     let found = call.engine.keyspace.read(db, &args[1]);
     let value = found.map(string_of).transpose()?;
     call.session.out.optional(value);
-    call.engine.keyspace.put(db, &args[1], string_content(&args[2]), Expiry::Clear);
+    store(call, &args[1], &args[2], Expiry::Clear);
     Ok(())
 }
 
@@ -242,75 +251,3 @@ fn strlen(call: &mut Call<'_>) -> Result<(), Failure> {
     call.session.out.count(len);
     Ok(())
 }
-
-fn append(call: &mut Call<'_>) -> Result<(), Failure> {
-    let (args, db, max) = (call.args, call.session.db, call.engine.config.max_bulk);
-    let (key, tail) = (&args[1], &args[2]);
-    let old_len = call.engine.keyspace.find(db, key).map(string_of).transpose()?.map(<[u8]>::len);
-    let Some(old_len) = old_len else {
-        call.engine.keyspace.put(db, key, string_content(tail), Expiry::Clear);
-        call.session.out.count(tail.len());
-        return Ok(());
-    };
-    if old_len + tail.len() > max {
-        return Err(Failure::STRING_TOO_LONG);
-    }
-    call.engine.keyspace.edit(db, key, |entry| (extend(entry, tail), 1));
-    call.session.out.count(old_len + tail.len());
-    Ok(())
-}
-
-/// Appends to the string in `entry`, which from now on can grow without moving each time.
-fn extend(entry: &mut Entry, tail: &[u8]) {
-    if let Some(Object::Raw(bytes)) = entry.object_mut() {
-        bytes.extend_from_slice(tail);
-        return;
-    }
-    let mut bytes = Vec::with_capacity((entry.inline().len() + tail.len()) * 2);
-    bytes.extend_from_slice(entry.inline());
-    bytes.extend_from_slice(tail);
-    let expiry = entry.expiry();
-    entry.replace(Content::Object(Box::new(Object::Raw(bytes))), expiry);
-}
-
-fn add(call: &mut Call<'_>, by: i64) -> Result<(), Failure> {
-    let (args, db) = (call.args, call.session.db);
-    let key = &args[1];
-    let Some(entry) = call.engine.keyspace.find(db, key) else {
-        put_integer(call, by, Expiry::Clear);
-        return Ok(());
-    };
-    let old = parse_integer(string_of(entry)?).ok_or(Failure::NOT_INTEGER)?;
-    let new = old.checked_add(by).ok_or(Failure::OVERFLOW)?;
-    put_integer(call, new, Expiry::Keep);
-    Ok(())
-}
-
-fn put_integer(call: &mut Call<'_>, value: i64, expiry: Expiry) {
-    let args = call.args;
-    let mut digits = itoa::Buffer::new();
-    let content = Content::String(digits.format(value).as_bytes());
-    call.engine.keyspace.put(call.session.db, &args[1], content, expiry);
-    call.session.out.integer(value);
-}
-
-fn incr(call: &mut Call<'_>) -> Result<(), Failure> {
-    add(call, 1)
-}
-
-fn decr(call: &mut Call<'_>) -> Result<(), Failure> {
-    add(call, -1)
-}
-
-fn incrby(call: &mut Call<'_>) -> Result<(), Failure> {
-    let by = integer(&call.args[2])?;
-    add(call, by)
-}
-
-fn decrby(call: &mut Call<'_>) -> Result<(), Failure> {
-    let by = integer(&call.args[2])?;
-    let by = by.checked_neg().ok_or(Failure::text("ERR decrement would overflow"))?;
-    add(call, by)
-}
-
-const _: () = assert!(MAX_INLINE >= 32, "an integer must fit in an entry");

@@ -23,19 +23,19 @@ const FULL_BYTES: usize = 2048;
 const MAX_CHILDREN: usize = 32;
 
 /// A tree of chunks.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Tree {
     root: Node,
     len: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Node {
     Leaf(Chunk),
     Inner(Vec<Child>),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Child {
     separator: Separator,
     len: usize,
@@ -43,7 +43,7 @@ struct Child {
 }
 
 /// A place between two items.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Separator {
     score: f64,
     member: Box<[u8]>,
