@@ -8,7 +8,7 @@
 //! engine      data, settings, clients           command      the table and the handlers
 //! keyspace    databases, the one door to them   expiry       keys whose time has come
 //! table       entries, scanned while they change
-//! entry       key and value in one allocation   hash, list, stream, value: what a value can be
+//! entry       key and value in one allocation   hash, list, set, sorted_set, stream, value: what a value can be
 //! reclaim     frees what is large, on a thread of its own
 //! ```
 //!
