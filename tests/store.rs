@@ -256,6 +256,78 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Commands of sets and hashes; words in capitals at the places of arguments are chosen. `INTS` are keys
+/// of sets of integers, whose members come in one order only.
+const SET_AND_HASH_STEPS: &[&str] = &[
+    "SADD INTS INT INT INT",
+    "SADD INTS INT",
+    "SADD KEY MEMBER MEMBER",
+    "SADD KEY INT",
+    "SREM INTS INT INT",
+    "SREM KEY MEMBER MEMBER",
+    "SISMEMBER KEY MEMBER",
+    "SMISMEMBER INTS INT MEMBER INT",
+    "SCARD KEY",
+    "SMEMBERS INTS",
+    "SPOP INTS 1000",
+    "SPOP KEY 0",
+    "SRANDMEMBER INTS 1000",
+    "SMOVE INTS INTS INT",
+    "SMOVE KEY KEY MEMBER",
+    "SMOVE KEY INTS INT",
+    "SINTER INTS INTS",
+    "SINTER INTS INTS INTS",
+    "SUNION INTS INTS INTS",
+    "SDIFF INTS INTS",
+    "SDIFF INTS INTS INTS INTS",
+    "SINTERSTORE INTS INTS INTS",
+    "SUNIONSTORE INTS INTS INTS",
+    "SDIFFSTORE INTS INTS INTS",
+    "SINTERSTORE KEY KEY KEY",
+    "SUNIONSTORE KEY KEY KEY",
+    "SDIFFSTORE KEY KEY KEY KEY",
+    "SINTERCARD 2 KEY KEY",
+    "SINTERCARD 2 INTS INTS LIMIT NUMBER",
+    "SSCAN INTS 0 MATCH *1*",
+    "OBJECT ENCODING INTS",
+    "OBJECT ENCODING KEY",
+    "TYPE KEY",
+    "DEL INTS",
+    "RENAME INTS INTS",
+    "HSET KEY FIELD NUMBER FIELD LONG",
+    "HSETNX KEY FIELD NUMBER",
+    "HDEL KEY FIELD FIELD",
+    "HGETALL SMALL",
+    "HSET SMALL FIELD NUMBER FIELD NUMBER",
+    "HDEL SMALL FIELD",
+    "HINCRBY SMALL FIELD NUMBER",
+    "HINCRBYFLOAT SMALL FIELD NUMBER",
+    "HINCRBYFLOAT KEY FIELD FLOAT",
+    "HMGET KEY FIELD FIELD",
+    "HRANDFIELD SMALL 100 WITHVALUES",
+    "HSCAN SMALL 0",
+    "HLEN KEY",
+];
+
+fn set_and_hash_steps() -> impl Strategy<Value = Step> {
+    let one_of =
+        |names: &[&'static str]| prop::sample::select(names.to_vec()).prop_map(str::to_string).boxed();
+    let word = move |word: &'static str| match word {
+        "KEY" => one_of(&["a", "b", "c", "d"]),
+        "INTS" => one_of(&["i", "j", "k"]),
+        "SMALL" => one_of(&["s", "t"]),
+        "FIELD" => one_of(&["f", "g", "h", ""]),
+        "INT" => prop_oneof!["[1-9]?[0-9]", Just("70000".to_string()), "-[1-9][0-9]{8,17}"].boxed(),
+        "MEMBER" => prop_oneof!["[0-9]", "0[0-9]", "[a-d]"].boxed(),
+        "NUMBER" => prop_oneof!["-?[0-9]{1,3}", Just("x".to_string())].boxed(),
+        "LONG" => "[a-z]{62,67}".boxed(),
+        "FLOAT" => "-?[0-9]{0,25}[.]?[0-9]{0,25}(e-?[0-9]{1,2})?|0x[0-9a-f]{1,20}(p-?[0-9]{1,2})?".boxed(),
+        word => Just(word.to_string()).boxed(),
+    };
+    let steps = SET_AND_HASH_STEPS.iter().map(|step| step.split(' ').map(word).collect::<Vec<_>>());
+    prop::sample::select(steps.collect::<Vec<_>>()).prop_flat_map(|words| words).prop_map(Step)
+}
+
 fn text_of(choices: &'static [&'static str]) -> BoxedStrategy<String> {
     prop::sample::select(choices).prop_map(str::to_string).boxed()
 }
@@ -459,14 +531,12 @@ fn sorted_set_steps() -> impl Strategy<Value = Step> {
     };
     let flag = || one_of(&["NX", "XX", "GT", "LT", "CH", "INCR"]);
     let range = || one_of(&["WITHSCORES", "REV", "BYSCORE"]);
-    let adding = |name| {
-        (key(), prop::collection::vec((score(), member()), 1..12)).prop_map(move |(key, pairs)| {
-            let pairs = pairs.into_iter().flat_map(|(score, member)| [score, member]);
-            Step([name, &key].into_iter().map(str::to_string).chain(pairs).collect())
-        })
-    };
+    let adding = (key(), prop::collection::vec((score(), member()), 1..12)).prop_map(|(key, pairs)| {
+        let pairs = pairs.into_iter().flat_map(|(score, member)| [score, member]);
+        Step(["ZADD".to_string(), key].into_iter().chain(pairs).collect())
+    });
     prop_oneof![
-        4 => adding("ZADD"),
+        4 => adding,
         4 => words("ZADD", vec![key(), score(), member(), score(), member()]),
         2 => words("ZADD", vec![key(), flag(), score(), member()]),
         1 => words("ZADD", vec![key(), flag(), flag(), score(), member()]),
@@ -527,6 +597,11 @@ fn random_sorted_sets_are_answered_as_redis_answers_them() {
 #[test]
 fn random_moves_of_keys_are_answered_as_redis_answers_them() {
     compare_random(key_steps());
+}
+
+#[test]
+fn random_sets_and_hashes_are_answered_as_redis_answers_them() {
+    compare_random(prop_oneof![step(), set_and_hash_steps(), set_and_hash_steps()]);
 }
 
 /// Runs the same random commands on both servers, and compares the replies and what is stored in the end.

@@ -70,7 +70,7 @@ impl Digest {
             View::PackedHash(_) | View::Object(Object::Hash(_)) => {
                 let hash = Hash::of(entry);
                 hash.into_iter().for_each(|hash| {
-                    hash.for_each(|field, value| self.lay(&Digest::of(&[field, value]).0));
+                    hash.for_each(|(field, value)| self.lay(&Digest::of(&[field, value]).0));
                 });
             }
             View::Object(Object::List(list)) => list.iter().for_each(|item| self.mix(item)),
@@ -79,6 +79,9 @@ impl Digest {
                 number::format_double(item.score, &mut score);
                 self.lay(&Digest::of(&[item.member, &score]).0);
             }),
+            View::Object(Object::Set(set)) => {
+                set.iter().for_each(|member| member.with(|text| self.lay(text)));
+            }
             View::Object(Object::Stream(stream)) => self.mix_stream(stream),
         }
         if entry.expiry().is_some() {
@@ -103,6 +106,7 @@ fn type_number(kind: Type) -> u32 {
         Type::String => 0,
         Type::List => 1,
         Type::SortedSet => 3,
+        Type::Set => 2,
         Type::Hash => 4,
         Type::Stream => 6,
     }

@@ -1,5 +1,7 @@
 //! How large a value may grow in its small form: the settings that OBJECT ENCODING shows the effect of.
 
+use super::settings::newer_name;
+
 /// The limits of the small forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encodings {
@@ -34,5 +36,27 @@ impl Default for Encodings {
             stream_node_bytes: 4096,
             stream_node_entries: 100,
         }
+    }
+}
+
+impl Encodings {
+    /// Takes over the value of a setting, if it is one of these limits.
+    pub fn set(&mut self, name: &str, value: &str) {
+        let name = newer_name(name);
+        if name == "list-max-listpack-size" {
+            self.list_size = value.parse().unwrap_or(self.list_size);
+            return;
+        }
+        let limit = match &*name {
+            "hash-max-listpack-entries" => &mut self.hash_entries,
+            "hash-max-listpack-value" => &mut self.hash_value,
+            "set-max-intset-entries" => &mut self.set_integers,
+            "zset-max-listpack-entries" => &mut self.sorted_set_entries,
+            "zset-max-listpack-value" => &mut self.sorted_set_value,
+            "stream-node-max-bytes" => &mut self.stream_node_bytes,
+            "stream-node-max-entries" => &mut self.stream_node_entries,
+            _ => return,
+        };
+        *limit = value.parse().unwrap_or(*limit);
     }
 }

@@ -116,7 +116,8 @@ impl List {
         if index == 0 { Some(&mut self.front) } else { self.rest.get_mut(index - 1) }
     }
 
-    fn chunks(&self) -> usize {
+    /// How many chunks, at least one.
+    pub fn chunks(&self) -> usize {
         1 + self.rest.len()
     }
 

@@ -153,9 +153,10 @@ impl Object {
         match self {
             Object::Raw(bytes) => bytes.capacity() >> 14,
             Object::Hash(table) => table.len(),
-            Object::List(list) => list.len(),
+            Object::List(list) => list.chunks(),
             Object::SortedSet(set) => set.len(),
             Object::Stream(stream) => stream.effort(),
+            Object::Set(set) => set.len(),
         }
     }
 }

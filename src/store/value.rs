@@ -2,6 +2,7 @@
 
 use super::entry::{Entry, Form, View};
 use super::list::List;
+use super::set::Set;
 use super::sorted_set::SortedSet;
 use super::stream::Stream;
 use super::table::Table;
@@ -17,6 +18,8 @@ pub enum Object {
     List(List),
     /// A sorted set.
     SortedSet(SortedSet),
+    /// A set.
+    Set(Set),
     /// A stream.
     Stream(Box<Stream>),
 }
@@ -48,6 +51,8 @@ pub enum Type {
     List,
     /// `zset`
     SortedSet,
+    /// `set`
+    Set,
     /// `stream`
     Stream,
 }
@@ -60,6 +65,7 @@ impl Type {
             Type::Hash => "hash",
             Type::List => "list",
             Type::SortedSet => "zset",
+            Type::Set => "set",
             Type::Stream => "stream",
         }
     }
@@ -71,6 +77,7 @@ impl Type {
             View::PackedHash(_) | View::Object(Object::Hash(_)) => Type::Hash,
             View::Object(Object::List(_)) => Type::List,
             View::Object(Object::SortedSet(_)) => Type::SortedSet,
+            View::Object(Object::Set(_)) => Type::Set,
             View::Object(Object::Stream(_)) => Type::Stream,
         }
     }
@@ -86,6 +93,7 @@ pub fn encoding(entry: &Entry) -> &'static str {
         View::Object(Object::Hash(_)) => "hashtable",
         View::Object(Object::List(_)) => "quicklist",
         View::Object(Object::SortedSet(set)) => set.encoding(),
+        View::Object(Object::Set(set)) => set.encoding(),
         View::Object(Object::Stream(_)) => "stream",
     }
 }
@@ -111,19 +119,11 @@ pub fn memory_usage(entry: &Entry, samples: usize) -> usize {
     let object = match entry.view() {
         View::String(_) | View::PackedHash(_) => 0,
         View::Object(Object::Raw(bytes)) => size_of::<Object>() + bytes.capacity(),
-        View::Object(Object::Hash(table)) => {
-            size_of::<Object>() + table.own_bytes() + fields_bytes(table, samples)
-        }
         View::Object(Object::List(list)) => size_of::<Object>() + list.bytes(),
         View::Object(Object::SortedSet(set)) => size_of::<Object>() + set.bytes(),
+        View::Object(Object::Hash(table)) => size_of::<Object>() + table.bytes(samples),
+        View::Object(Object::Set(set)) => size_of::<Object>() + set.bytes(samples),
         View::Object(Object::Stream(stream)) => size_of::<Object>() + stream.bytes(),
     };
     entry.block_bytes() + 9 + object
-}
-
-fn fields_bytes(table: &Table, samples: usize) -> usize {
-    let samples = if samples == 0 { table.len() } else { samples.min(table.len()) };
-    let bytes: usize = table.iter().take(samples).map(Entry::block_bytes).sum();
-    // 2^64 bytes would be needed for an overflow.
-    (bytes as u128 * table.len() as u128).checked_div(samples as u128).unwrap_or(0) as usize
 }
