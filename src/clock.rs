@@ -12,7 +12,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime};
 
-use nix::sys::time::TimeSpec;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::{TimeSpec, TimeVal};
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -174,6 +175,40 @@ impl Stopwatch {
 /// Processor time that the calling thread has used.
 pub fn thread_cpu() -> Duration {
     nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID.now().map(Duration::from).unwrap_or_default()
+}
+
+/// Processor time, by who has used it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CpuSplit {
+    /// The program.
+    pub user: Duration,
+    /// The kernel for it.
+    pub system: Duration,
+}
+
+fn cpu_split(who: UsageWho) -> CpuSplit {
+    let duration = |time: TimeVal| {
+        Duration::new(time.tv_sec().max(0) as u64, time.tv_usec().clamp(0, 999_999) as u32 * 1000)
+    };
+    getrusage(who).map_or(CpuSplit::default(), |usage| CpuSplit {
+        user: duration(usage.user_time()),
+        system: duration(usage.system_time()),
+    })
+}
+
+/// Processor time that the whole process has used.
+pub fn process_cpu_split() -> CpuSplit {
+    cpu_split(UsageWho::RUSAGE_SELF)
+}
+
+/// Processor time that the process' children have used.
+pub fn children_cpu_split() -> CpuSplit {
+    cpu_split(UsageWho::RUSAGE_CHILDREN)
+}
+
+/// Processor time that the calling thread has used.
+pub fn thread_cpu_split() -> CpuSplit {
+    cpu_split(UsageWho::RUSAGE_THREAD)
 }
 
 /// Processor time that the whole process has used.

@@ -533,14 +533,12 @@ fn sorted_set_steps() -> impl Strategy<Value = Step> {
     };
     let flag = || one_of(&["NX", "XX", "GT", "LT", "CH", "INCR"]);
     let range = || one_of(&["WITHSCORES", "REV", "BYSCORE"]);
-    let adding = |name: &'static str| {
-        (key(), prop::collection::vec((score(), member()), 1..12)).prop_map(move |(key, pairs)| {
-            let pairs = pairs.into_iter().flat_map(|(score, member)| [score, member]);
-            Step([name, &key].into_iter().map(str::to_string).chain(pairs).collect())
-        })
-    };
+    let adding = (key(), prop::collection::vec((score(), member()), 1..12)).prop_map(|(key, pairs)| {
+        let pairs = pairs.into_iter().flat_map(|(score, member)| [score, member]);
+        Step(["ZADD".to_string(), key].into_iter().chain(pairs).collect())
+    });
     prop_oneof![
-        4 => adding("ZADD"),
+        4 => adding,
         4 => words("ZADD", vec![key(), score(), member(), score(), member()]),
         2 => words("ZADD", vec![key(), flag(), score(), member()]),
         1 => words("ZADD", vec![key(), flag(), flag(), score(), member()]),

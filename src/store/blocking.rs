@@ -140,6 +140,11 @@ impl Deadlines {
         self.0.remove(&(at_us, waiter.slot, waiter.id));
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The nearest one.
     pub fn next_us(&self) -> Option<u64> {
         self.0.first().map(|(at_us, _, _)| *at_us)

@@ -5,18 +5,27 @@
 //! A row holds everything that is known about a command before it runs; COMMAND answers from the same
 //! rows. Families of commands have a file each.
 
+mod acl;
 mod clients;
+mod cluster;
+mod command_info;
+mod config;
 mod connection;
 mod debug;
 mod dispatch;
+mod facts;
+mod getkeys;
 mod hashes;
 mod help;
 mod index;
 mod info;
 mod keys;
+mod latency;
 mod lists;
 mod memory;
+mod modules;
 mod pubsub;
+mod replication;
 mod scan;
 mod server;
 mod sets;
@@ -31,6 +40,7 @@ use std::borrow::Cow;
 
 pub use dispatch::{Flow, resume, run};
 pub use index::{Index, Row};
+pub use info::used_bytes;
 
 use super::blocking::{Blocked, Timeout, Wait};
 use super::engine::Engine;

@@ -134,6 +134,7 @@ impl Connection {
             return Ok(None);
         };
         engine.stats.bytes_in += received as u64;
+        engine.stats.reads += 1;
         shared.buffer[..kept].copy_from_slice(&self.rest);
         let Shared { buffer, parser, batch, .. } = shared;
         let input = &buffer[..kept + received];
@@ -141,6 +142,7 @@ impl Connection {
         self.rest.clear();
         self.rest.extend_from_slice(&input[used..]);
         self.release_rest();
+        self.check_query(session, engine);
         Ok(Some(received))
     }
 
@@ -159,6 +161,7 @@ impl Connection {
         self.rest.truncate(start + received.as_ref().map_or(0, |received| received.unwrap_or(0)));
         let Some(received) = received? else { return Ok((None, false)) };
         engine.stats.bytes_in += received as u64;
+        engine.stats.reads += 1;
         self.run_rest(session, engine, shared);
         Ok((Some(received), received == space))
     }
@@ -170,6 +173,15 @@ impl Connection {
         input.drain(..used);
         self.rest = input;
         self.release_rest();
+        self.check_query(session, engine);
+    }
+
+    /// Gives up on a client whose input grows and grows without ever being run.
+    fn check_query(&self, session: &mut Session, engine: &Engine) {
+        let queued = session.transaction.as_ref().map_or(0, |transaction| transaction.bytes());
+        if self.rest.len() + queued > engine.config.max_query {
+            session.killed = true;
+        }
     }
 
     /// Idle connections keep next to nothing.
@@ -288,9 +300,6 @@ impl Connection {
         if session.delayed_until_us.is_some() && !session.killed {
             return Outcome::Waiting;
         }
-        if session.delayed_until_us.is_some() && !session.killed {
-            return Outcome::Waiting;
-        }
         if self.flush(session, engine).is_err() || session.out.overflowed() || session.killed {
             return Outcome::Closed;
         }
@@ -312,6 +321,7 @@ impl Connection {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(sent) => {
                     engine.stats.bytes_out += sent as u64;
+                    engine.stats.writes += 1;
                     session.out.sent(sent);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),

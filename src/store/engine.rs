@@ -7,13 +7,16 @@ use super::blocking::{Blocked, Deadlines};
 use super::command::{self, Flow, Index};
 use super::faults::Faults;
 use super::keyspace::Keyspace;
+use super::latency::{Latency, Sample};
 use super::observers::Waiter;
 use super::pubsub::{PubSub, Scope};
+use super::rates::{Rates, Totals};
 use super::reply::Replies;
 use super::session::Session;
 use super::settings::Settings;
 use super::stats::{CommandStats, Counters, ErrorStats, SlowLog};
 use super::table::KeyHash;
+use super::tracking::Tracking;
 use crate::clock::{self, TickRate};
 use crate::wire::resp::{Args, Batch, Limits};
 
@@ -33,10 +36,18 @@ pub struct Limit {
     pub max_output: usize,
     /// Output that may wait for a client that listens to channels.
     pub subscriber: OutputLimit,
+    /// Output that may wait for any other client.
+    pub normal: OutputLimit,
+    /// Bytes of input that may wait to be a whole command.
+    pub max_query: usize,
+    /// Seconds after which a client is closed that sends nothing; 0 for never.
+    pub idle_s: u32,
+    /// Seconds after which a silent client is asked whether it is still there; 0 for never.
+    pub keepalive_s: u32,
 }
 
 /// How much output may wait; 0 for no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OutputLimit {
     /// Bytes at which the client is closed.
     pub hard: usize,
@@ -106,6 +117,16 @@ pub struct Engine {
     pub run_id: String,
     /// Commands that take so many ticks go to the slow log.
     pub slow_ticks: u64,
+    /// What took longer than `latency-monitor-threshold`.
+    pub latency: Latency,
+    /// `latency-monitor-threshold` in ticks.
+    pub latency_ticks: u64,
+    /// It is counted how long commands take.
+    pub tracks_latency: bool,
+    /// Who keeps copies of which keys.
+    pub tracking: Tracking,
+    /// How much happened lately.
+    pub rates: Rates,
     /// What ticks are worth.
     pub tick_rate: TickRate,
     /// When the last command ended, or the turn began.
@@ -148,6 +169,11 @@ impl Engine {
             port: 0,
             run_id: String::new(),
             slow_ticks: tick_rate.ticks(10_000),
+            latency: Latency::default(),
+            latency_ticks: u64::MAX,
+            tracks_latency: true,
+            tracking: Tracking::default(),
+            rates: Rates::starting_with(command::used_bytes()),
             tick_rate,
             last_ticks: clock::ticks(),
             clock_offset_us: 0,
@@ -183,6 +209,50 @@ impl Engine {
     /// Seconds since the start.
     pub fn uptime_s(&self) -> u64 {
         self.now_us.saturating_sub(self.started_us) / 1_000_000
+    }
+
+    /// When it was started, in seconds of the wall clock.
+    pub fn started_s(&self) -> u64 {
+        self.started_us / 1_000_000
+    }
+
+    /// Commands, bytes in and bytes out so far.
+    pub fn totals(&self) -> Totals {
+        [self.stats.commands, self.stats.bytes_in, self.stats.bytes_out]
+    }
+
+    /// Notes how much has happened, now and then.
+    #[inline]
+    pub fn sample(&mut self) {
+        if self.rates.is_due(self.now_us) {
+            let totals = self.totals();
+            self.rates.sample(totals, command::used_bytes(), self.now_us);
+        }
+    }
+
+    /// CONFIG RESETSTAT
+    pub fn reset_stats(&mut self) {
+        self.keyspace.reset_counters();
+        self.stats = Default::default();
+        self.command_stats.fill(Default::default());
+        self.error_stats = Default::default();
+        self.rates.clear(command::used_bytes());
+    }
+
+    /// Keeps what takes so many milliseconds from now on; nothing with 0.
+    pub fn watch_latency(&mut self, millis: u64) {
+        self.latency_ticks = match millis {
+            0 => u64::MAX,
+            millis => self.tick_rate.ticks(millis.saturating_mul(1000)),
+        };
+    }
+
+    /// Keeps how long something took, if it took long enough.
+    pub fn note_latency(&mut self, event: &'static str, ticks: u64) {
+        if ticks >= self.latency_ticks {
+            let millis = (self.tick_rate.micros(ticks) / 1000.0) as u64;
+            self.latency.add(event, Sample { at_s: self.now_us / 1_000_000, millis });
+        }
     }
 
     /// A number for the next client.
@@ -274,12 +344,35 @@ impl Engine {
             return;
         }
         write(&mut session.out);
-        if is_too_slow(session, self.config.subscriber, self.keyspace.now_ms()) {
+        if is_too_slow(session, &self.config, self.keyspace.now_ms()) {
             session.killed = true;
             self.has_killed = true;
             self.stats.output_limit_closed += 1;
         }
         self.wake.push(slot);
+    }
+
+    /// Marks a client to be closed when too much output waits for it.
+    pub fn check_output(&mut self, session: &mut Session) {
+        if !session.killed && is_too_slow(session, &self.config, self.keyspace.now_ms()) {
+            session.killed = true;
+            self.stats.output_limit_closed += 1;
+        }
+    }
+
+    /// Marks clients to be closed that have sent nothing for too long; whether any may become so.
+    pub fn close_idle(&mut self) -> bool {
+        let limit_ms = i64::from(self.config.idle_s) * 1000;
+        let now_ms = self.keyspace.now_ms();
+        let is_idle = |session: &Session| {
+            let listens = session.subscriptions.is_some() || session.monitor || session.is_held();
+            !listens && now_ms - session.active_ms > limit_ms
+        };
+        for session in self.clients.iter_mut().flatten().filter(|session| is_idle(session)) {
+            session.killed = true;
+            self.has_killed = true;
+        }
+        self.connected > 0
     }
 
     /// Sends a message to all who listen to `channel`, or to a pattern that matches it; how many.
@@ -326,6 +419,9 @@ impl Engine {
     /// been written; until there is neither.
     pub fn tell(&mut self, mut current: Option<&mut Session>) {
         loop {
+            if !self.keyspace.changes.is_empty() {
+                self.invalidate(&mut current);
+            }
             for (channel, message) in self.keyspace.events.take() {
                 self.publish(current.as_deref_mut(), &channel, &message);
             }
@@ -433,6 +529,93 @@ impl Engine {
         self.deadlines.next_us().into_iter().chain(pause).min()
     }
 
+    /// Tells clients that keep copies of keys which of them have changed.
+    #[cold]
+    fn invalidate(&mut self, current: &mut Option<&mut Session>) {
+        let (flushed, keys) = self.keyspace.changes.take();
+        if flushed {
+            self.tracking.clear();
+            for waiter in self.tracking.everybody() {
+                self.tell_change(current, waiter, None);
+            }
+        }
+        for key in keys {
+            let mut waiters = self.tracking.take(&key);
+            waiters.extend(self.tracking.broadcast(&key));
+            for waiter in waiters {
+                self.tell_change(current, waiter, Some(&key));
+            }
+        }
+    }
+
+    /// Tells one client, or the one that it has named, that a key has changed, or all with `None`.
+    fn tell_change(&mut self, current: &mut Option<&mut Session>, waiter: Waiter, key: Option<&[u8]>) {
+        let own = current.as_deref().filter(|session| session.slot == waiter.slot);
+        let own_write = own.is_some();
+        let session = own.or_else(|| self.clients.get(waiter.slot)?.as_deref());
+        let Some(caching) =
+            session.filter(|session| session.id == waiter.id).and_then(|s| s.caching.as_ref())
+        else {
+            return;
+        };
+        if own_write && caching.no_loop && key.is_some() {
+            return;
+        }
+        let redirect = caching.redirect;
+        if redirect == 0 {
+            self.deliver(current, waiter.slot, |out| out.invalidate(key));
+            return;
+        }
+        let mut others = self.clients.iter().flatten().map(|other| &**other).chain(current.as_deref());
+        match others
+            .find(|other| other.id == redirect)
+            .map(|other| (other.slot, other.subscriptions.is_some()))
+        {
+            Some((slot, listens)) => self.deliver(current, slot, |out| match (out.is_resp3(), listens) {
+                (true, _) => out.invalidate(key),
+                (false, true) => out.redirected(key),
+                (false, false) => {}
+            }),
+            None => self.break_redirect(current, waiter.slot, redirect),
+        }
+    }
+
+    /// The client is gone that should have been told instead.
+    fn break_redirect(&mut self, current: &mut Option<&mut Session>, slot: usize, redirect: u64) {
+        let session = match current {
+            Some(session) if session.slot == slot => Some(&mut **session),
+            _ => self.clients.get_mut(slot).and_then(Option::as_deref_mut),
+        };
+        if let Some(caching) = session.and_then(|session| session.caching.as_mut()) {
+            caching.broken = true;
+        }
+        self.deliver(current, slot, |out| {
+            if out.is_resp3() {
+                out.push(2);
+                out.text("tracking-redir-broken");
+                out.integer(redirect as i64);
+            }
+        });
+    }
+
+    /// A client that tracks has read keys.
+    #[cold]
+    pub fn remember_reads<'k>(&mut self, session: &Session, keys: impl Iterator<Item = &'k [u8]>) {
+        for key in keys {
+            if let Some(victim) = self.tracking.remember(key, session.waiter()) {
+                self.keyspace.changes.add(&victim);
+            }
+        }
+    }
+
+    /// A client no longer keeps copies.
+    pub fn stop_caching(&mut self, session: &mut Session) {
+        if let Some(caching) = session.caching.take() {
+            self.tracking.leave(session.waiter(), &caching.prefixes);
+            self.keyspace.changes.wanted = self.tracking.clients() > 0;
+        }
+    }
+
     /// A client no longer watches anything.
     pub fn unwatch(&mut self, session: &mut Session) {
         if !session.watched.is_empty() {
@@ -461,15 +644,18 @@ impl Engine {
         }
         self.unwatch(session);
         self.stop_listening(session);
+        self.stop_caching(session);
     }
 }
 
-/// Whether a client that listens to channels reads so slowly that it must go.
-fn is_too_slow(session: &mut Session, limit: OutputLimit, now_ms: i64) -> bool {
-    if session.subscriptions.is_none() && !session.monitor {
-        return false;
-    }
-    let waiting = session.out.len();
+/// Bytes of output that no limit counts, as Redis keeps them in the client itself.
+const FREE_OUTPUT: usize = 16 * 1024;
+
+/// Whether a client reads so slowly that it must go.
+#[inline]
+fn is_too_slow(session: &mut Session, config: &Limit, now_ms: i64) -> bool {
+    let limit = if session.subscriptions.is_some() { config.subscriber } else { config.normal };
+    let waiting = session.out.len().saturating_sub(FREE_OUTPUT);
     if limit.hard > 0 && waiting > limit.hard {
         return true;
     }

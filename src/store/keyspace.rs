@@ -13,6 +13,7 @@ use super::notify::{Class, Events};
 use super::observers::Observers;
 use super::reclaim::{Garbage, Reclaimer};
 use super::table::{KeyHash, Table};
+use super::tracking::Changes;
 use super::value::Object;
 
 /// What becomes of an expiry when the value is replaced.
@@ -53,6 +54,8 @@ pub struct Keyspace {
     pub observers: Observers,
     /// Notifications that are wanted, and those that wait.
     pub events: Events,
+    /// Keys that have changed, for clients that keep copies of them.
+    pub changes: Changes,
     /// How large values may grow in their small form.
     pub encodings: Encodings,
     /// Where the search for expired keys goes on.
@@ -81,6 +84,7 @@ impl Keyspace {
             reclaimer: Reclaimer::default(),
             observers: Observers::default(),
             events: Events::default(),
+            changes: Changes::default(),
             encodings: Encodings::default(),
             expiry_cursor: (0, 0),
         }
@@ -137,7 +141,14 @@ impl Keyspace {
             Ok(entry) => entry,
             Err(entry) => {
                 self.reclaimer.free(Garbage::Entry(entry));
-                expired(&mut self.counters, &mut self.events, &mut self.observers, db, key);
+                expired(
+                    &mut self.counters,
+                    &mut self.events,
+                    &mut self.observers,
+                    &mut self.changes,
+                    db,
+                    key,
+                );
                 None
             }
         }
@@ -169,7 +180,14 @@ impl Keyspace {
             Ok(None) => {}
             Err(entry) => {
                 self.reclaimer.free(Garbage::Entry(entry));
-                expired(&mut self.counters, &mut self.events, &mut self.observers, db, key);
+                expired(
+                    &mut self.counters,
+                    &mut self.events,
+                    &mut self.observers,
+                    &mut self.changes,
+                    db,
+                    key,
+                );
             }
         }
         self.counters.misses += 1;
@@ -216,7 +234,7 @@ impl Keyspace {
             table.insert_new(hash, entry);
         }
         if was_expired == Some(true) {
-            expired(&mut self.counters, &mut self.events, &mut self.observers, db, key);
+            expired(&mut self.counters, &mut self.events, &mut self.observers, &mut self.changes, db, key);
         }
         if was_expired != Some(false) {
             self.events.add(Class::NEW, "new", db, key);
@@ -313,7 +331,7 @@ impl Keyspace {
         let entry = self.databases[db].remove(KeyHash::of(key), key)?;
         if entry.is_expired(self.now_ms) {
             self.reclaimer.free(Garbage::Entry(entry));
-            expired(&mut self.counters, &mut self.events, &mut self.observers, db, key);
+            expired(&mut self.counters, &mut self.events, &mut self.observers, &mut self.changes, db, key);
             return None;
         }
         self.wrote(db, key, 1);
@@ -331,7 +349,7 @@ impl Keyspace {
     pub(super) fn expire(&mut self, db: usize, key: &[u8]) {
         if let Some(entry) = self.databases[db].remove(KeyHash::of(key), key) {
             self.reclaimer.free(Garbage::Entry(entry));
-            expired(&mut self.counters, &mut self.events, &mut self.observers, db, key);
+            expired(&mut self.counters, &mut self.events, &mut self.observers, &mut self.changes, db, key);
         }
     }
 
@@ -345,6 +363,7 @@ impl Keyspace {
     fn clear(&mut self, db: usize) -> Table {
         let table = std::mem::take(&mut self.databases[db]);
         self.counters.dirty += table.len() as u64;
+        self.changes.flushed |= self.changes.wanted;
         for key in self.observers.keys_of(db) {
             if table.get(KeyHash::of(&key), &key).is_some() {
                 self.wrote(db, &key, 0);
@@ -379,7 +398,7 @@ impl Keyspace {
     /// Whether somebody must be told of what has been written.
     #[inline]
     pub fn has_news(&self) -> bool {
-        self.observers.has_ready() || !self.events.is_empty()
+        self.observers.has_ready() || !self.events.is_empty() || !self.changes.is_empty()
     }
 
     /// Counts further changes of a key that was written.
@@ -394,13 +413,26 @@ impl Keyspace {
         if !self.observers.is_empty() {
             self.observers.wrote(db, key);
         }
+        if self.changes.wanted {
+            self.changes.add(key);
+        }
     }
 }
 
 /// A key was removed because its time has come, while its database is lent out.
 #[cold]
-fn expired(counters: &mut Counters, events: &mut Events, observers: &mut Observers, db: usize, key: &[u8]) {
+fn expired(
+    counters: &mut Counters,
+    events: &mut Events,
+    observers: &mut Observers,
+    changes: &mut Changes,
+    db: usize,
+    key: &[u8],
+) {
     counters.expired += 1;
     events.add(Class::EXPIRED, "expired", db, key);
     observers.wrote(db, key);
+    if changes.wanted {
+        changes.add(key);
+    }
 }

@@ -49,10 +49,10 @@ impl Class {
         (b'e', Class::EVICTED),
         (b't', Class::STREAM),
         (b'd', Class::MODULE),
+        (b'n', Class::NEW),
         (b'K', Class::KEYSPACE),
         (b'E', Class::KEYEVENT),
         (b'm', Class::KEY_MISS),
-        (b'n', Class::NEW),
     ];
 
     /// Whether the two have something in common.
@@ -81,7 +81,8 @@ impl fmt::Display for Class {
             f.write_str("A")?;
         }
         for (letter, class) in Class::LETTERS {
-            if self.meets(class) && !(all && class.meets(Class::ALL)) {
+            // With `A`, Redis leaves out `n` too, although it is not part of it.
+            if self.meets(class) && !(all && class.meets(Class::ALL.with(Class::NEW))) {
                 write!(f, "{}", char::from(letter))?;
             }
         }
@@ -168,7 +169,8 @@ mod tests {
             ("g$lshzxetdKE", "AKE"),
             ("Kx", "xK"),
             ("EK$", "$KE"),
-            ("KEAmn", "AKEmn"),
+            ("KEAmn", "AKEm"),
+            ("KEn", "nKE"),
             ("Em", "Em"),
         ] {
             assert_eq!(Class::parse(text.as_bytes()).map(|class| class.to_string()).as_deref(), Some(shown));

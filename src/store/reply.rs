@@ -215,6 +215,33 @@ impl Replies {
         parts.iter().for_each(|part| self.bulk(part));
     }
 
+    /// Tells a client that keeps copies that a key has changed, or all with `None`; nothing in RESP2.
+    pub fn invalidate(&mut self, key: Option<&[u8]>) {
+        if self.resp3 {
+            self.push(2);
+            self.text("invalidate");
+            self.changed(key);
+        }
+    }
+
+    /// The same, to a client in RESP2 that listens for another one.
+    pub fn redirected(&mut self, key: Option<&[u8]>) {
+        self.array(3);
+        self.text("message");
+        self.text("__redis__:invalidate");
+        self.changed(key);
+    }
+
+    fn changed(&mut self, key: Option<&[u8]>) {
+        match key {
+            Some(key) => {
+                self.array(1);
+                self.bulk(key);
+            }
+            None => self.null_array(),
+        }
+    }
+
     /// Yes or no: a number in RESP2.
     pub fn boolean(&mut self, value: bool) {
         match self.resp3 {

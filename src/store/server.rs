@@ -29,8 +29,10 @@ const WAKER: Token = Token(usize::MAX - 1);
 const EVENTS: usize = 1024;
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 4096;
-/// A client that is silent for so long is asked whether it is still there.
-const KEEPALIVE: Duration = Duration::from_secs(300);
+/// A client that is silent for so many seconds is asked whether it is still there.
+const KEEPALIVE_S: u32 = 300;
+/// How often clients are looked for that have been silent for too long.
+const IDLE_EVERY_US: u64 = 500_000;
 /// How often expired keys are looked for.
 const EXPIRY_EVERY: Duration = Duration::from_millis(100);
 /// How long one look takes at most.
@@ -89,6 +91,7 @@ fn engine(config: &Config, password: Option<String>, addr: SocketAddr) -> Engine
     settings.put("databases", config.databases.to_string());
     settings.put("maxclients", config.max_clients.to_string());
     settings.put("proto-max-bulk-len", config.max_bulk_bytes.to_string());
+    settings.put("tcp-backlog", BACKLOG.to_string());
     settings.put("requirepass", password.clone().unwrap_or_default());
     let limit = Limit {
         password: password.map(String::into_bytes),
@@ -96,6 +99,10 @@ fn engine(config: &Config, password: Option<String>, addr: SocketAddr) -> Engine
         max_bulk: config.max_bulk_bytes,
         max_output: config.max_output_bytes,
         subscriber: OutputLimit { hard: 32 << 20, soft: 8 << 20, soft_seconds: 60 },
+        normal: OutputLimit::default(),
+        max_query: 1 << 30,
+        idle_s: 0,
+        keepalive_s: KEEPALIVE_S,
     };
     let mut engine = Engine::new(config.databases, limit, settings, clock::wall_micros());
     engine.port = addr.port();
@@ -121,6 +128,8 @@ struct Loop {
     /// Connections wait that could not be accepted.
     accept_held: bool,
     expiry_due_us: u64,
+    /// When to look for idle clients again; `None` while nobody is closed for that.
+    idle_due_us: Option<u64>,
     published: Arc<Published>,
     /// What the handle wants done.
     tasks: Tasks,
@@ -149,6 +158,7 @@ impl Loop {
             outgoing: Vec::new(),
             accept_held: false,
             expiry_due_us: 0,
+            idle_due_us: None,
             published,
             tasks,
         };
@@ -204,6 +214,7 @@ impl Loop {
             }
         }
         self.expire();
+        self.close_idle();
         self.wake();
         self.send_all();
         if std::mem::take(&mut self.engine.has_killed) {
@@ -213,6 +224,7 @@ impl Loop {
             self.accept();
         }
         self.free.append(&mut self.closed);
+        self.engine.sample();
         self.published.update(&self.engine);
     }
 
@@ -244,6 +256,10 @@ impl Loop {
             let due = Duration::from_millis(due_us.saturating_sub(self.engine.now_us()).div_ceil(1000));
             timeout = Some(timeout.map_or(due, |timeout| timeout.min(due)));
         }
+        if let Some(due_us) = self.idle_due_us {
+            let due = Duration::from_micros(due_us.saturating_sub(self.engine.now_us()));
+            timeout = Some(timeout.map_or(due, |timeout| timeout.min(due)));
+        }
         if self.engine.active_expiry && expiry::needed(&self.engine.keyspace) {
             let due = Duration::from_micros(self.expiry_due_us.saturating_sub(self.engine.now_us()));
             timeout = Some(timeout.map_or(due, |timeout| timeout.min(due)));
@@ -265,7 +281,11 @@ impl Loop {
             return Outcome::Closed;
         };
         let Some(mut session) = self.engine.clients[slot].take() else { return Outcome::Closed };
-        let outcome = act(connection, &mut session, &mut self.engine, &mut self.shared);
+        let mut outcome = act(connection, &mut session, &mut self.engine, &mut self.shared);
+        self.engine.check_output(&mut session);
+        if session.killed {
+            outcome = Outcome::Closed;
+        }
         self.engine.clients[slot] = Some(session);
         outcome
     }
@@ -341,8 +361,26 @@ impl Loop {
         if self.engine.keyspace.has_news() {
             self.engine.tell(None);
         }
+        let took = watch.elapsed();
+        self.engine.stats.expire_us += took.as_micros() as u64;
+        let ticks = self.engine.tick_rate.ticks(took.as_micros() as u64);
+        self.engine.note_latency("expire-cycle", ticks);
         let pause = if step.busy { EXPIRY_BUSY } else { EXPIRY_EVERY };
         self.expiry_due_us = self.engine.now_us() + pause.as_micros() as u64;
+    }
+
+    /// Closes clients that have been silent for longer than `timeout`.
+    fn close_idle(&mut self) {
+        if self.engine.config.idle_s == 0 {
+            self.idle_due_us = None;
+            return;
+        }
+        let now_us = self.engine.now_us();
+        // A clock that was set back must not put it off.
+        if self.idle_due_us.is_none_or(|due_us| now_us >= due_us || due_us - now_us > IDLE_EVERY_US) {
+            let any = self.engine.close_idle();
+            self.idle_due_us = any.then_some(now_us + IDLE_EVERY_US);
+        }
     }
 
     fn accept(&mut self) {
@@ -372,9 +410,12 @@ impl Loop {
             return;
         }
         let slot = self.free.pop().unwrap_or(self.connections.len());
+        let keepalive = Duration::from_secs(self.engine.config.keepalive_s.into());
         // Replies are written once a turn, so nothing is gained by holding back small ones.
         let ready = stream.set_nodelay(true).and_then(|()| {
-            SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+            if keepalive > Duration::ZERO {
+                SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(keepalive))?;
+            }
             let interest = Interest::READABLE | Interest::WRITABLE;
             self.poll.registry().register(&mut stream, Token(slot), interest)
         });

@@ -6,6 +6,7 @@ use super::blocking::Blocked;
 use super::observers::Waiter;
 use super::pubsub::{Scope, Subscriptions};
 use super::reply::Replies;
+use super::tracking::Caching;
 use super::transaction::Transaction;
 
 /// CLIENT REPLY
@@ -57,6 +58,8 @@ pub struct Session {
     pub watched: Vec<(usize, Box<[u8]>)>,
     /// What it listens to; `None` for nothing.
     pub subscriptions: Option<Box<Subscriptions>>,
+    /// How it keeps copies of keys; `None` when it does not.
+    pub caching: Option<Box<Caching>>,
     /// It waits for a key.
     pub blocked: Option<Box<Blocked>>,
     /// Its next command waits for the end of CLIENT PAUSE.
@@ -106,6 +109,7 @@ impl Session {
             in_exec: false,
             watched: Vec::new(),
             subscriptions: None,
+            caching: None,
             blocked: None,
             postponed: false,
             delayed_until_us: None,
@@ -131,6 +135,7 @@ impl Session {
             || self.subscriptions.is_some()
             || self.reply_mode != ReplyMode::On
             || !self.authenticated
+            || self.caching.is_some()
     }
 
     /// Whether its input waits: it is blocked, postponed, or delayed.
@@ -155,6 +160,9 @@ impl Session {
             (self.subscriptions.is_some(), 'P'),
             (self.transaction.is_some(), 'x'),
             (self.blocked.is_some(), 'b'),
+            (self.caching.is_some(), 't'),
+            (self.caching.as_ref().is_some_and(|caching| caching.broken), 'R'),
+            (self.caching.as_ref().is_some_and(|caching| caching.broadcast), 'B'),
             (is_dirty, 'd'),
             (self.closing, 'c'),
             (self.no_evict, 'e'),
@@ -171,7 +179,7 @@ impl Session {
         format!(
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} \
              multi={} qbuf=0 qbuf-free=0 argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={waiting} oll=0 \
-             omem={waiting} tot-mem={} events=r cmd={} user=default redir=-1 resp={}",
+             omem={waiting} tot-mem={} events=r cmd={} user=default redir={} resp={}",
             self.id,
             self.peer,
             self.local,
@@ -188,6 +196,7 @@ impl Session {
             queued.map_or(0, |queued| queued.bytes()),
             size_of::<Session>() + waiting,
             self.last_command,
+            self.caching.as_ref().map_or(-1, |caching| caching.redirect as i64),
             if self.out.is_resp3() { 3 } else { 2 },
         )
     }

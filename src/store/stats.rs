@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::latency::Histogram;
 use crate::wire::resp::Args;
 
 /// Counters of the server.
@@ -21,10 +22,16 @@ pub struct Counters {
     pub bytes_out: u64,
     /// Clients that were closed because their output grew too large.
     pub output_limit_closed: u64,
+    /// Reads from sockets.
+    pub reads: u64,
+    /// Writes to sockets.
+    pub writes: u64,
+    /// Microseconds that the search for expired keys took.
+    pub expire_us: u64,
 }
 
 /// What is counted for one command.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct CommandStats {
     /// How often it ran.
     pub calls: u64,
@@ -34,6 +41,8 @@ pub struct CommandStats {
     pub rejected: u64,
     /// How often it ran and answered an error.
     pub failed: u64,
+    /// How often it took how long; `None` until it has run.
+    pub histogram: Option<Histogram>,
 }
 
 /// Kinds of errors that are counted apart; all others are counted together.

@@ -1,10 +1,14 @@
 //! CLIENT: who is connected, and what becomes of them.
 
+mod caching;
+mod list;
+
 use super::connection::{is_plain, valid_name};
-use super::{ADMIN, Call, Command, Failure, LOADING, NOSCRIPT, STALE, dispatch, integer, shown};
+use super::{
+    ADMIN, Call, Command, Failure, HIDDEN, LOADING, NOSCRIPT, STALE, dispatch, help, integer, shown,
+};
 use crate::store::blocking::{self, Timeout};
 use crate::store::engine::Pause;
-use crate::store::observers::Observers;
 use crate::store::session::{ReplyMode, Session};
 
 const NONE: (i16, i16, i16) = (0, 0, 0);
@@ -19,10 +23,19 @@ const CLIENT: &[Command] = &[
     Command::new("client|id", 2, OWN, NONE, G, "Returns the number of this client", client_id),
     Command::new("client|getname", 2, OWN, NONE, G, "Returns the name of this client", client_getname),
     Command::new("client|setname", 3, OWN, NONE, G, "Names this client", client_setname),
-    Command::new("client|setinfo", 4, OWN, NONE, G, "Tells the library of this client", client_setinfo),
-    Command::new("client|list", -2, ADM, NONE, G, "Lists the clients", client_list),
-    Command::new("client|info", 2, OWN, NONE, G, "Describes this client", client_info),
-    Command::new("client|kill", -3, ADM, NONE, G, "Closes clients", client_kill),
+    // Not yet in 7.0, but libraries send it.
+    Command::new(
+        "client|setinfo",
+        4,
+        OWN | HIDDEN,
+        NONE,
+        G,
+        "Tells the library of this client",
+        client_setinfo,
+    ),
+    Command::new("client|list", -2, ADM, NONE, G, "Lists the clients", list::client_list),
+    Command::new("client|info", 2, OWN, NONE, G, "Describes this client", list::client_info),
+    Command::new("client|kill", -3, ADM, NONE, G, "Closes clients", list::client_kill),
     Command::new(
         "client|no-evict",
         3,
@@ -35,6 +48,35 @@ const CLIENT: &[Command] = &[
     Command::new("client|reply", 3, OWN, NONE, G, "Tells which commands are answered", client_reply),
     Command::new("client|pause", -3, ADM, NONE, G, "Holds up clients for a time", client_pause),
     Command::new("client|unpause", 2, ADM, NONE, G, "Lets all clients go on", client_unpause),
+    Command::new(
+        "client|caching",
+        3,
+        OWN,
+        NONE,
+        G,
+        "Tells whether the next keys are kept",
+        caching::client_caching,
+    ),
+    Command::new("client|getredir", 2, OWN, NONE, G, "Returns who is told instead", caching::client_getredir),
+    Command::new("client|help", 2, LOADING | STALE, NONE, G, "Shows the sub-commands", client_help),
+    Command::new(
+        "client|tracking",
+        -3,
+        OWN,
+        NONE,
+        G,
+        "Tells which keys have changed",
+        caching::client_tracking,
+    ),
+    Command::new(
+        "client|trackinginfo",
+        2,
+        OWN,
+        NONE,
+        G,
+        "Returns how keys are tracked",
+        caching::client_trackinginfo,
+    ),
     Command::new("client|unblock", -3, ADM, NONE, G, "Ends the wait of a client", client_unblock),
 ];
 
@@ -75,52 +117,6 @@ fn client_setinfo(call: &mut Call<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The line of a client, with its end.
-fn describe(observers: &Observers, session: &Session, now_ms: i64) -> String {
-    session.describe(now_ms, observers.is_dirty(session.id)) + "\n"
-}
-
-fn client_list(call: &mut Call<'_>) -> Result<(), Failure> {
-    let args = call.args;
-    let mut wanted: Option<Vec<u64>> = None;
-    match args.get(2) {
-        None => {}
-        Some(word) if word.eq_ignore_ascii_case(b"TYPE") && args.len() == 4 => {
-            let kind = args[3].to_ascii_lowercase();
-            match kind.as_slice() {
-                b"normal" => {}
-                b"master" | b"replica" | b"slave" | b"pubsub" => wanted = Some(Vec::new()),
-                _ => {
-                    let kind = shown(&args[3], 128);
-                    return Err(Failure(format!("ERR Unknown client type '{kind}'").into()));
-                }
-            }
-        }
-        Some(word) if word.eq_ignore_ascii_case(b"ID") && args.len() > 3 => {
-            let invalid = Failure::text("ERR Invalid client ID");
-            let ids = args.from(3).iter().map(|id| crate::wire::resp::parse_integer(id).map(|id| id as u64));
-            wanted = Some(ids.collect::<Option<_>>().ok_or(invalid)?);
-        }
-        Some(_) => return Err(Failure::SYNTAX),
-    }
-    let now_ms = call.engine.keyspace.now_ms();
-    let others = call.engine.clients.iter().flatten().map(|other| &**other);
-    let mut sessions: Vec<&Session> = others.chain([&*call.session]).collect();
-    sessions.retain(|session| wanted.as_ref().is_none_or(|wanted| wanted.contains(&session.id)));
-    sessions.sort_unstable_by_key(|session| session.id);
-    let line = |session: &&Session| describe(&call.engine.keyspace.observers, session, now_ms);
-    let lines: Vec<String> = sessions.iter().map(line).collect();
-    call.session.out.verbatim(&lines.concat());
-    Ok(())
-}
-
-fn client_info(call: &mut Call<'_>) -> Result<(), Failure> {
-    let keyspace = &call.engine.keyspace;
-    let line = describe(&keyspace.observers, call.session, keyspace.now_ms());
-    call.session.out.verbatim(&line);
-    Ok(())
-}
-
 fn client_no_evict(call: &mut Call<'_>) -> Result<(), Failure> {
     call.session.no_evict = match call.args[2].to_ascii_lowercase().as_slice() {
         b"on" => true,
@@ -128,82 +124,6 @@ fn client_no_evict(call: &mut Call<'_>) -> Result<(), Failure> {
         _ => return Err(Failure::SYNTAX),
     };
     call.session.out.ok();
-    Ok(())
-}
-
-/// Whom CLIENT KILL means.
-struct Victims {
-    id: Option<u64>,
-    addr: Option<Vec<u8>>,
-    laddr: Option<Vec<u8>>,
-    skip_me: bool,
-}
-
-impl Victims {
-    fn parse(call: &Call<'_>) -> Result<Victims, Failure> {
-        let args = call.args;
-        let mut victims = Victims { id: None, addr: None, laddr: None, skip_me: true };
-        let options = args.from(2);
-        if !options.len().is_multiple_of(2) {
-            return Err(Failure::SYNTAX);
-        }
-        for (word, value) in options.pairs() {
-            match word.to_ascii_lowercase().as_slice() {
-                b"id" => {
-                    let id = crate::wire::resp::parse_integer(value).filter(|id| *id > 0);
-                    let invalid = Failure::text("ERR client-id should be greater than 0");
-                    victims.id = Some(id.ok_or(invalid)? as u64);
-                }
-                b"addr" => victims.addr = Some(value.to_vec()),
-                b"laddr" => victims.laddr = Some(value.to_vec()),
-                b"user" if value == b"default" => {}
-                b"type" if value.eq_ignore_ascii_case(b"normal") => {}
-                b"skipme" => match value.to_ascii_lowercase().as_slice() {
-                    b"yes" => victims.skip_me = true,
-                    b"no" => victims.skip_me = false,
-                    _ => return Err(Failure::SYNTAX),
-                },
-                _ => return Err(Failure::SYNTAX),
-            }
-        }
-        Ok(victims)
-    }
-
-    fn contain(&self, session: &Session) -> bool {
-        let same = |wanted: &Option<Vec<u8>>, addr: std::net::SocketAddr| {
-            wanted.as_ref().is_none_or(|wanted| wanted == addr.to_string().as_bytes())
-        };
-        self.id.is_none_or(|id| id == session.id)
-            && same(&self.addr, session.peer)
-            && same(&self.laddr, session.local)
-    }
-}
-
-fn client_kill(call: &mut Call<'_>) -> Result<(), Failure> {
-    let args = call.args;
-    // The old form: an address alone, and an error when nobody has it.
-    let old_form = args.len() == 3;
-    let victims = if old_form {
-        Victims { id: None, addr: Some(args[2].to_vec()), laddr: None, skip_me: false }
-    } else {
-        Victims::parse(call)?
-    };
-    let mut killed = 0;
-    for other in call.engine.clients.iter_mut().flatten().filter(|other| victims.contain(other)) {
-        other.killed = true;
-        killed += 1;
-    }
-    if !victims.skip_me && victims.contain(call.session) {
-        // It still gets this reply.
-        call.session.closing = true;
-        killed += 1;
-    }
-    call.engine.has_killed |= killed > 0;
-    match (old_form, killed) {
-        (true, 0) => return Err(Failure::text("ERR No such client")),
-        (true, _) => call.session.out.ok(),
-        (false, killed) => call.session.out.integer(killed),
-    }
     Ok(())
 }
 
@@ -226,8 +146,9 @@ fn client_reply(call: &mut Call<'_>) -> Result<(), Failure> {
 fn client_pause(call: &mut Call<'_>) -> Result<(), Failure> {
     let only_writes = match call.args.get(3) {
         None => false,
-        Some(word) if call.args.len() == 4 && word.eq_ignore_ascii_case(b"WRITE") => true,
-        Some(word) if call.args.len() == 4 && word.eq_ignore_ascii_case(b"ALL") => false,
+        Some(_) if call.args.len() > 4 => return Err(Failure::sub_arity(&call.args[1], "CLIENT")),
+        Some(word) if word.eq_ignore_ascii_case(b"WRITE") => true,
+        Some(word) if word.eq_ignore_ascii_case(b"ALL") => false,
         Some(_) => return Err(Failure::text("ERR CLIENT PAUSE mode must be WRITE or ALL")),
     };
     let now_us = call.engine.now_us();
@@ -255,8 +176,9 @@ fn client_unpause(call: &mut Call<'_>) -> Result<(), Failure> {
 fn client_unblock(call: &mut Call<'_>) -> Result<(), Failure> {
     let with_error = match call.args.get(3) {
         None => false,
-        Some(word) if call.args.len() == 4 && word.eq_ignore_ascii_case(b"TIMEOUT") => false,
-        Some(word) if call.args.len() == 4 && word.eq_ignore_ascii_case(b"ERROR") => true,
+        Some(_) if call.args.len() > 4 => return Err(Failure::sub_arity(&call.args[1], "CLIENT")),
+        Some(word) if word.eq_ignore_ascii_case(b"TIMEOUT") => false,
+        Some(word) if word.eq_ignore_ascii_case(b"ERROR") => true,
         Some(_) => {
             return Err(Failure::text("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
         }
@@ -272,4 +194,56 @@ fn client_unblock(call: &mut Call<'_>) -> Result<(), Failure> {
     });
     call.session.out.integer(i64::from(ended));
     Ok(())
+}
+
+fn client_help(call: &mut Call<'_>) -> Result<(), Failure> {
+    help::show(
+        call,
+        &[
+            ("CACHING (YES|NO)", &["Tells whether the keys of the next command are tracked."]),
+            ("GETREDIR", &["Shows which client is told of changed keys instead of this one."]),
+            ("GETNAME", &["Shows the name of this client."]),
+            ("ID", &["Shows the number of this client."]),
+            ("INFO", &["Describes this client."]),
+            ("KILL <ip:port>", &["Closes the client from <ip:port>."]),
+            (
+                "KILL <option> <value> [<option> <value> [...]]",
+                &[
+                    "Closes all clients to which every option applies:",
+                    "* ADDR (<ip:port>|<unixsocket>:0)",
+                    "  They come from there.",
+                    "* LADDR (<ip:port>|<unixsocket>:0)",
+                    "  They have connected to there.",
+                    "* TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+                    "  They are of this kind.",
+                    "* USER <username>",
+                    "  They are this user.",
+                    "* SKIPME (YES|NO)",
+                    "  This client stays, or is closed too (default: yes).",
+                ],
+            ),
+            (
+                "LIST [options ...]",
+                &[
+                    "Describes all clients, or some:",
+                    "* TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+                    "  Those of a kind.",
+                ],
+            ),
+            ("UNPAUSE", &["Ends a pause before its time."]),
+            ("PAUSE <timeout> [WRITE|ALL]", &["Holds up all clients, or all that write, for milliseconds."]),
+            ("REPLY (ON|OFF|SKIP)", &["Tells which commands of this client are answered."]),
+            ("SETNAME <name>", &["Names this client."]),
+            ("UNBLOCK <clientid> [TIMEOUT|ERROR]", &["Ends the wait of a client."]),
+            (
+                "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]",
+                &[
+                    "     [OPTIN] [OPTOUT] [NOLOOP]",
+                    "Tells this client, or another one, which keys have changed.",
+                ],
+            ),
+            ("TRACKINGINFO", &["Shows how this client tracks keys."]),
+            ("NO-EVICT (ON|OFF)", &["Keeps this client when memory is short."]),
+        ],
+    )
 }

@@ -62,6 +62,11 @@ fn echo(call: &mut Call<'_>) -> Result<(), Failure> {
 
 fn select(call: &mut Call<'_>) -> Result<(), Failure> {
     let index = integer(&call.args[1])?;
+    if i32::try_from(index).is_err() {
+        return Err(Failure::text(
+            "ERR value is out of range, value must between -2147483648 and 2147483647",
+        ));
+    }
     let index = usize::try_from(index).ok().filter(|index| *index < call.engine.keyspace.databases());
     call.session.db = index.ok_or(Failure::text("ERR DB index is out of range"))?;
     call.session.out.ok();
@@ -115,23 +120,19 @@ fn hello(call: &mut Call<'_>) -> Result<(), Failure> {
             Some(version)
         }
     };
-    let (mut credentials, mut name) = (None, None);
     let mut index = 2;
     while let Some(word) = args.get(index) {
         let left = args.len() - index - 1;
         if word.eq_ignore_ascii_case(b"AUTH") && left >= 2 {
-            credentials = Some((&args[index + 1], &args[index + 2]));
+            check_password(call, &args[index + 1], &args[index + 2])?;
             index += 3;
         } else if word.eq_ignore_ascii_case(b"SETNAME") && left >= 1 {
-            name = Some(valid_name(&args[index + 1])?);
+            call.session.name = valid_name(&args[index + 1])?;
             index += 2;
         } else {
             let word = shown(word, usize::MAX);
             return Err(Failure(format!("ERR Syntax error in HELLO option '{word}'").into()));
         }
-    }
-    if let Some((user, password)) = credentials {
-        check_password(call, user, password)?;
     }
     if !call.session.authenticated {
         return Err(Failure::text(
@@ -139,9 +140,6 @@ fn hello(call: &mut Call<'_>) -> Result<(), Failure> {
              <pass> option can be used to authenticate the client and select the RESP protocol version at the \
              same time",
         ));
-    }
-    if let Some(name) = name {
-        call.session.name = name;
     }
     if let Some(version) = version {
         call.session.out.set_resp3(version == 3);
@@ -174,6 +172,7 @@ fn reset(call: &mut Call<'_>) -> Result<(), Failure> {
     let session = &mut *call.session;
     call.engine.unwatch(session);
     call.engine.stop_listening(session);
+    call.engine.stop_caching(session);
     session.transaction = None;
     session.reply_mode = ReplyMode::On;
     session.db = 0;

@@ -3,8 +3,8 @@
 //! From a command as it came in to its handler, with everything that may stand in between.
 
 use super::{
-    Args, Blocked, Call, Failure, HIDDEN, MAY_REPLICATE, NO_AUTH, NO_MULTI, Row, SKIP_MONITOR, SKIP_SLOWLOG,
-    WRITE, shown,
+    Args, Blocked, Call, Command, FAST, Failure, HIDDEN, MAY_REPLICATE, NO_AUTH, NO_MULTI, READONLY, Row,
+    SKIP_MONITOR, SKIP_SLOWLOG, WRITE, getkeys, shown,
 };
 use crate::clock;
 use crate::store::engine::Engine;
@@ -186,8 +186,8 @@ fn run_admitted(engine: &mut Engine, session: &mut Session, row: &'static Row, a
         session.out.simple("QUEUED");
         return;
     }
-    show_monitors(engine, session, row, args);
     call(engine, session, row, args);
+    show_monitors(engine, session, row, args);
 }
 
 /// Lets a fault happen; whether the command must not run.
@@ -235,12 +235,38 @@ pub fn call(engine: &mut Engine, session: &mut Session, row: &'static Row, args:
     stats.calls += 1;
     stats.ticks = stats.ticks.wrapping_add(took);
     stats.failed += u64::from(failed);
-    if took >= engine.slow_ticks && command.flags & SKIP_SLOWLOG == 0 {
-        log_slow(engine, session, args, took);
+    if engine.tracks_latency {
+        stats.histogram.get_or_insert_default().add(took);
+    }
+    if took >= engine.slow_ticks.min(engine.latency_ticks) {
+        note_slow(engine, session, command, args, took);
+    }
+    if session.caching.is_some() {
+        remember_reads(engine, session, command, args);
     }
 }
 
+/// A command took so long that somebody wants to know.
 #[cold]
+fn note_slow(engine: &mut Engine, session: &Session, command: &Command, args: Args<'_>, ticks: u64) {
+    if ticks >= engine.slow_ticks && command.flags & SKIP_SLOWLOG == 0 {
+        log_slow(engine, session, args, ticks);
+    }
+    engine.note_latency(if command.flags & FAST != 0 { "fast-command" } else { "command" }, ticks);
+}
+
+/// A client that keeps copies has run a command.
+#[cold]
+fn remember_reads(engine: &mut Engine, session: &mut Session, command: &'static Command, args: Args<'_>) {
+    let Some(caching) = session.caching.as_mut() else { return };
+    if caching.remembers() && command.flags & READONLY != 0 {
+        let keys = getkeys::positions(command, args);
+        engine.remember_reads(session, keys.iter().map(|position| &args[*position]));
+    } else if session.transaction.is_none() && !session.in_exec && !command.name.starts_with("client|") {
+        caching.next = false;
+    }
+}
+
 fn log_slow(engine: &mut Engine, session: &Session, args: Args<'_>, ticks: u64) {
     engine.slow_log.add(SlowCommand {
         id: 0,
@@ -277,11 +303,23 @@ pub fn show_monitors(engine: &mut Engine, session: &mut Session, row: &Row, args
     let now_us = engine.now_us();
     let mut line =
         format!("{}.{:06} [{} {}]", now_us / 1_000_000, now_us % 1_000_000, session.db, session.peer);
-    for arg in args.iter() {
+    for (position, arg) in args.iter().enumerate() {
         line.push(' ');
-        push_quoted(&mut line, arg);
+        push_quoted(&mut line, if is_secret(row, args, position) { b"(redacted)" } else { arg });
     }
     engine.show_monitors(&line, session);
+}
+
+/// Whether an argument is a password, or says whose it is.
+fn is_secret(row: &Row, args: Args<'_>, position: usize) -> bool {
+    let follows_auth = |back: usize| {
+        position.checked_sub(back).is_some_and(|at| at >= 2 && args[at].eq_ignore_ascii_case(b"AUTH"))
+    };
+    match row.command.name {
+        "auth" => position > 0 && args.len() <= 3,
+        "hello" => follows_auth(1) || follows_auth(2),
+        _ => false,
+    }
 }
 
 /// Appends an argument in double quotes, everything that cannot be shown escaped.

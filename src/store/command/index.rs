@@ -5,8 +5,8 @@
 use std::sync::LazyLock;
 
 use super::{
-    Command, HIDDEN, clients, connection, hashes, keys, lists, pubsub, server, sets, slowlog, sort,
-    sorted_sets, streams, strings, transactions,
+    Command, HIDDEN, acl, clients, cluster, command_info, config, connection, hashes, keys, latency, lists,
+    modules, pubsub, replication, server, sets, slowlog, sort, sorted_sets, streams, strings, transactions,
 };
 
 /// A row with its number.
@@ -37,6 +37,13 @@ const FAMILIES: &[&[Command]] = &[
     connection::COMMANDS,
     clients::COMMANDS,
     server::COMMANDS,
+    acl::COMMANDS,
+    cluster::COMMANDS,
+    command_info::COMMANDS,
+    config::COMMANDS,
+    latency::COMMANDS,
+    modules::COMMANDS,
+    replication::COMMANDS,
     slowlog::COMMANDS,
     transactions::COMMANDS,
     pubsub::COMMANDS,

@@ -1,6 +1,6 @@
 //! Channels: who listens, and what is said.
 
-use super::{Call, Command, FAST, Failure, LOADING, MAY_REPLICATE, NOSCRIPT, PUBSUB, STALE};
+use super::{Call, Command, FAST, Failure, LOADING, MAY_REPLICATE, NOSCRIPT, PUBSUB, STALE, help};
 use crate::store::glob;
 use crate::store::pubsub::Scope;
 
@@ -41,6 +41,7 @@ pub const COMMANDS: &[Command] = &[
 
 const PUBSUB_SUBCOMMANDS: &[Command] = &[
     Command::new("pubsub|channels", -2, LOOK, NONE, G, "Lists channels with listeners", channels),
+    Command::new("pubsub|help", 2, LOADING | STALE, NONE, G, "Shows the sub-commands", pubsub_help),
     Command::new("pubsub|numsub", -2, LOOK, NONE, G, "Counts the listeners of channels", numsub),
     Command::new("pubsub|numpat", 2, LOOK, NONE, G, "Counts the patterns", numpat),
     Command::new(
@@ -180,4 +181,17 @@ fn shardchannels(call: &mut Call<'_>) -> Result<(), Failure> {
 
 fn shardnumsub(call: &mut Call<'_>) -> Result<(), Failure> {
     count_listeners(call, Scope::Shard)
+}
+
+fn pubsub_help(call: &mut Call<'_>) -> Result<(), Failure> {
+    help::show(
+        call,
+        &[
+            ("CHANNELS [<pattern>]", &["Lists the channels with listeners, or those that match <pattern>."]),
+            ("NUMPAT", &["Counts the patterns that clients listen to."]),
+            ("NUMSUB [<channel> ...]", &["Counts the listeners of channels, those of patterns left out."]),
+            ("SHARDCHANNELS [<pattern>]", &["Lists the shard channels with listeners."]),
+            ("SHARDNUMSUB [<shardchannel> ...]", &["Counts the listeners of shard channels."]),
+        ],
+    )
 }

@@ -1,6 +1,6 @@
 //! SLOWLOG and MONITOR: what runs, and what takes long.
 
-use super::{ADMIN, Call, Command, Failure, LOADING, NOSCRIPT, STALE};
+use super::{ADMIN, Call, Command, Failure, LOADING, NOSCRIPT, STALE, help};
 use crate::wire::resp::parse_integer;
 
 const NONE: (i16, i16, i16) = (0, 0, 0);
@@ -15,6 +15,7 @@ pub const COMMANDS: &[Command] = &[
 
 const SLOWLOG: &[Command] = &[
     Command::new("slowlog|get", -2, ADM, NONE, G, "Returns slow commands", slowlog_get),
+    Command::new("slowlog|help", 2, LOADING | STALE, NONE, G, "Shows the sub-commands", slowlog_help),
     Command::new("slowlog|len", 2, ADM, NONE, G, "Counts slow commands", slowlog_len),
     Command::new("slowlog|reset", 2, ADM, NONE, G, "Forgets slow commands", slowlog_reset),
 ];
@@ -32,7 +33,7 @@ fn monitor(call: &mut Call<'_>) -> Result<(), Failure> {
 fn slowlog_get(call: &mut Call<'_>) -> Result<(), Failure> {
     let count = match call.args.get(2) {
         None => 10,
-        Some(_) if call.args.len() > 3 => return Err(Failure::arity(call.command.name)),
+        Some(_) if call.args.len() > 3 => return Err(Failure::sub_arity(&call.args[1], "SLOWLOG")),
         Some(count) => {
             let invalid = Failure::text("ERR count should be greater than or equal to -1");
             let count = parse_integer(count).filter(|count| *count >= -1).ok_or(invalid)?;
@@ -64,4 +65,21 @@ fn slowlog_reset(call: &mut Call<'_>) -> Result<(), Failure> {
     call.engine.slow_log.clear();
     call.session.out.ok();
     Ok(())
+}
+
+fn slowlog_help(call: &mut Call<'_>) -> Result<(), Failure> {
+    help::show(
+        call,
+        &[
+            (
+                "GET [<count>]",
+                &[
+                    "Lists the newest <count> slow commands, 10 without a number, -1 for all. Of each:",
+                    "number, time, microseconds, arguments, address and name of the client",
+                ],
+            ),
+            ("LEN", &["Counts the slow commands that are kept."]),
+            ("RESET", &["Forgets the slow commands."]),
+        ],
+    )
 }

@@ -65,8 +65,8 @@ fn exec(call: &mut Call<'_>) -> Result<(), Failure> {
     session.in_exec = true;
     session.out.array(transaction.len());
     for (row, args) in transaction.into_commands() {
-        dispatch::show_monitors(engine, session, row, args.args());
         dispatch::call(engine, session, row, args.args());
+        dispatch::show_monitors(engine, session, row, args.args());
     }
     session.in_exec = false;
     session.last_command = call.command.name;

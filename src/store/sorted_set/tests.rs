@@ -188,7 +188,8 @@ fn the_small_form_is_left_at_its_limits_and_not_before() {
 fn zero_keeps_its_sign_in_the_large_form_only() {
     let mut sets = empty();
     for (set, sign) in sets.iter_mut().zip([false, true]) {
-        set.insert_new(Item { score: -0.0, member: b"a" }, if sign { &limits(0, 0) } else { &limits(9, 9) });
+        let limits = if sign { limits(0, 0) } else { limits(9, 9) };
+        set.insert_new(Item { score: -0.0, member: b"a" }, &limits);
         assert_eq!(set.score(b"a").map(f64::is_sign_negative), Some(sign));
         set.change(0.0, Item { score: 1.0, member: b"a" });
         set.change(1.0, Item { score: -0.0, member: b"a" });

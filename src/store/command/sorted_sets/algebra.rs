@@ -8,6 +8,7 @@ use hashbrown::hash_map::Entry as Slot;
 use super::{Call, Failure, Item, SortedSet, at_least, begin_members, integer, member, parse_double, store};
 use crate::store::entry::{Entry, View};
 use crate::store::keyspace::Keyspace;
+use crate::store::set::{Member, Set};
 use crate::store::table::KeyHash;
 use crate::store::value::Object;
 use crate::wire::resp::Args;
@@ -67,12 +68,15 @@ fn number_or_zero(value: f64) -> f64 {
 enum Source<'a> {
     Nothing,
     SortedSet(&'a SortedSet),
+    /// Each member counts with a score of one.
+    Set(&'a Set),
 }
 
 impl<'a> Source<'a> {
     fn of(entry: &'a Entry) -> Option<Source<'a>> {
         match entry.view() {
             View::Object(Object::SortedSet(set)) => Some(Source::SortedSet(set)),
+            View::Object(Object::Set(set)) => Some(Source::Set(set)),
             _ => None,
         }
     }
@@ -81,6 +85,7 @@ impl<'a> Source<'a> {
         match self {
             Source::Nothing => 0,
             Source::SortedSet(set) => set.len(),
+            Source::Set(set) => set.len(),
         }
     }
 
@@ -88,6 +93,7 @@ impl<'a> Source<'a> {
         match self {
             Source::Nothing => None,
             Source::SortedSet(set) => set.score(member),
+            Source::Set(set) => set.contains(member).then_some(1.0),
         }
     }
 
@@ -95,6 +101,10 @@ impl<'a> Source<'a> {
         match self {
             Source::Nothing => {}
             Source::SortedSet(set) => set.for_each(|item| visit(Cow::Borrowed(item.member), item.score)),
+            Source::Set(set) => set.iter().for_each(|member| match member {
+                Member::Text(text) => visit(Cow::Borrowed(text), 1.0),
+                integer => visit(Cow::Owned(integer.with(<[u8]>::to_vec)), 1.0),
+            }),
         }
     }
 }
