@@ -8,7 +8,8 @@
 //! engine      data, settings, clients           command      the table and the handlers
 //! keyspace    databases, the one door to them   expiry       keys whose time has come
 //! table       entries, scanned while they change
-//! entry       key and value in one allocation   hash, stream, value: what a value can be
+//! entry       key and value in one allocation   hash, list, set, sorted_set, stream, value: what a value can be
+//! reclaim     frees what is large, on a thread of its own
 //! ```
 //!
 //! ```
@@ -36,18 +37,21 @@ mod handle;
 mod hash;
 mod keyspace;
 mod latency;
+mod list;
 mod long_double;
 mod notify;
 mod number;
 mod observers;
 mod pubsub;
+mod random;
 mod rates;
 mod reclaim;
 mod reply;
 mod server;
 mod session;
+mod set;
 mod settings;
-mod sha256;
+mod sorted_set;
 mod stats;
 mod stream;
 mod table;

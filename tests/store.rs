@@ -2,75 +2,24 @@
 
 #[path = "support/redis_server.rs"]
 mod redis_server;
+#[path = "support/store_client.rs"]
+mod store_client;
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use redis_server::RedisServer;
 use runner::store::{Config, Error, Handle, Server};
-use runner::wire::resp::{ReplyLimits, encode_command, reply_len};
+use runner::wire::resp::encode_command;
+use store_client::{Client, show};
 
 fn store() -> Handle {
     Server::start(Config::default()).expect("a free port on the loopback")
-}
-
-/// A connection that sends bytes and reads whole replies.
-struct Client {
-    stream: TcpStream,
-    buffer: Vec<u8>,
-}
-
-impl Client {
-    fn connect(addr: SocketAddr) -> Client {
-        let stream = TcpStream::connect(addr).expect("the server listens");
-        stream.set_nodelay(true).expect("a socket option");
-        stream.set_read_timeout(Some(Duration::from_secs(3))).expect("a socket option");
-        Client { stream, buffer: Vec::new() }
-    }
-
-    fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).expect("the server reads");
-    }
-
-    /// The next reply; what is left when the server closes first, or `(no reply)` when none comes.
-    fn reply(&mut self) -> Vec<u8> {
-        loop {
-            let found = reply_len(&self.buffer, &ReplyLimits::default()).expect("a valid reply");
-            if let Some(reply) = found {
-                return self.buffer.drain(..reply.len).collect();
-            }
-            let mut chunk = [0; 65536];
-            match self.stream.read(&mut chunk) {
-                Ok(0) => return std::mem::take(&mut self.buffer),
-                Ok(read) => self.buffer.extend_from_slice(&chunk[..read]),
-                Err(_) => return b"(no reply)".to_vec(),
-            }
-        }
-    }
-
-    fn call(&mut self, args: &[&str]) -> String {
-        let mut command = Vec::new();
-        encode_command(&mut command, args);
-        self.send(&command);
-        String::from_utf8_lossy(&self.reply()).into_owned()
-    }
-
-    /// Everything until the server closes.
-    fn rest(&mut self) -> Vec<u8> {
-        let mut rest = std::mem::take(&mut self.buffer);
-        // A reset counts as closed.
-        let _ = self.stream.read_to_end(&mut rest);
-        rest
-    }
-}
-
-fn show(reply: &[u8]) -> String {
-    reply.escape_ascii().to_string()
 }
 
 /// Runs one table against one server; each line with its reply. In `tests/store/*.txt`:
@@ -307,16 +256,366 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Commands of sets and hashes; words in capitals at the places of arguments are chosen. `INTS` are keys
+/// of sets of integers, whose members come in one order only.
+const SET_AND_HASH_STEPS: &[&str] = &[
+    "SADD INTS INT INT INT",
+    "SADD INTS INT",
+    "SADD KEY MEMBER MEMBER",
+    "SADD KEY INT",
+    "SREM INTS INT INT",
+    "SREM KEY MEMBER MEMBER",
+    "SISMEMBER KEY MEMBER",
+    "SMISMEMBER INTS INT MEMBER INT",
+    "SCARD KEY",
+    "SMEMBERS INTS",
+    "SPOP INTS 1000",
+    "SPOP KEY 0",
+    "SRANDMEMBER INTS 1000",
+    "SMOVE INTS INTS INT",
+    "SMOVE KEY KEY MEMBER",
+    "SMOVE KEY INTS INT",
+    "SINTER INTS INTS",
+    "SINTER INTS INTS INTS",
+    "SUNION INTS INTS INTS",
+    "SDIFF INTS INTS",
+    "SDIFF INTS INTS INTS INTS",
+    "SINTERSTORE INTS INTS INTS",
+    "SUNIONSTORE INTS INTS INTS",
+    "SDIFFSTORE INTS INTS INTS",
+    "SINTERSTORE KEY KEY KEY",
+    "SUNIONSTORE KEY KEY KEY",
+    "SDIFFSTORE KEY KEY KEY KEY",
+    "SINTERCARD 2 KEY KEY",
+    "SINTERCARD 2 INTS INTS LIMIT NUMBER",
+    "SSCAN INTS 0 MATCH *1*",
+    "OBJECT ENCODING INTS",
+    "OBJECT ENCODING KEY",
+    "TYPE KEY",
+    "DEL INTS",
+    "RENAME INTS INTS",
+    "HSET KEY FIELD NUMBER FIELD LONG",
+    "HSETNX KEY FIELD NUMBER",
+    "HDEL KEY FIELD FIELD",
+    "HGETALL SMALL",
+    "HSET SMALL FIELD NUMBER FIELD NUMBER",
+    "HDEL SMALL FIELD",
+    "HINCRBY SMALL FIELD NUMBER",
+    "HINCRBYFLOAT SMALL FIELD NUMBER",
+    "HINCRBYFLOAT KEY FIELD FLOAT",
+    "HMGET KEY FIELD FIELD",
+    "HRANDFIELD SMALL 100 WITHVALUES",
+    "HSCAN SMALL 0",
+    "HLEN KEY",
+];
+
+fn set_and_hash_steps() -> impl Strategy<Value = Step> {
+    let one_of =
+        |names: &[&'static str]| prop::sample::select(names.to_vec()).prop_map(str::to_string).boxed();
+    let word = move |word: &'static str| match word {
+        "KEY" => one_of(&["a", "b", "c", "d"]),
+        "INTS" => one_of(&["i", "j", "k"]),
+        "SMALL" => one_of(&["s", "t"]),
+        "FIELD" => one_of(&["f", "g", "h", ""]),
+        "INT" => prop_oneof!["[1-9]?[0-9]", Just("70000".to_string()), "-[1-9][0-9]{8,17}"].boxed(),
+        "MEMBER" => prop_oneof!["[0-9]", "0[0-9]", "[a-d]"].boxed(),
+        "NUMBER" => prop_oneof!["-?[0-9]{1,3}", Just("x".to_string())].boxed(),
+        "LONG" => "[a-z]{62,67}".boxed(),
+        "FLOAT" => "-?[0-9]{0,25}[.]?[0-9]{0,25}(e-?[0-9]{1,2})?|0x[0-9a-f]{1,20}(p-?[0-9]{1,2})?".boxed(),
+        word => Just(word.to_string()).boxed(),
+    };
+    let steps = SET_AND_HASH_STEPS.iter().map(|step| step.split(' ').map(word).collect::<Vec<_>>());
+    prop::sample::select(steps.collect::<Vec<_>>()).prop_flat_map(|words| words).prop_map(Step)
+}
+
+fn text_of(choices: &'static [&'static str]) -> BoxedStrategy<String> {
+    prop::sample::select(choices).prop_map(str::to_string).boxed()
+}
+
+/// A command whose arguments are all drawn from lists.
+fn drawn(name: &'static str, arguments: &[&'static [&'static str]]) -> BoxedStrategy<Step> {
+    let arguments: Vec<_> = arguments.iter().map(|choices| text_of(choices)).collect();
+    let split = |text: &str| text.split(' ').filter(|word| !word.is_empty()).map(str::to_string).collect();
+    arguments
+        .prop_map(move |arguments| {
+            let mut words: Vec<String> = split(name);
+            arguments.iter().for_each(|argument| match argument.strip_prefix('~') {
+                Some(several) => words.extend::<Vec<String>>(split(several)),
+                None => words.push(argument.clone()),
+            });
+            Step(words)
+        })
+        .boxed()
+}
+
+const KEYS: &[&str] = &["a", "b", "c", "d", ""];
+const VALUES: &[&str] = &[
+    "",
+    "1",
+    "-3",
+    "9999",
+    "10000",
+    "007",
+    "abc",
+    "ohmytext",
+    "mynewtext",
+    "9223372036854775807",
+    "3.5",
+    "1e3",
+    "0.1",
+    " 1",
+    "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+];
+const NUMBERS: &[&str] =
+    &["0", "1", "-1", "5", "-10", "9223372036854775807", "-9223372036854775808", "x", "1.5", ""];
+/// Far enough away, or refused: nothing expires between the two servers.
+const TIMES: &[&str] = &["100000", "1000000", "99999999999", "0", "-1", "x", "9223372036854775807"];
+/// What begins with `~` stands for several arguments.
+const SET_OPTIONS: &[&str] = &[
+    "~",
+    "~NX",
+    "~XX",
+    "~GET",
+    "~KEEPTTL",
+    "~NX GET",
+    "~XX GET",
+    "~NX XX",
+    "~EX 100000",
+    "~PX 100000000",
+    "~EX 0",
+    "~EXAT 99999999999",
+    "~PXAT x",
+    "~EX 100000 KEEPTTL",
+    "~KEEPTTL GET",
+    "~EX",
+    "~PERSIST",
+    "~EX 100000 PX 1",
+];
+
+/// Strings: everything but the expiries that come true.
+fn string_steps() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        drawn("SET", &[KEYS, VALUES, SET_OPTIONS]),
+        drawn("GETEX", &[KEYS, SET_OPTIONS]),
+        drawn("GET", &[KEYS]),
+        drawn("GETDEL", &[KEYS]),
+        drawn("GETSET", &[KEYS, VALUES]),
+        drawn("SETEX", &[KEYS, TIMES, VALUES]),
+        drawn("APPEND", &[KEYS, VALUES]),
+        drawn("GETRANGE", &[KEYS, NUMBERS, NUMBERS]),
+        drawn("SETRANGE", &[KEYS, &["0", "3", "20", "-1", "x", "9223372036854775807"], VALUES]),
+        drawn("INCR", &[KEYS]),
+        drawn("INCRBY", &[KEYS, NUMBERS]),
+        drawn("DECRBY", &[KEYS, NUMBERS]),
+        drawn(
+            "INCRBYFLOAT",
+            &[KEYS, &["1", "0.1", "-0.3", "1e10", "1.5e-7", "1e400", "x", "nan", ".5", "1 "]]
+        ),
+        drawn("MSET", &[KEYS, VALUES, &["~", "~b", "~c 17"]]),
+        drawn("MSETNX", &[KEYS, VALUES, &["~", "~b", "~c 17"]]),
+        drawn(
+            "LCS",
+            &[KEYS, KEYS, &["~", "~LEN", "~IDX", "~IDX WITHMATCHLEN", "~IDX MINMATCHLEN 2", "~LEN IDX"]]
+        ),
+        drawn("OBJECT ENCODING", &[KEYS]),
+        drawn("OBJECT REFCOUNT", &[KEYS]),
+    ]
+}
+
+/// Keys of any type: where they go, and what is said of them.
+fn key_steps() -> impl Strategy<Value = Step> {
+    const EXPIRE: &[&str] = &["~", "~NX", "~XX", "~GT", "~LT", "~XX LT", "~NX GT", "~GT LT", "~nope"];
+    const DBS: &[&str] = &["0", "1", "2", "x", "99"];
+    prop_oneof![
+        drawn("SET", &[KEYS, VALUES]),
+        drawn("HSET", &[KEYS, &["f", "g"], VALUES]),
+        drawn("XADD", &[KEYS, &["1-1", "2-1", "3-*"], &["f"], VALUES]),
+        drawn("EXPIRE", &[KEYS, TIMES, EXPIRE]),
+        drawn("PEXPIREAT", &[KEYS, &["99999999999999", "1", "x"], EXPIRE]),
+        drawn("PERSIST", &[KEYS]),
+        drawn("RENAME", &[KEYS, KEYS]),
+        drawn("RENAMENX", &[KEYS, KEYS]),
+        drawn("COPY", &[KEYS, KEYS, &["~", "~REPLACE", "~DB 1", "~DB 1 REPLACE", "~DB", "~DB x", "~nope"]]),
+        drawn("MOVE", &[KEYS, DBS]),
+        drawn("SWAPDB", &[DBS, DBS]),
+        drawn("SELECT", &[&["0", "0", "1", "2"]]),
+        drawn("DEL", &[KEYS, KEYS]),
+        drawn("UNLINK", &[KEYS]),
+        drawn("EXISTS", &[KEYS, KEYS]),
+        drawn("TOUCH", &[KEYS]),
+        drawn("TYPE", &[KEYS]),
+        drawn("KEYS", &[&["a", "\\a", "[a", "[^b-z]?", "[z-b]*b", "nope*"]]),
+        drawn("OBJECT ENCODING", &[KEYS]),
+        drawn("DEBUG DIGEST-VALUE", &[KEYS, KEYS]),
+        drawn("DEBUG DIGEST", &[]),
+        drawn("DBSIZE", &[]),
+    ]
+}
+
+/// Commands of lists and SORT; words in capitals at the places of arguments are chosen.
+const LIST_STEPS: &[&str] = &[
+    "LPUSH KEY ELEMENT",
+    "LPUSH KEY ELEMENT ELEMENT ELEMENT",
+    "RPUSH KEY ELEMENT ELEMENT",
+    "RPUSH KEY LONG ELEMENT LONG",
+    "LPUSHX KEY ELEMENT",
+    "RPUSHX KEY ELEMENT ELEMENT",
+    "LPOP KEY",
+    "RPOP KEY",
+    "LPOP KEY INDEX",
+    "RPOP KEY INDEX",
+    "LLEN KEY",
+    "LRANGE KEY INDEX INDEX",
+    "LRANGE KEY 0 -1",
+    "LINDEX KEY INDEX",
+    "LSET KEY INDEX ELEMENT",
+    "LSET KEY INDEX LONG",
+    "LINSERT KEY BEFORE ELEMENT ELEMENT",
+    "LINSERT KEY AFTER ELEMENT LONG",
+    "LREM KEY INDEX ELEMENT",
+    "LTRIM KEY INDEX INDEX",
+    "LPOS KEY ELEMENT",
+    "LPOS KEY ELEMENT RANK INDEX",
+    "LPOS KEY ELEMENT COUNT 0 RANK INDEX MAXLEN INDEX",
+    "LMOVE KEY KEY END END",
+    "RPOPLPUSH KEY KEY",
+    "LMPOP 2 KEY KEY END COUNT INDEX",
+    "LMPOP 1 KEY END",
+    "BLPOP KEY KEY KEY 0.001",
+    "BLMOVE KEY KEY END END 0.001",
+    "BLMPOP 0.001 2 KEY KEY END COUNT INDEX",
+    "SORT KEY",
+    "SORT KEY ALPHA DESC",
+    "SORT KEY LIMIT INDEX INDEX",
+    "SORT KEY BY KEY* GET # GET KEY*",
+    "SORT KEY BY weight:*->f GET weight:*->f LIMIT 0 INDEX",
+    "SORT KEY ALPHA STORE KEY",
+    "SORT_RO KEY BY nosort LIMIT INDEX INDEX",
+    "HSET weight:1 f INDEX",
+    "HSET weight:b f INDEX",
+    "SET KEY ELEMENT",
+    "DEL KEY",
+    "RENAME KEY KEY",
+    "OBJECT ENCODING KEY",
+];
+
+fn list_steps() -> impl Strategy<Value = Step> {
+    let one_of =
+        |names: &[&'static str]| prop::sample::select(names.to_vec()).prop_map(str::to_string).boxed();
+    let word = move |word: &'static str| match word {
+        "KEY" => one_of(&["a", "b", "l", "m", "n"]),
+        "KEY*" => one_of(&["a*", "weight:*", "b"]),
+        "END" => one_of(&["LEFT", "RIGHT"]),
+        "ELEMENT" => prop_oneof!["[0-9]", "[a-c]", Just(String::new()), "-?[0-9]{1,2}[.]5"].boxed(),
+        "LONG" => (100usize..9000).prop_map(|len| "x".repeat(len)).boxed(),
+        "INDEX" => prop_oneof![4 => "-?[0-9]", 1 => Just("x".to_string())].boxed(),
+        word => Just(word.to_string()).boxed(),
+    };
+    let steps = LIST_STEPS.iter().map(|step| step.split(' ').map(word).collect::<Vec<_>>());
+    prop::sample::select(steps.collect::<Vec<_>>()).prop_flat_map(|words| words).prop_map(Step)
+}
+
+fn sorted_set_steps() -> impl Strategy<Value = Step> {
+    let key = || prop::sample::select(vec!["a", "b", "y", "z"]).prop_map(str::to_string).boxed();
+    let one_of = |words: &[&str]| {
+        prop::sample::select(words.iter().map(|word| word.to_string()).collect::<Vec<_>>()).boxed()
+    };
+    let member = || prop_oneof![8 => "[a-h][0-9]?", 2 => "[m-p]{60,70}"].boxed();
+    let score =
+        || prop_oneof![4 => "-?[0-9]", 2 => "-?[0-9]{1,3}\\.[0-9]{1,3}", 1 => "[-+]?inf", 1 => "x"].boxed();
+    let border = || prop_oneof![4 => "[(]?-?[0-9]", 2 => "[-+]inf", 1 => "[(]?x?"].boxed();
+    let lex = || prop_oneof![4 => "[\\[(][a-h]", 2 => "[-+]", 1 => "[a-h]?"].boxed();
+    let rank = || "-?[0-9]".boxed();
+    let words = |name: &'static str, parts: Vec<BoxedStrategy<String>>| {
+        parts.prop_map(move |parts| Step(name.split(' ').map(str::to_string).chain(parts).collect())).boxed()
+    };
+    let flag = || one_of(&["NX", "XX", "GT", "LT", "CH", "INCR"]);
+    let range = || one_of(&["WITHSCORES", "REV", "BYSCORE"]);
+    let adding = (key(), prop::collection::vec((score(), member()), 1..12)).prop_map(|(key, pairs)| {
+        let pairs = pairs.into_iter().flat_map(|(score, member)| [score, member]);
+        Step(["ZADD".to_string(), key].into_iter().chain(pairs).collect())
+    });
+    prop_oneof![
+        4 => adding,
+        4 => words("ZADD", vec![key(), score(), member(), score(), member()]),
+        2 => words("ZADD", vec![key(), flag(), score(), member()]),
+        1 => words("ZADD", vec![key(), flag(), flag(), score(), member()]),
+        1 => words("ZINCRBY", vec![key(), score(), member()]),
+        2 => words("ZREM", vec![key(), member(), member()]),
+        1 => words("ZCARD", vec![key()]),
+        1 => words("ZMSCORE", vec![key(), member(), member()]),
+        1 => words("ZRANK", vec![key(), member()]),
+        1 => words("ZREVRANK", vec![key(), member()]),
+        1 => words("ZCOUNT", vec![key(), border(), border()]),
+        1 => words("ZRANGE", vec![key(), rank(), rank(), range()]),
+        1 => words("ZRANGE", vec![key(), border(), border(), range(), range()]),
+        1 => words("ZRANGEBYSCORE", vec![key(), border(), border(), Just("LIMIT".into()).boxed(), rank(), rank()]),
+        1 => words("ZREVRANGEBYSCORE", vec![key(), border(), border()]),
+        1 => words("ZRANGESTORE", vec![key(), key(), border(), border(), range()]),
+        1 => words("ZADD lex", vec![Just("0".into()).boxed(), member(), Just("0".into()).boxed(), member()]),
+        1 => words("ZRANGEBYLEX lex", vec![lex(), lex()]),
+        1 => words("ZREVRANGEBYLEX lex", vec![lex(), lex()]),
+        1 => words("ZLEXCOUNT lex", vec![lex(), lex()]),
+        1 => words("ZREMRANGEBYLEX lex", vec![lex(), lex()]),
+        1 => words("ZREMRANGEBYRANK", vec![key(), rank(), rank()]),
+        1 => words("ZREMRANGEBYSCORE", vec![key(), border(), border()]),
+        1 => words("ZPOPMIN", vec![key(), "[0-3]".boxed()]),
+        1 => words("ZPOPMAX", vec![key()]),
+        1 => words("ZMPOP 2", vec![key(), key(), one_of(&["MIN", "MAX"])]),
+        1 => words("ZUNION 2", vec![key(), key(), one_of(&["WITHSCORES", "AGGREGATE", "WEIGHTS"])]),
+        1 => words("ZINTER 2", vec![key(), key(), Just("WEIGHTS".into()).boxed(), score(), score()]),
+        1 => words("ZDIFF 2", vec![key(), key()]),
+        1 => words("ZUNIONSTORE", vec![key(), Just("2".into()).boxed(), key(), key(), Just("AGGREGATE".into()).boxed(), one_of(&["SUM", "MIN", "MAX"])]),
+        1 => words("ZINTERSTORE", vec![key(), Just("2".into()).boxed(), key(), key()]),
+        1 => words("ZDIFFSTORE", vec![key(), Just("2".into()).boxed(), key(), key()]),
+        1 => words("ZINTERCARD 2", vec![key(), key(), Just("LIMIT".into()).boxed(), rank()]),
+        1 => words("OBJECT ENCODING", vec![key()]),
+        1 => words("DEL", vec![key()]),
+    ]
+}
+
 #[test]
 fn random_commands_are_answered_as_redis_answers_them() {
-    let (ours, theirs) = (store(), RedisServer::start(&[]));
+    compare_random(step());
+}
+
+#[test]
+fn random_strings_are_answered_as_redis_answers_them() {
+    compare_random(string_steps());
+}
+
+#[test]
+fn random_lists_are_answered_as_redis_answers_them() {
+    compare_random(prop_oneof![step(), list_steps()]);
+}
+
+#[test]
+fn random_sorted_sets_are_answered_as_redis_answers_them() {
+    compare_random(prop_oneof![step(), sorted_set_steps()]);
+}
+
+#[test]
+fn random_moves_of_keys_are_answered_as_redis_answers_them() {
+    compare_random(key_steps());
+}
+
+#[test]
+fn random_sets_and_hashes_are_answered_as_redis_answers_them() {
+    compare_random(prop_oneof![step(), set_and_hash_steps(), set_and_hash_steps()]);
+}
+
+/// Runs the same random commands on both servers, and compares the replies and what is stored in the end.
+fn compare_random(step: impl Strategy<Value = Step>) {
+    let (ours, theirs) = (store(), RedisServer::start(&["--enable-debug-command", "yes"]));
     let clients = RefCell::new((Client::connect(ours.addr()), Client::connect(theirs.addr())));
     let config = ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() };
     let mut runner = proptest::test_runner::TestRunner::new(config);
-    let steps = prop::collection::vec(step(), 1..120);
+    let steps = prop::collection::vec(step, 1..120);
     let outcome = runner.run(&steps, |steps| {
         let mut batch = Vec::new();
         encode_command(&mut batch, ["FLUSHALL"]);
+        let mut steps = steps;
+        steps.push(Step(vec!["DEBUG".into(), "DIGEST".into()]));
         steps.iter().for_each(|step| encode_command(&mut batch, &step.0));
         let (ours, theirs) = &mut *clients.borrow_mut();
         ours.send(&batch);
@@ -494,6 +793,33 @@ fn redis_cli_works_alone_in_a_pipe_and_as_scanner() {
     assert_eq!(scanned.lines().collect::<HashSet<_>>().len(), 20_000);
     assert!(cli(&["INFO", "server"], "").contains("redis_version:7.0.15"));
     assert!(cli(&["--bigkeys"], "").contains("20001 strings"));
+}
+
+#[test]
+fn an_idle_time_counts_from_the_last_use() {
+    let store = store();
+    let mut client = Client::connect(store.addr());
+    let mut idle = |before: &[&str]| {
+        if !before.is_empty() {
+            client.call(before);
+        }
+        client.call(&["OBJECT", "IDLETIME", "k"])
+    };
+    // A second may begin between the two commands.
+    let is = |reply: String, seconds: u32| {
+        assert!([seconds, seconds + 1].iter().any(|s| reply == format!(":{s}\r\n")), "{reply} {seconds}");
+    };
+    is(idle(&["SET", "k", "v"]), 0);
+    store.fast_forward(Duration::from_secs(100)).expect("it runs");
+    is(idle(&["TYPE", "k"]), 100);
+    is(idle(&["EXISTS", "k"]), 100);
+    is(idle(&["TTL", "k"]), 100);
+    is(idle(&["TOUCH", "k"]), 0);
+    for used in [&["GET", "k"][..], &["APPEND", "k", "v"], &["EXPIRE", "k", "1000000"], &["SET", "k", "v"]] {
+        store.fast_forward(Duration::from_secs(5000)).expect("it runs");
+        is(idle(&[]), 5000);
+        is(idle(used), 0);
+    }
 }
 
 #[test]

@@ -46,8 +46,8 @@ pub enum Timeout {
 }
 
 const NEGATIVE: Failure = Failure::text("ERR timeout is negative");
-const OUT_OF_RANGE: Failure = Failure::text("ERR timeout is out of range");
-/// Longer than the end of all clocks in milliseconds is refused.
+const NO_FLOAT: Failure = Failure::text("ERR timeout is not a float or out of range");
+/// More milliseconds than can be counted are taken for a negative number.
 const MAX_MS: f64 = i64::MAX as f64;
 
 /// The time-out of BLPOP and its kin: seconds with a fraction, 0 for none.
@@ -55,20 +55,23 @@ const MAX_MS: f64 = i64::MAX as f64;
 /// # Errors
 /// The texts of Redis for what is no such number.
 pub fn timeout_seconds(text: &[u8], now_ms: i64) -> Result<Timeout, Failure> {
-    let seconds =
-        number::parse_double(text).ok_or(Failure::text("ERR timeout is not a float or out of range"))?;
-    let ms = seconds * 1000.0;
-    if ms >= MAX_MS {
-        return Err(OUT_OF_RANGE);
+    if text.first().is_none_or(u8::is_ascii_whitespace) {
+        return Err(NO_FLOAT);
     }
-    if ms < 0.0 {
-        return Err(NEGATIVE);
+    let seconds = number::strtod(text);
+    if seconds.len != text.len() || seconds.value.is_nan() {
+        return Err(NO_FLOAT);
     }
     // Part of a millisecond counts as one.
-    timeout_of(ms.ceil() as i64, now_ms)
+    let ms = (seconds.value * 1000.0).ceil();
+    if !(0.0..MAX_MS).contains(&ms) {
+        return Err(NEGATIVE);
+    }
+    Ok(timeout_of(ms as i64, now_ms))
 }
 
-/// The time-out of XREAD and its kin: whole milliseconds, 0 for none.
+/// The time-out of XREAD and its kin: whole milliseconds, 0 for none. One behind the end of all clocks
+/// never comes.
 ///
 /// # Errors
 /// The texts of Redis for what is no such number.
@@ -77,15 +80,15 @@ pub fn timeout_millis(text: &[u8], now_ms: i64) -> Result<Timeout, Failure> {
     if ms < 0 {
         return Err(NEGATIVE);
     }
-    timeout_of(ms, now_ms)
+    Ok(timeout_of(ms, now_ms))
 }
 
-fn timeout_of(ms: i64, now_ms: i64) -> Result<Timeout, Failure> {
-    if ms == 0 {
-        return Ok(Timeout::Never);
+/// A wait beyond the end of all clocks never ends.
+fn timeout_of(ms: i64, now_ms: i64) -> Timeout {
+    if ms == 0 || now_ms.checked_add(ms).is_none() {
+        return Timeout::Never;
     }
-    now_ms.checked_add(ms).ok_or(OUT_OF_RANGE)?;
-    Ok(Timeout::After((ms as u64).saturating_mul(1000)))
+    Timeout::After((ms as u64).saturating_mul(1000))
 }
 
 /// What a client wants to wait for.
@@ -168,11 +171,15 @@ mod tests {
         assert_eq!(seconds("0.0001"), Ok(Timeout::After(1000)));
         assert_eq!(seconds("1.5"), Ok(Timeout::After(1_500_000)));
         assert_eq!(seconds("-1"), Err(NEGATIVE));
-        assert_eq!(seconds("1e300"), Err(OUT_OF_RANGE));
+        assert_eq!(seconds("-0.0001"), Ok(Timeout::Never));
+        for too_long in ["1e300", "1e400", "inf", "9.3e15"] {
+            assert_eq!(seconds(too_long), Err(NEGATIVE));
+        }
+        assert_eq!(seconds("9.2e15"), Ok(Timeout::After(u64::MAX)));
         assert!(seconds("x").is_err() && seconds("nan").is_err() && seconds("").is_err());
         let millis = |text: &str| timeout_millis(text.as_bytes(), 1_000_000);
         assert_eq!(millis("7"), Ok(Timeout::After(7000)));
-        assert_eq!(millis("9223372036854775807"), Err(OUT_OF_RANGE));
+        assert_eq!(millis("9223372036854775807"), Ok(Timeout::Never));
         assert!(millis("1.5").is_err() && millis("-1").is_err());
     }
 

@@ -21,13 +21,17 @@ mod index;
 mod info;
 mod keys;
 mod latency;
+mod lists;
 mod memory;
 mod modules;
 mod pubsub;
 mod replication;
 mod scan;
 mod server;
+mod sets;
 mod slowlog;
+mod sort;
+mod sorted_sets;
 mod streams;
 mod strings;
 mod transactions;
@@ -191,6 +195,8 @@ pub struct Call<'a> {
     pub command: &'static Command,
     /// It has waited, and runs again because one of its keys was written.
     pub resumed: bool,
+    /// That key; empty when it has not waited.
+    pub ready_key: &'a [u8],
     /// It has run again, and goes on waiting.
     waits_on: bool,
 }

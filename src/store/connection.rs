@@ -15,7 +15,7 @@ use mio::net::TcpStream;
 use super::command::Flow;
 use super::engine::Engine;
 use super::session::Session;
-use crate::wire::resp::{CommandParser, Parsed};
+use crate::wire::resp::{Batch, BatchEnd, CommandParser};
 
 /// Bytes that one read asks for.
 pub const READ_BYTES: usize = 64 * 1024;
@@ -23,6 +23,8 @@ pub const READ_BYTES: usize = 64 * 1024;
 pub const SMALL_REST: usize = 32 * 1024;
 /// A rest below this is parsed again from its start rather than resumed.
 const RESUMED_REST: usize = 4 * 1024;
+/// Commands that are parsed before the first of them runs.
+const BATCH: usize = 16;
 /// Output that is sent although the turn is not over.
 const FLUSH_BYTES: usize = 1 << 20;
 /// Output above which the client is not read from.
@@ -33,6 +35,7 @@ const PAUSE_BYTES: usize = 64 << 20;
 pub struct Shared {
     buffer: Box<[u8]>,
     parser: CommandParser,
+    batch: Batch,
     /// Output buffers that nobody uses.
     spare: Vec<Vec<u8>>,
 }
@@ -40,7 +43,7 @@ pub struct Shared {
 impl Default for Shared {
     fn default() -> Shared {
         let buffer = vec![0; SMALL_REST + READ_BYTES].into_boxed_slice();
-        Shared { buffer, parser: CommandParser::default(), spare: Vec::new() }
+        Shared { buffer, parser: CommandParser::default(), batch: Batch::default(), spare: Vec::new() }
     }
 }
 
@@ -133,9 +136,9 @@ impl Connection {
         engine.stats.bytes_in += received as u64;
         engine.stats.reads += 1;
         shared.buffer[..kept].copy_from_slice(&self.rest);
-        let Shared { buffer, parser, .. } = shared;
+        let Shared { buffer, parser, batch, .. } = shared;
         let input = &buffer[..kept + received];
-        let used = self.run_all(input, session, engine, parser);
+        let used = self.run_all(input, session, engine, parser, batch);
         self.rest.clear();
         self.rest.extend_from_slice(&input[used..]);
         self.release_rest();
@@ -166,7 +169,7 @@ impl Connection {
     /// Runs what is in the connection's own buffer.
     fn run_rest(&mut self, session: &mut Session, engine: &mut Engine, shared: &mut Shared) {
         let mut input = std::mem::take(&mut self.rest);
-        let used = self.run_all(&input, session, engine, &mut shared.parser);
+        let used = self.run_all(&input, session, engine, &mut shared.parser, &mut shared.batch);
         input.drain(..used);
         self.rest = input;
         self.release_rest();
@@ -204,50 +207,49 @@ impl Connection {
     }
 
     /// Runs every complete command in `input`; how many bytes they took.
+    ///
+    /// Several commands are parsed before the first of them runs, so that the processor can fetch their
+    /// keys meanwhile.
     fn run_all(
         &mut self,
         input: &[u8],
         session: &mut Session,
         engine: &mut Engine,
         shared_parser: &mut CommandParser,
+        batch: &mut Batch,
     ) -> usize {
         let mut own = self.parser.take();
         let parser = own.as_deref_mut().unwrap_or(shared_parser);
-        let mut limits = engine.limits(session);
         let mut used = 0;
         let mut incomplete = false;
-        while used < input.len() {
-            match parser.parse(&input[used..], &limits) {
-                Ok(Parsed::Command { args, used: taken }) => {
-                    if engine.run(session, args) == Flow::Held {
-                        break;
-                    }
-                    used += taken;
-                    limits = engine.limits(session);
-                }
-                Ok(Parsed::Nothing { used: taken }) => {
-                    used += taken;
-                    continue;
-                }
-                Ok(Parsed::Incomplete) => {
-                    incomplete = true;
-                    break;
-                }
-                Err(error) => {
-                    session.out.error(&format!("ERR {error}"));
-                    session.closing = true;
-                }
-            }
+        while used < input.len() && !incomplete {
+            let limits = engine.limits(session);
+            // Before the password is given, each command may change what the next one may be.
+            let max = if limits.before_auth { 1 } else { BATCH };
+            batch.clear();
+            let end = parser.fill(batch, input, used, max, &limits);
+            engine.prefetch_all(session.db, batch, input);
+            let (ran, stopped) = self.run_batch(input, batch, session, engine);
+            used = ran.unwrap_or(used);
             if session.closing || session.killed {
                 // Nothing that follows is run.
                 used = input.len();
                 break;
             }
-            if session.is_held() {
+            if stopped {
                 break;
             }
-            if session.out.len() > FLUSH_BYTES && self.must_pause(session, engine) {
-                break;
+            match end {
+                BatchEnd::At(at) => used = at,
+                BatchEnd::Incomplete(at) => {
+                    used = at;
+                    incomplete = true;
+                }
+                BatchEnd::Error(error) => {
+                    engine.fail(session, &format!("ERR {error}"));
+                    session.closing = true;
+                    used = input.len();
+                }
             }
         }
         self.held = session.is_held();
@@ -257,6 +259,31 @@ impl Connection {
             parser.reset();
         }
         used
+    }
+
+    /// Runs the commands of a batch until the client is closed, held, or must read first; where the last
+    /// one that ran ends, and whether it has stopped there.
+    #[inline]
+    fn run_batch(
+        &mut self,
+        input: &[u8],
+        batch: &Batch,
+        session: &mut Session,
+        engine: &mut Engine,
+    ) -> (Option<usize>, bool) {
+        let mut used = None;
+        for index in 0..batch.len() {
+            let Some((args, end)) = batch.get(index, input) else { break };
+            if engine.run(session, args) == Flow::Held {
+                return (used, true);
+            }
+            used = Some(end);
+            let is_over = session.closing || session.killed || session.is_held();
+            if is_over || session.out.len() > FLUSH_BYTES && self.must_pause(session, engine) {
+                return (used, true);
+            }
+        }
+        (used, false)
     }
 
     /// Sends, and tells whether too much is left.

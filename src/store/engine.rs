@@ -18,7 +18,10 @@ use super::stats::{CommandStats, Counters, ErrorStats, SlowLog};
 use super::table::KeyHash;
 use super::tracking::Tracking;
 use crate::clock::{self, TickRate};
-use crate::wire::resp::{Args, Limits};
+use crate::wire::resp::{Args, Batch, Limits};
+
+/// Keys of a database from which on they are fetched ahead: smaller ones stand in the processor's caches.
+const PREFETCHED_FROM: usize = 20_000;
 
 /// What can change while the server runs.
 #[derive(Debug, Clone)]
@@ -289,6 +292,23 @@ impl Engine {
         self.keyspace.table(db).prefetch(KeyHash::of(key));
     }
 
+    /// Asks the processor to fetch what the commands of a batch will read, when there is so much data that
+    /// it does not stand in its caches anyway.
+    #[inline]
+    pub fn prefetch_all(&self, db: usize, batch: &Batch, input: &[u8]) {
+        let table = self.keyspace.table(db);
+        if batch.len() < 2 || table.len() < PREFETCHED_FROM {
+            return;
+        }
+        for (args, _) in (0..batch.len()).filter_map(|index| batch.get(index, input)) {
+            let row = args.get(0).and_then(|name| self.index.find(name));
+            let first = row.map_or(0, |row| row.command.keys.0);
+            if let (1.., Some(key)) = (first, args.get(first as usize)) {
+                table.prefetch(KeyHash::of(key));
+            }
+        }
+    }
+
     /// Runs one command of a client.
     #[inline]
     pub fn run(&mut self, session: &mut Session, args: Args<'_>) -> Flow {
@@ -425,7 +445,7 @@ impl Engine {
         let Some(mut session) = self.take_client(waiter) else { return };
         if let Some(blocked) = session.blocked.take() {
             if (blocked.when_gone || self.keyspace.contains(db, key))
-                && command::resume(self, &mut session, &blocked)
+                && command::resume(self, &mut session, &blocked, key)
             {
                 self.end_wait(&session, &blocked);
             } else {

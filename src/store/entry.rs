@@ -20,8 +20,10 @@ use std::ptr::NonNull;
 
 use super::value::Object;
 
-/// The largest value that stands in the entry itself; larger ones get their own allocation.
+/// The largest string that stands in the entry itself; larger ones get their own allocation.
 pub const MAX_INLINE: usize = 64 * 1024;
+/// The largest value of another type that stands in the entry itself.
+pub const MAX_PACKED: usize = INLINE_MASK as usize;
 
 const HEADER: usize = 8;
 const EXPIRY: usize = 8;
@@ -65,7 +67,7 @@ pub enum Form {
 pub enum Content<'a> {
     /// A string of at most [`MAX_INLINE`] bytes.
     String(&'a [u8]),
-    /// A packed hash of at most [`MAX_INLINE`] bytes.
+    /// A packed hash of at most [`MAX_PACKED`] bytes.
     PackedHash(&'a [u8]),
     /// Anything else.
     Object(Box<Object>),
@@ -102,7 +104,7 @@ impl Entry {
     /// Joins key, value and expiry (milliseconds of the wall clock).
     ///
     /// # Panics
-    /// When an inline value is above [`MAX_INLINE`] or the key above 4 GiB: callers choose
+    /// When an inline value is above [`MAX_PACKED`] or the key above 4 GiB: callers choose
     /// [`Content::Object`] for the first, and the parser's limits prevent the second.
     pub fn new(key: &[u8], content: Content<'_>, expiry: Option<i64>) -> Entry {
         let (kind, inline) = match &content {
@@ -110,7 +112,7 @@ impl Entry {
             Content::PackedHash(bytes) => (Kind::PackedHash, *bytes),
             Content::Object(_) => (Kind::Object, &[][..]),
         };
-        assert!(inline.len() <= MAX_INLINE && key.len() <= u32::MAX as usize, "entry too large");
+        assert!(inline.len() <= MAX_PACKED && key.len() <= u32::MAX as usize, "entry too large");
         let header = kind as u64
             | if expiry.is_some() { HAS_EXPIRY } else { 0 }
             | (inline.len() as u64) << INLINE_SHIFT
@@ -282,13 +284,13 @@ impl Entry {
     /// Replaces the inline bytes in `range` by `with`. Does nothing to an object.
     ///
     /// # Panics
-    /// When the range lies outside of the inline bytes, or the result would be above [`MAX_INLINE`].
+    /// When the range lies outside of the inline bytes, or the result would be above [`MAX_PACKED`].
     pub fn splice(&mut self, range: Range<usize>, with: &[u8]) {
         let header = self.header();
         let old = inline_len(header);
         assert!(range.start <= range.end && range.end <= old, "range outside of the value");
         let new = old - range.len() + with.len();
-        assert!(new <= MAX_INLINE, "entry too large");
+        assert!(new <= MAX_PACKED, "entry too large");
         if self.kind() == Kind::Object {
             return;
         }

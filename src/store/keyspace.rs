@@ -296,6 +296,23 @@ impl Keyspace {
         result
     }
 
+    /// Like [`Keyspace::edit`], of what nobody is told of who watches the key or waits for it.
+    pub fn edit_unseen<R>(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        edit: impl FnOnce(&mut Entry) -> (R, u64),
+    ) -> Option<R> {
+        let (result, changes) = edit(self.live(db, key)?);
+        self.counters.dirty += changes;
+        Some(result)
+    }
+
+    /// Lets those who wait for a key look again, although it was not written.
+    pub fn wake(&mut self, db: usize, key: &[u8]) {
+        self.observers.wake(db, key);
+    }
+
     /// Sets or removes the expiry of a key that is there; whether it is.
     pub fn set_expiry(&mut self, db: usize, key: &[u8], expiry: Option<i64>) -> bool {
         let clock = self.clock;
@@ -382,6 +399,11 @@ impl Keyspace {
     #[inline]
     pub fn has_news(&self) -> bool {
         self.observers.has_ready() || !self.events.is_empty() || !self.changes.is_empty()
+    }
+
+    /// Counts further changes of a key that was written.
+    pub fn count_changes(&mut self, changes: u64) {
+        self.counters.dirty += changes;
     }
 
     /// Every change of a key ends here.

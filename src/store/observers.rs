@@ -100,6 +100,12 @@ impl Observers {
     pub fn wrote(&mut self, db: usize, key: &[u8]) {
         let Some(observed) = self.keys.get_mut(&db).and_then(|keys| keys.get_mut(key)) else { return };
         self.dirty.extend(&observed.watchers);
+        self.wake(db, key);
+    }
+
+    /// Those who wait for a key are to look again.
+    pub fn wake(&mut self, db: usize, key: &[u8]) {
+        let Some(observed) = self.keys.get_mut(&db).and_then(|keys| keys.get_mut(key)) else { return };
         if !observed.waiters.is_empty() && !observed.ready {
             observed.ready = true;
             self.ready.push_back((db, key.into()));

@@ -153,7 +153,10 @@ impl Object {
         match self {
             Object::Raw(bytes) => bytes.capacity() >> 14,
             Object::Hash(table) => table.len(),
-            Object::Stream(stream) => stream.len() as usize,
+            Object::List(list) => list.chunks(),
+            Object::SortedSet(set) => set.len(),
+            Object::Stream(stream) => stream.entries.len() as usize,
+            Object::Set(set) => set.len(),
         }
     }
 }

@@ -168,9 +168,15 @@ impl Table {
     /// Removes the entry of `key`.
     pub fn remove(&mut self, hash: KeyHash, key: &[u8]) -> Option<Entry> {
         let index = self.segment_at(hash.place());
-        let segment = &mut self.segments[index];
-        let found = segment.entries.find_entry(hash.0, |entry| entry.key() == key).ok()?;
+        let found = self.segments[index].entries.find_entry(hash.0, |entry| entry.key() == key).ok()?;
         let (entry, _) = found.remove();
+        self.removed(index, &entry);
+        Some(entry)
+    }
+
+    /// Keeps the books after an entry has left a segment.
+    fn removed(&mut self, index: usize, entry: &Entry) {
+        let segment = &mut self.segments[index];
         if entry.expiry().is_some() {
             segment.volatile -= 1;
             self.volatile -= 1;
@@ -180,7 +186,6 @@ impl Table {
         if capacity > 28 && len < capacity / 8 {
             segment.entries.shrink_to(len * 2, rehash);
         }
-        Some(entry)
     }
 
     /// Replaces value and expiry of the entry that [`Table::get_mut`] would find, by `change`, and
@@ -277,12 +282,35 @@ impl Table {
 
     /// An entry chosen by `random`, all of them about equally likely.
     pub fn pick(&self, random: u64) -> Option<&Entry> {
+        let (segment, bucket) = self.choose(random)?;
+        self.segments[segment].entries.get_bucket(bucket)
+    }
+
+    /// Removes the entry that [`Table::pick`] would find.
+    pub fn take(&mut self, random: u64) -> Option<Entry> {
+        let (segment, bucket) = self.choose(random)?;
+        let (entry, _) = self.segments[segment].entries.get_bucket_entry(bucket).ok()?.remove();
+        self.removed(segment, &entry);
+        Some(entry)
+    }
+
+    /// Segment and bucket of an entry chosen by `random`.
+    fn choose(&self, random: u64) -> Option<(usize, usize)> {
         let slots = self.directory.len();
         let start = (random >> 32) as usize % slots;
-        let segment = (0..slots)
-            .map(|step| &self.segments[self.directory[(start + step) % slots] as usize])
-            .find(|segment| !segment.entries.is_empty())?;
-        segment.entries.iter().nth(random as u32 as usize % segment.entries.len())
+        let mut segments = (0..slots).map(|step| self.directory[(start + step) % slots] as usize);
+        let segment = segments.find(|&segment| !self.segments[segment].entries.is_empty())?;
+        let entries = &self.segments[segment].entries;
+        let buckets = entries.num_buckets();
+        let is_full = |bucket: &usize| entries.get_bucket(*bucket).is_some();
+        // One in nine buckets is full at least, or there are few: trying some finds one soon.
+        let mut random = random;
+        let tries = (0..64).map(|_| {
+            random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            (random >> 33) as usize % buckets
+        });
+        let bucket = tries.chain(0..buckets).find(is_full)?;
+        Some((segment, bucket))
     }
 
     /// Places for entries.
@@ -293,6 +321,16 @@ impl Table {
     /// Hash tables of which it consists.
     pub fn segments(&self) -> usize {
         self.segments.len()
+    }
+
+    /// Bytes of the table with its entries' blocks, as the first `samples` of these let expect; with 0 all
+    /// are looked at.
+    pub fn bytes(&self, samples: usize) -> usize {
+        let samples = if samples == 0 { self.len } else { samples.min(self.len) };
+        let bytes: usize = self.iter().take(samples).map(Entry::block_bytes).sum();
+        // 2^64 bytes would be needed for an overflow.
+        let all = (bytes as u128 * self.len as u128).checked_div(samples as u128).unwrap_or(0);
+        self.own_bytes() + all as usize
     }
 
     /// Bytes of the table itself, without the entries' blocks.

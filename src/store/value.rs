@@ -1,6 +1,9 @@
 //! Values that have their own allocation, and what all values have in common.
 
 use super::entry::{Entry, Form, View};
+use super::list::List;
+use super::set::Set;
+use super::sorted_set::SortedSet;
 use super::stream::Stream;
 use super::table::Table;
 
@@ -11,14 +14,29 @@ pub enum Object {
     Raw(Vec<u8>),
     /// A hash that is no longer small: its fields are the keys of the table.
     Hash(Table),
+    /// A list.
+    List(List),
+    /// A sorted set.
+    SortedSet(SortedSet),
+    /// A set.
+    Set(Set),
     /// A stream.
-    Stream(Stream),
+    Stream(Box<Stream>),
 }
 
 impl Default for Object {
     /// The empty string, which takes no memory.
     fn default() -> Object {
         Object::Raw(Vec::new())
+    }
+}
+
+/// The string in an entry; `None` when it holds another type.
+pub fn string(entry: &Entry) -> Option<&[u8]> {
+    match entry.view() {
+        View::String(bytes) => Some(bytes),
+        View::Object(Object::Raw(bytes)) => Some(bytes),
+        _ => None,
     }
 }
 
@@ -29,6 +47,12 @@ pub enum Type {
     String,
     /// `hash`
     Hash,
+    /// `list`
+    List,
+    /// `zset`
+    SortedSet,
+    /// `set`
+    Set,
     /// `stream`
     Stream,
 }
@@ -39,6 +63,9 @@ impl Type {
         match self {
             Type::String => "string",
             Type::Hash => "hash",
+            Type::List => "list",
+            Type::SortedSet => "zset",
+            Type::Set => "set",
             Type::Stream => "stream",
         }
     }
@@ -48,6 +75,9 @@ impl Type {
         match entry.view() {
             View::String(_) | View::Object(Object::Raw(_)) => Type::String,
             View::PackedHash(_) | View::Object(Object::Hash(_)) => Type::Hash,
+            View::Object(Object::List(_)) => Type::List,
+            View::Object(Object::SortedSet(_)) => Type::SortedSet,
+            View::Object(Object::Set(_)) => Type::Set,
             View::Object(Object::Stream(_)) => Type::Stream,
         }
     }
@@ -61,6 +91,9 @@ pub fn encoding(entry: &Entry) -> &'static str {
         View::String(_) | View::Object(Object::Raw(_)) => "raw",
         View::PackedHash(_) => "listpack",
         View::Object(Object::Hash(_)) => "hashtable",
+        View::Object(Object::List(_)) => "quicklist",
+        View::Object(Object::SortedSet(set)) => set.encoding(),
+        View::Object(Object::Set(set)) => set.encoding(),
         View::Object(Object::Stream(_)) => "stream",
     }
 }
@@ -80,14 +113,16 @@ pub fn references(entry: &Entry) -> i64 {
     if is_shared && entry.form() == Form::Plain { i64::from(i32::MAX) } else { 1 }
 }
 
-/// What MEMORY USAGE answers: all bytes of the entry, and nine for its place in the table.
-pub fn memory_usage(entry: &Entry) -> usize {
+/// What MEMORY USAGE answers: all bytes of the entry, and nine for its place in the table. The fields of a
+/// large hash are estimated from `samples` of them; 0 counts them all.
+pub fn memory_usage(entry: &Entry, samples: usize) -> usize {
     let object = match entry.view() {
         View::String(_) | View::PackedHash(_) => 0,
         View::Object(Object::Raw(bytes)) => size_of::<Object>() + bytes.capacity(),
-        View::Object(Object::Hash(table)) => {
-            size_of::<Object>() + table.own_bytes() + table.iter().map(Entry::block_bytes).sum::<usize>()
-        }
+        View::Object(Object::List(list)) => size_of::<Object>() + list.bytes(),
+        View::Object(Object::SortedSet(set)) => size_of::<Object>() + set.bytes(),
+        View::Object(Object::Hash(table)) => size_of::<Object>() + table.bytes(samples),
+        View::Object(Object::Set(set)) => size_of::<Object>() + set.bytes(samples),
         View::Object(Object::Stream(stream)) => size_of::<Object>() + stream.bytes(),
     };
     entry.block_bytes() + 9 + object

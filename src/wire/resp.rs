@@ -10,7 +10,7 @@
 mod command;
 mod reply;
 
-pub use command::{Args, CommandParser, Limits, OwnedArgs, Parsed, Span};
+pub use command::{Args, Batch, BatchEnd, CommandParser, Limits, OwnedArgs, Parsed, Span};
 pub use reply::{Reply, ReplyLimits, encode_command, reply_len};
 
 /// Why bytes are not the Redis protocol.

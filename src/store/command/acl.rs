@@ -4,7 +4,7 @@ use std::io::Read;
 
 use super::command_info::is_in_category;
 use super::{ADMIN, Call, Command, Failure, LOADING, NOSCRIPT, STALE, help, integer, shown};
-use crate::store::sha256;
+use sha2::{Digest, Sha256};
 
 const NONE: (i16, i16, i16) = (0, 0, 0);
 const G: &str = "server";
@@ -72,7 +72,7 @@ fn acl_users(call: &mut Call<'_>) -> Result<(), Failure> {
 
 /// The password as users are listed with it.
 fn password_hash(call: &Call<'_>) -> Option<String> {
-    call.engine.config.password.as_ref().map(|password| sha256::hex(password))
+    call.engine.config.password.as_ref().map(|password| hex(password))
 }
 
 fn acl_list(call: &mut Call<'_>) -> Result<(), Failure> {
@@ -226,4 +226,9 @@ fn acl_help(call: &mut Call<'_>) -> Result<(), Failure> {
             ("WHOAMI", &["Tells which user this client is."]),
         ],
     )
+}
+
+/// The SHA-256 of a password, which is all that is shown of it.
+fn hex(password: &[u8]) -> String {
+    Sha256::digest(password).iter().map(|byte| format!("{byte:02x}")).collect()
 }

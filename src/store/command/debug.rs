@@ -10,6 +10,7 @@ use crate::store::digest::Digest;
 use crate::store::keyspace::{Expiry, string_content};
 use crate::store::number;
 use crate::store::settings::memory;
+use crate::store::table::KeyHash;
 use crate::wire::resp::parse_integer;
 
 /// The longest that DEBUG SLEEP holds up everybody.
@@ -148,11 +149,13 @@ fn digest(call: &mut Call<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// As in Redis, a key that has expired counts until it is removed.
 fn digest_value(call: &mut Call<'_>) -> Result<(), Failure> {
     let (keys, db) = (call.args.from(2), call.session.db);
     call.session.out.array(keys.len());
     for key in keys.iter() {
-        let digest = call.engine.keyspace.find(db, key).map(Digest::of_value).unwrap_or_default();
+        let found = call.engine.keyspace.table(db).get(KeyHash::of(key), key);
+        let digest = found.map(Digest::of_value).unwrap_or_default();
         call.session.out.simple(&digest.to_string());
     }
     Ok(())
@@ -187,6 +190,10 @@ fn populate(call: &mut Call<'_>) -> Result<(), Failure> {
     accept(call)
 }
 
+/// What DEBUG PROTOCOL shows as a double.
+#[expect(clippy::approx_constant, reason = "clients expect these digits")]
+const SHOWN_DOUBLE: f64 = 3.141;
+
 /// A value of each type of reply.
 fn protocol(call: &mut Call<'_>) -> Result<(), Failure> {
     let name = call.args[2].to_ascii_lowercase();
@@ -195,7 +202,7 @@ fn protocol(call: &mut Call<'_>) -> Result<(), Failure> {
     match name.as_slice() {
         b"string" => out.text("Hello World"),
         b"integer" => out.integer(12345),
-        b"double" => out.double(3.141),
+        b"double" => out.double(SHOWN_DOUBLE),
         b"null" => out.null(),
         b"array" => {
             out.array(3);

@@ -222,7 +222,7 @@ pub fn call(engine: &mut Engine, session: &mut Session, row: &'static Row, args:
     let command = row.command;
     session.last_command = command.name;
     session.active_ms = engine.keyspace.now_ms();
-    let mut call = Call { engine, session, args, command, resumed: false, waits_on: false };
+    let mut call = Call { engine, session, args, command, resumed: false, ready_key: &[], waits_on: false };
     let result = (command.handler)(&mut call);
     let failed = result.is_err();
     if let Err(failure) = result {
@@ -281,12 +281,13 @@ fn log_slow(engine: &mut Engine, session: &Session, args: Args<'_>, ticks: u64) 
     });
 }
 
-/// Runs the command of a client again that has waited; whether it waits no longer.
-pub fn resume(engine: &mut Engine, session: &mut Session, blocked: &Blocked) -> bool {
+/// Runs the command of a client again that has waited for `key`; whether it waits no longer.
+pub fn resume(engine: &mut Engine, session: &mut Session, blocked: &Blocked, key: &[u8]) -> bool {
     // SELECT cannot come in between, but SWAPDB and RESET must find the database of the wait.
     let db = std::mem::replace(&mut session.db, blocked.db);
     let args = blocked.command.args();
-    let mut call = Call { engine, session, args, command: blocked.row, resumed: true, waits_on: false };
+    let (command, resumed) = (blocked.row, true);
+    let mut call = Call { engine, session, args, command, resumed, ready_key: key, waits_on: false };
     let result = (blocked.row.handler)(&mut call);
     let waits_on = call.waits_on;
     session.db = db;

@@ -5,8 +5,8 @@
 use std::sync::LazyLock;
 
 use super::{
-    Command, HIDDEN, acl, clients, cluster, command_info, config, connection, hashes, keys, latency, modules,
-    pubsub, replication, server, slowlog, streams, strings, transactions,
+    Command, HIDDEN, acl, clients, cluster, command_info, config, connection, hashes, keys, latency, lists,
+    modules, pubsub, replication, server, sets, slowlog, sort, sorted_sets, streams, strings, transactions,
 };
 
 /// A row with its number.
@@ -50,6 +50,11 @@ const FAMILIES: &[&[Command]] = &[
     keys::COMMANDS,
     strings::COMMANDS,
     hashes::COMMANDS,
+    lists::COMMANDS,
+    lists::BLOCKING_COMMANDS,
+    sort::COMMANDS,
+    sorted_sets::COMMANDS,
+    sets::COMMANDS,
     streams::COMMANDS,
 ];
 

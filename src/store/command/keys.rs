@@ -90,18 +90,22 @@ fn type_of(call: &mut Call<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Keys that are wanted and have expired are removed on the way.
 fn scan(call: &mut Call<'_>) -> Result<(), Failure> {
-    let args = call.args;
+    let (args, db) = (call.args, call.session.db);
     let scan = Scan::parse(scan::cursor(&args[1])?, args.from(2), true)?;
-    let table = call.engine.keyspace.table(call.session.db);
+    let table = call.engine.keyspace.table(db);
     let now_ms = call.engine.keyspace.now_ms();
-    let (mut found, mut seen, mut cursor) = (Vec::new(), 0, scan.cursor);
+    let (mut found, mut expired, mut seen, mut cursor) = (Vec::new(), Vec::new(), 0, scan.cursor);
     loop {
         cursor = table.scan(cursor, |entry| {
             seen += 1;
             let of_type = |name: &[u8]| Type::of(entry).name().as_bytes().eq_ignore_ascii_case(name);
-            if scan.wants(entry.key()) && !entry.is_expired(now_ms) && scan.of_type.is_none_or(of_type) {
-                found.push(entry.key());
+            if scan.wants(entry.key()) && scan.of_type.is_none_or(of_type) {
+                match entry.is_expired(now_ms) {
+                    false => found.push(entry.key()),
+                    true => expired.push(entry.key().to_vec()),
+                }
             }
         });
         if cursor == 0 || seen >= scan.count {
@@ -113,6 +117,7 @@ fn scan(call: &mut Call<'_>) -> Result<(), Failure> {
     out.text(itoa::Buffer::new().format(cursor));
     out.array(found.len());
     found.iter().for_each(|key| out.bulk(key));
+    expired.iter().for_each(|key| call.engine.keyspace.expire(db, key));
     Ok(())
 }
 

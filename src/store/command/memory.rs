@@ -1,6 +1,7 @@
 //! MEMORY: what is used, and by what.
 
 use super::{Call, Command, Failure, LOADING, READONLY, STALE, help, integer};
+use crate::store::reply::Replies;
 use crate::store::value;
 
 const NONE: (i16, i16, i16) = (0, 0, 0);
@@ -16,17 +17,19 @@ pub const COMMANDS: &[Command] = &[
     Command::new("memory|usage", -3, READONLY, (2, 2, 1), G, "Returns the bytes of a key", usage),
 ];
 
-/// SAMPLES is read and changes nothing: all of a value is counted.
+/// Elements that MEMORY USAGE looks at unless it is told otherwise.
+const SAMPLES: usize = 5;
+
 fn usage(call: &mut Call<'_>) -> Result<(), Failure> {
-    let (args, mut index) = (call.args, 3);
+    let (args, mut samples, mut index) = (call.args, SAMPLES, 3);
     while let Some(word) = args.get(index) {
-        let samples = args.get(index + 1).filter(|_| word.eq_ignore_ascii_case(b"SAMPLES"));
-        if integer(samples.ok_or(Failure::SYNTAX)?)? < 0 {
-            return Err(Failure::SYNTAX);
-        }
+        let number = args.get(index + 1).filter(|_| word.eq_ignore_ascii_case(b"SAMPLES"));
+        let number = integer(number.ok_or(Failure::SYNTAX)?)?;
+        samples = usize::try_from(number).map_err(|_| Failure::SYNTAX)?;
         index += 2;
     }
-    match call.engine.keyspace.find(call.session.db, &args[2]).map(value::memory_usage) {
+    let found = call.engine.keyspace.find(call.session.db, &args[2]);
+    match found.map(|entry| value::memory_usage(entry, samples)) {
         Some(bytes) => call.session.out.count(bytes),
         None => call.session.out.null(),
     }
@@ -56,6 +59,8 @@ fn purge(call: &mut Call<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Numbers that Redis has and nobody here needs (a backlog for replicas, caches of scripts) are 0. The
+/// allocator tells nothing, so that what is resident stands for what is allocated.
 fn stats(call: &mut Call<'_>) -> Result<(), Failure> {
     let engine = &*call.engine;
     let resident = super::info::resident_bytes() as usize;
@@ -68,48 +73,44 @@ fn stats(call: &mut Call<'_>) -> Result<(), Failure> {
     let keys = engine.keyspace.key_count();
     let overhead = tables.iter().map(|(_, bytes)| bytes).sum::<usize>() + waiting;
     let dataset = resident.saturating_sub(overhead);
+    let percent = |part: usize| if resident == 0 { 0.0 } else { part as f64 * 100.0 / resident as f64 };
     let out = &mut call.session.out;
-    out.map(16 + tables.len());
-    let mut number = |name: &str, value: usize| {
-        out.text(name);
-        out.count(value);
-    };
-    for (name, value) in [
-        ("peak.allocated", resident),
-        ("total.allocated", resident),
-        ("startup.allocated", 0),
-        ("replication.backlog", 0),
-        ("clients.slaves", 0),
-        ("clients.normal", waiting),
-        ("cluster.links", 0),
-        ("aof.buffer", 0),
-        ("lua.caches", 0),
-        ("functions.caches", 0),
-    ] {
-        number(name, value);
-    }
+    out.map(27 + tables.len());
+    counts(out, &[("peak.allocated", resident), ("total.allocated", resident), ("startup.allocated", 0)]);
+    counts(out, &[("replication.backlog", 0), ("clients.slaves", 0), ("clients.normal", waiting)]);
+    counts(out, &[("cluster.links", 0), ("aof.buffer", 0), ("lua.caches", 0), ("functions.caches", 0)]);
     for (db, own) in &tables {
         out.text(&format!("db.{db}"));
         out.map(3);
-        for (name, value) in [("main", *own), ("expires", 0), ("slot-to-keys", 0)] {
-            out.text(&format!("overhead.hashtable.{name}"));
-            out.count(value);
-        }
+        let slots = ("overhead.hashtable.slot-to-keys", 0);
+        counts(out, &[("overhead.hashtable.main", *own), ("overhead.hashtable.expires", 0), slots]);
     }
-    for (name, value) in [
-        ("overhead.total", overhead),
-        ("keys.count", keys),
-        ("keys.bytes-per-key", dataset.checked_div(keys).unwrap_or(0)),
-        ("dataset.bytes", dataset),
-    ] {
-        out.text(name);
-        out.count(value);
+    let per_key = dataset.checked_div(keys).unwrap_or(0);
+    counts(out, &[("overhead.total", overhead), ("keys.count", keys), ("keys.bytes-per-key", per_key)]);
+    counts(out, &[("dataset.bytes", dataset)]);
+    ratio(out, "dataset.percentage", percent(dataset));
+    ratio(out, "peak.percentage", percent(resident));
+    counts(out, &[("allocator.allocated", resident), ("allocator.active", resident)]);
+    counts(out, &[("allocator.resident", resident)]);
+    for name in ["allocator-fragmentation", "allocator-rss", "rss-overhead"] {
+        ratio(out, &format!("{name}.ratio"), 1.0);
+        counts(out, &[(&format!("{name}.bytes"), 0)]);
     }
-    for (name, part) in [("dataset.percentage", dataset), ("peak.percentage", resident)] {
-        out.text(name);
-        out.double(if resident == 0 { 0.0 } else { part as f64 * 100.0 / resident as f64 });
-    }
+    ratio(out, "fragmentation", 1.0);
+    counts(out, &[("fragmentation.bytes", 0)]);
     Ok(())
+}
+
+fn counts(out: &mut Replies, counts: &[(&str, usize)]) {
+    for (name, count) in counts {
+        out.text(name);
+        out.count(*count);
+    }
+}
+
+fn ratio(out: &mut Replies, name: &str, value: f64) {
+    out.text(name);
+    out.double(value);
 }
 
 fn show_help(call: &mut Call<'_>) -> Result<(), Failure> {
@@ -120,7 +121,10 @@ fn show_help(call: &mut Call<'_>) -> Result<(), Failure> {
             ("MALLOC-STATS", &["What the allocator tells about itself."]),
             ("PURGE", &["Asks the allocator to give memory back."]),
             ("STATS", &["What memory is used for."]),
-            ("USAGE <key> [SAMPLES <count>]", &["Bytes of a key and its value. All of it is counted."]),
+            (
+                "USAGE <key> [SAMPLES <count>]",
+                &["Bytes of a key and its value, from <count> of its elements (0: all)."],
+            ),
         ],
     )
 }

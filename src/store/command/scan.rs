@@ -2,8 +2,11 @@
 
 use super::{Failure, integer};
 use crate::store::glob;
-use crate::store::stream::parse_u64;
+use crate::store::number::parse_u64;
 use crate::wire::resp::Args;
+
+/// The answer when there is no such key.
+pub const NOTHING: &[u8] = b"*2\r\n$1\r\n0\r\n*0\r\n";
 
 /// The options of a scan.
 pub struct Scan<'a> {

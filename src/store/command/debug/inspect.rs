@@ -33,7 +33,7 @@ pub fn object(call: &mut Call<'_>) -> Result<(), Failure> {
 
 /// Bytes of a string in a snapshot of Redis, without compression; about so many for another type.
 fn serialized_len(entry: &Entry) -> usize {
-    let Ok(bytes) = string_of(entry) else { return value::memory_usage(entry) };
+    let Ok(bytes) = string_of(entry) else { return value::memory_usage(entry, 0) };
     if value::encoding(entry) == "int" {
         let number = crate::wire::resp::parse_integer(bytes).unwrap_or(i64::MAX);
         if i8::try_from(number).is_ok() {

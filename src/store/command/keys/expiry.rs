@@ -97,8 +97,13 @@ fn expiry_of(call: &mut Call<'_>, answer: fn(i64, i64) -> i64) -> Result<(), Fai
     Ok(())
 }
 
+/// Milliseconds, not negative ones, as whole seconds.
+fn rounded_s(ms: i64) -> i64 {
+    ((ms.max(0) as u64 + 500) / 1000) as i64
+}
+
 pub fn ttl(call: &mut Call<'_>) -> Result<(), Failure> {
-    expiry_of(call, |at, now_ms| (at - now_ms).saturating_add(500) / 1000)
+    expiry_of(call, |at, now_ms| rounded_s(at - now_ms))
 }
 
 pub fn pttl(call: &mut Call<'_>) -> Result<(), Failure> {
@@ -106,7 +111,7 @@ pub fn pttl(call: &mut Call<'_>) -> Result<(), Failure> {
 }
 
 pub fn expiretime(call: &mut Call<'_>) -> Result<(), Failure> {
-    expiry_of(call, |at, _| at.saturating_add(500) / 1000)
+    expiry_of(call, |at, _| rounded_s(at))
 }
 
 pub fn pexpiretime(call: &mut Call<'_>) -> Result<(), Failure> {

@@ -1,0 +1,353 @@
+#!/usr/bin/env python3
+"""The store against redis-server; called by store.sh, which names the build in RUNNER.
+
+Every figure is taken in turns: ours, theirs, theirs, ours, ..., each server started fresh on a free port and ended by its
+process id. What is compared is the median of all rounds; the spread is the distance of the quartiles in percent of it.
+"""
+
+import argparse
+import csv
+import json
+import os
+import resource
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+OURS, THEIRS = "runner", "redis"
+QUICK = False
+ROUNDS = 9
+MISSED = []
+
+
+class Server:
+    """One of both, fresh, until the end of a `with`."""
+
+    def __init__(self, name):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.folder = tempfile.TemporaryDirectory()
+        if name == OURS:
+            words = [os.environ["RUNNER"], "store", "--port", str(self.port)]
+        else:
+            words = [os.environ.get("REDIS_SERVER", "redis-server"), "--port", str(self.port), "--bind", "127.0.0.1"]
+            words += ["--save", "", "--appendonly", "no", "--maxclients", "20000"]
+        environment = {name: value for name, value in os.environ.items() if name != "RUNNER_STORE_PASSWORD"}
+        quiet = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(words, cwd=self.folder.name, env=environment, **quiet)
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                self.connect().close()
+                return
+            except OSError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    self.__exit__()
+                    sys.exit(f"error: {words[0]} does not start")
+                time.sleep(0.01)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.folder.cleanup()
+
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
+
+    def cpu_s(self):
+        """User and system time until now."""
+        with open(f"/proc/{self.process.pid}/stat") as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) * TICK_S
+
+    def rss(self):
+        with open(f"/proc/{self.process.pid}/statm") as file:
+            return int(file.read().split()[1]) * PAGE
+
+    def used_memory(self):
+        found = subprocess.run(["redis-cli", "-p", str(self.port), "INFO", "memory"], capture_output=True, text=True, check=True)
+        return int(next(line for line in found.stdout.splitlines() if line.startswith("used_memory:")).split(":")[1])
+
+    def benchmark(self, *words):
+        """Runs redis-benchmark; the rows of its CSV by test, and what the server's CPU cost in seconds."""
+        before = self.cpu_s()
+        command = ["redis-benchmark", "-p", str(self.port), "--csv", *map(str, words)]
+        found = subprocess.run(command, capture_output=True, text=True)
+        spent = self.cpu_s() - before
+        if found.returncode != 0 or found.stderr.strip():
+            sys.exit(f"error: {' '.join(command)}: {found.stderr or found.stdout}")
+        rows = {row["test"]: row for row in csv.DictReader(found.stdout.splitlines())}
+        return {name: (float(row["rps"]), float(row["p99_latency_ms"])) for name, row in rows.items()}, spent
+
+    def send(self, data):
+        """Sends bytes through one connection while its replies are read beside it, until all of them have come."""
+        commands, payload = data
+        done = threading.Event()
+        failure = []
+        with self.connect() as connection:
+
+            def read():
+                # Every reply is the same: +OK and a line end.
+                missing = 5 * commands
+                while missing:
+                    read = connection.recv(1 << 20)
+                    if not read or read[:1] not in (b"+", b"O", b"K", b"\r", b"\n"):
+                        failure.append(read[:80])
+                        break
+                    missing -= len(read)
+                done.set()
+
+            reader = threading.Thread(target=read)
+            began = time.perf_counter()
+            reader.start()
+            connection.sendall(payload)
+            reader.join()
+            spent = time.perf_counter() - began
+        if failure:
+            sys.exit(f"error: the server answered {failure[0]!r}")
+        return spent
+
+
+def encode(*words):
+    parts = [b"*%d\r\n" % len(words)]
+    for word in words:
+        word = word if isinstance(word, bytes) else str(word).encode()
+        parts.append(b"$%d\r\n%b\r\n" % (len(word), word))
+    return b"".join(parts)
+
+
+def records(count):
+    """SETs of record:1 and on, each with a JSON document of 100 bytes."""
+    def document(n):
+        text = json.dumps({"id": n, "name": f"user {n}", "email": f"user{n}@example.com", "pad": ""})
+        return text[:-2] + "x" * (100 - len(text)) + '"}'
+
+    return count, b"".join(encode("SET", f"record:{n}", document(n)) for n in range(1, count + 1))
+
+
+def in_turns(measure):
+    """What `measure` gives for a fresh server of each kind, figure by figure: {figure: {server: [value of each round]}}."""
+    figures = {}
+    for round_ in range(ROUNDS):
+        order = (OURS, THEIRS) if round_ % 2 == 0 else (THEIRS, OURS)
+        for name in order:
+            print(f"  round {round_ + 1} of {ROUNDS}, {name}", file=sys.stderr)
+            with Server(name) as server:
+                for figure, value in measure(server).items():
+                    figures.setdefault(figure, {OURS: [], THEIRS: []})[name].append(value)
+    return figures
+
+
+def spread(values):
+    if len(values) < 2:
+        return "-"
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    middle = statistics.median(values)
+    return f"{100 * (high - low) / middle:.0f} %" if middle else "-"
+
+
+def short(value):
+    if value >= 10_000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def table(title, figures, bars):
+    """`bars`: (words of a figure's name, "at least" or "at most", the ratio); the first that fits holds."""
+    print(f"\n### {title}\n")
+    print(f"Median of {ROUNDS} in turns.\n")
+    print("| figure | runner | spread | redis | spread | runner/redis | bar |")
+    print("|---|--:|--:|--:|--:|--:|---|")
+    for figure, of in figures.items():
+        ours, theirs = statistics.median(of[OURS]), statistics.median(of[THEIRS])
+        # The kernel counts CPU time in hundredths of a second: what took less says nothing.
+        ratio = round(ours / theirs, 3) if theirs else None
+        bar = next((bar for bar in bars if bar[0] in figure), None) if ratio is not None else None
+        verdict = ""
+        if bar:
+            kept = ratio >= bar[2] if bar[1] == "at least" else ratio <= bar[2]
+            verdict = f"{bar[1]} {bar[2]:g}" + ("" if kept else " **MISSED**")
+            if not kept:
+                MISSED.append(f"{title}: {figure} {ratio}, {bar[1]} {bar[2]:g}")
+        cells = [figure, short(ours), spread(of[OURS]), short(theirs), spread(of[THEIRS]), "-" if ratio is None else ratio, verdict]
+        print(f"| {' | '.join(map(str, cells))} |")
+    sys.stdout.flush()
+
+
+# A ratio of ours to theirs. The time of a whole request is mostly the kernel's and the tool's without a pipeline.
+RATE_P16 = ("rate", "at least", 1.2)
+RATE = ("rate", "at least", 0.97)
+CPU = ("CPU", "at most", 1.0)
+P99 = ("p99", "at most", 1.25)
+
+
+def each_test(tests, count, *words):
+    """Every test alone, so that the server's CPU is that test's. Rate, CPU and p99 of each."""
+
+    def measure(server):
+        figures = {}
+        for test in tests:
+            what = ["-t", test]
+            if test.startswith("lrange_"):
+                # The tool would fill the list itself in between, and that is not to be measured.
+                server.benchmark("-t", "lpush", "-n", 1000, "-P", 16)
+                what = ["LRANGE", "mylist", 0, int(test.removeprefix("lrange_")) - 1]
+            rows, spent = server.benchmark("-n", count, *words, *what)
+            for rate, p99 in rows.values():
+                figures[f"{test} rate, 1/s"] = rate
+                figures[f"{test} CPU, µs per request"] = spent / count * 1e6
+                figures[f"{test} p99, ms"] = p99
+        return figures
+
+    return measure
+
+
+def p16():
+    count = 100_000 if QUICK else 1_000_000
+    figures = in_turns(each_test(["set", "get"], count, "-c", 50, "-P", 16, "-r", 100_000))
+    table("p16: 50 connections, 16 requests in a pipeline, 100,000 keys", figures, [RATE_P16, CPU, P99])
+
+
+def pipe():
+    data = records(50_000 if QUICK else 500_000)
+
+    def measure(server):
+        before = server.cpu_s()
+        spent = server.send(data)
+        return {"rate, 1/s": data[0] / spent, "CPU, µs per request": (server.cpu_s() - before) / data[0] * 1e6}
+
+    table(f"pipe: {data[0]:,} SETs of 100 bytes as one pipeline through one connection", in_turns(measure), [RATE_P16, CPU])
+
+
+def clients():
+    count = 20_000 if QUICK else 200_000
+    for connections in (50, 500, 1000, 1200, 5000):
+        figures = in_turns(each_test(["set", "get"], count, "-c", connections, "-r", 100_000))
+        table(f"clients: {connections} connections, no pipeline", figures, [RATE, CPU, P99])
+
+
+def memory():
+    data = records(50_000 if QUICK else 500_000)
+
+    def measure(server):
+        rss, used = server.rss(), server.used_memory()
+        server.send(data)
+        return {
+            "RSS, bytes per key": (server.rss() - rss) / data[0],
+            "used_memory, bytes per key": (server.used_memory() - used) / data[0],
+        }
+
+    table(f"memory: {data[0]:,} keys record:N with 100 bytes each", in_turns(measure), [("RSS", "at most", 1.0)])
+
+
+def idle():
+    count = 2000 if QUICK else 10_000
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < count + 100:
+        sys.exit(f"error: idle needs {count + 100} file descriptors (`ulimit -Hn`), {hard} are allowed")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+    def measure(server):
+        before = server.rss()
+        connections = []
+        try:
+            for _ in range(count):
+                connection = server.connect()
+                connections.append(connection)
+                # Its first command is answered, so that everything that it costs is there.
+                connection.sendall(b"PING\r\n")
+                if connection.recv(64) != b"+PONG\r\n":
+                    sys.exit(f"error: connection {len(connections)} got no answer")
+            return {"RSS, bytes per client": (server.rss() - before) / count}
+        finally:
+            for connection in connections:
+                connection.close()
+
+    table(f"idle: {count:,} connected clients that have said PING once", in_turns(measure), [("RSS", "at most", 1.0)])
+
+
+def scan():
+    data = records(50_000 if QUICK else 500_000)
+
+    def measure(server):
+        server.send(data)
+        figures = {}
+        for name, walk in (("redis-cli --scan", scan_by_tool), ("COUNT 1000", scan_by_thousands)):
+            before, began = server.cpu_s(), time.perf_counter()
+            found = walk(server)
+            figures[f"{name}: keys per s, rate"] = found / (time.perf_counter() - began)
+            figures[f"{name}: CPU, µs per key"] = (server.cpu_s() - before) / found * 1e6
+            if found < data[0]:
+                sys.exit(f"error: {name} found {found} of {data[0]} keys")
+        return figures
+
+    table(f"scan: {data[0]:,} keys", in_turns(measure), [RATE, CPU])
+
+
+def scan_by_tool(server):
+    command = ["redis-cli", "-p", str(server.port), "--scan"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as tool:
+        return len(set(tool.stdout))
+
+
+def scan_by_thousands(server):
+    """The loop that counts record:*; only lines are looked at, so that this side costs little."""
+    found, cursor = set(), b"0"
+    with server.connect() as connection:
+        replies = connection.makefile("rb", buffering=1 << 20)
+        while True:
+            connection.sendall(encode("SCAN", cursor, "MATCH", "record:*", "COUNT", 1000))
+            replies.readline()
+            replies.readline()
+            cursor = replies.readline().strip()
+            for _ in range(int(replies.readline()[1:])):
+                replies.readline()
+                found.add(replies.readline())
+            if cursor == b"0":
+                return len(found)
+
+
+def all_():
+    tests = "ping_inline,ping_mbulk,set,get,incr,lpush,rpush,lpop,rpop,sadd,hset,spop,zadd,zpopmin".split(",")
+    tests += "lrange_100,lrange_300,lrange_500,lrange_600,mset".split(",")
+    for pipeline in (1, 16):
+        count = 5_000 if QUICK else 200_000
+        figures = in_turns(each_test(tests, count, "-c", 50, "-P", pipeline))
+        table(f"all: every default test, -P {pipeline}", figures, [RATE if pipeline == 1 else ("rate", "at least", 1.0), CPU, P99])
+
+
+PARTS = {"p16": p16, "pipe": pipe, "clients": clients, "memory": memory, "idle": idle, "scan": scan, "all": all_}
+
+
+def main():
+    global QUICK, ROUNDS
+    parser = argparse.ArgumentParser(description="The store against redis-server, in turns.")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; without any, every part")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds of less: shows that it works, measures nothing")
+    parser.add_argument("--rounds", type=int, help="rounds of each part [default: 9; 2 with --quick]")
+    given = parser.parse_args()
+    unknown = [part for part in given.parts if part not in PARTS]
+    if unknown:
+        parser.error(f"no part {unknown[0]!r}: there are {', '.join(PARTS)}")
+    QUICK = given.quick
+    ROUNDS = given.rounds or (2 if QUICK else 9)
+    # Ctrl-C ends the servers too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for part in given.parts or PARTS:
+        print(part, file=sys.stderr)
+        PARTS[part]()
+    print("\n" + ("\n".join(["Missed:", *(f"- {line}" for line in MISSED)]) if MISSED else "Every bar is kept."))
+
+
+main()
