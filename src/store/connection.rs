@@ -288,7 +288,8 @@ impl Connection {
 
     /// Sends, and tells whether too much is left.
     fn must_pause(&mut self, session: &mut Session, engine: &mut Engine) -> bool {
-        if self.flush(session, engine).is_err() || session.out.overflowed() {
+        engine.check_output(session);
+        if session.killed || self.flush(session, engine).is_err() || session.out.overflowed() {
             session.killed = true;
         }
         self.paused = session.out.len() > PAUSE_BYTES;

@@ -47,7 +47,7 @@ impl Encodings {
             self.list_size = value.parse().unwrap_or(self.list_size);
             return;
         }
-        let limit = match &*name {
+        let limit = match name {
             "hash-max-listpack-entries" => &mut self.hash_entries,
             "hash-max-listpack-value" => &mut self.hash_value,
             "set-max-intset-entries" => &mut self.set_integers,

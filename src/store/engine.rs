@@ -194,9 +194,14 @@ impl Engine {
         self.keyspace.set_now((now_us / 1000) as i64);
     }
 
+    /// Reads the wall clock.
+    pub fn read_wall_clock(&mut self) {
+        self.set_now(clock::wall_micros().saturating_add_signed(self.clock_offset_us));
+    }
+
     /// Reads the wall clock, and begins to measure the next command.
     pub fn read_clock(&mut self) {
-        self.set_now(clock::wall_micros().saturating_add_signed(self.clock_offset_us));
+        self.read_wall_clock();
         self.last_ticks = clock::ticks();
     }
 
@@ -312,9 +317,9 @@ impl Engine {
 
     /// Runs one command for the program itself: no fault hits it, and no pause holds it up.
     pub fn run_directly(&mut self, session: &mut Session, args: Args<'_>) {
-        let (faults, pause) = (std::mem::take(&mut self.faults), self.pause.take());
+        let faults = std::mem::take(&mut self.faults);
         command::run(self, session, args);
-        (self.faults, self.pause) = (faults, self.pause.or(pause));
+        self.faults = faults;
     }
 
     /// Whether commands need a closer look before they run.

@@ -238,7 +238,7 @@ impl Replies {
                 self.array(1);
                 self.bulk(key);
             }
-            None => self.null_array(),
+            None => self.null(),
         }
     }
 

@@ -114,12 +114,17 @@ impl Settings {
     pub fn matching<'a>(
         &'a self,
         patterns: impl Iterator<Item = &'a [u8]> + Clone,
-    ) -> Vec<(&'a [u8], &'a str)> {
+    ) -> Vec<(&'a [u8], Cow<'a, str>)> {
         let found = table::ROWS.iter().filter_map(|row| {
             let name = row.name.as_bytes();
             let pattern = patterns.clone().find(|pattern| glob::matches(pattern, name, true))?;
             let is_name = memchr::memchr3(b'*', b'?', b'[', pattern).is_none();
-            Some((if is_name { pattern } else { name }, self.get(row.name)))
+            let value = self.get(row.name);
+            let value = match row.kind {
+                Kind::Events => Class::parse(value.as_bytes()).unwrap_or_default().to_string().into(),
+                _ => Cow::from(value),
+            };
+            Some((if is_name { pattern } else { name }, value))
         });
         found.collect()
     }
@@ -191,7 +196,7 @@ fn check(kind: Kind, name: &str, old: &str, text: &str) -> Checked {
         Kind::One(words) => word(words, text).map(str::to_string).ok_or_else(|| not_among(words)),
         Kind::Several(words) => several(words, text),
         Kind::Events => match Class::parse(text.as_bytes()) {
-            Some(class) => Ok(class.to_string()),
+            Some(_) => Ok(text.into()),
             None => Err("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".into()),
         },
         Kind::OutputLimits => OutputLimits::read(old)

@@ -34,7 +34,12 @@ pub struct Caching {
 impl Caching {
     /// Whether the keys that it reads now are to be remembered.
     pub fn remembers(&self) -> bool {
-        !self.broadcast && (!self.opt_in || self.next) && !(self.opt_out && self.next)
+        match (self.broadcast, self.opt_in, self.opt_out) {
+            (true, _, _) => false,
+            (false, true, _) => self.next,
+            (false, false, true) => !self.next,
+            (false, false, false) => true,
+        }
     }
 }
 

@@ -84,7 +84,7 @@ fn acl_list(call: &mut Call<'_>) -> Result<(), Failure> {
 
 fn acl_getuser(call: &mut Call<'_>) -> Result<(), Failure> {
     if &call.args[2] != b"default" {
-        call.session.out.null_array();
+        call.session.out.null();
         return Ok(());
     }
     let password = password_hash(call);

@@ -79,7 +79,7 @@ fn command_info(call: &mut Call<'_>) -> Result<(), Failure> {
     for name in names.iter() {
         match find(call.engine.index, name) {
             Some(command) => describe(&mut call.session.out, command),
-            None => call.session.out.null_array(),
+            None => call.session.out.null(),
         }
     }
     Ok(())

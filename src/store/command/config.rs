@@ -29,7 +29,7 @@ fn config_get(call: &mut Call<'_>) -> Result<(), Failure> {
     call.session.out.map(found.len());
     for (name, value) in found {
         call.session.out.bulk(name);
-        call.session.out.text(value);
+        call.session.out.text(&value);
     }
     Ok(())
 }
@@ -43,7 +43,7 @@ fn config_get(call: &mut Call<'_>) -> Result<(), Failure> {
 fn config_set(call: &mut Call<'_>) -> Result<(), Failure> {
     let pairs = call.args.from(2);
     if !pairs.len().is_multiple_of(2) {
-        return Err(Failure::arity(call.command.name));
+        return Err(Failure::SYNTAX);
     }
     let engine = &mut *call.engine;
     let found = Settings::find(pairs.pairs().map(|(name, _)| name))?;

@@ -94,7 +94,7 @@ fn sleep(call: &mut Call<'_>) -> Result<(), Failure> {
     let seconds = number::strtod(&call.args[2]).value;
     let seconds = if seconds.is_nan() { 0.0 } else { seconds.clamp(0.0, MAX_SLEEP_S) };
     clock::sleep_thread(Duration::from_secs_f64(seconds));
-    call.engine.read_clock();
+    call.engine.read_wall_clock();
     accept(call)
 }
 

@@ -136,7 +136,8 @@ fn is_paused(engine: &Engine, session: &Session, row: &Row) -> bool {
         _ if queued.is_some() && pause.only_writes => 0,
         _ => row.command.flags,
     };
-    session.authenticated && (!pause.only_writes || flags & (WRITE | MAY_REPLICATE) != 0)
+    // Number 0 is the program itself, which nobody holds up.
+    session.authenticated && session.id != 0 && (!pause.only_writes || flags & (WRITE | MAY_REPLICATE) != 0)
 }
 
 /// Whether the client may run this command in its present state.
@@ -258,11 +259,13 @@ fn note_slow(engine: &mut Engine, session: &Session, command: &Command, args: Ar
 /// A client that keeps copies has run a command.
 #[cold]
 fn remember_reads(engine: &mut Engine, session: &mut Session, command: &'static Command, args: Args<'_>) {
-    let Some(caching) = session.caching.as_mut() else { return };
-    if caching.remembers() && command.flags & READONLY != 0 {
+    let remembers = session.caching.as_ref().is_some_and(|caching| caching.remembers());
+    if remembers && command.flags & READONLY != 0 {
         let keys = getkeys::positions(command, args);
         engine.remember_reads(session, keys.iter().map(|position| &args[*position]));
-    } else if session.transaction.is_none() && !session.in_exec && !command.name.starts_with("client|") {
+    }
+    let is_over = session.transaction.is_none() && !session.in_exec && !command.name.starts_with("client|");
+    if is_over && let Some(caching) = session.caching.as_mut() {
         caching.next = false;
     }
 }

@@ -19,8 +19,6 @@ enum Shown {
     Default,
     /// With `all` and `everything`.
     All,
-    /// Without a name, and with `everything`.
-    Modules,
 }
 
 const SECTIONS: &[(&str, Shown, WriteSection)] = &[
@@ -31,7 +29,7 @@ const SECTIONS: &[(&str, Shown, WriteSection)] = &[
     ("stats", Shown::Default, activity::stats),
     ("replication", Shown::Default, replication),
     ("cpu", Shown::Default, process::cpu),
-    ("modules", Shown::Modules, |_, text| section(text, "Modules", &[])),
+    ("modules", Shown::Default, |_, text| section(text, "Modules", &[])),
     ("commandstats", Shown::All, activity::commands),
     ("errorstats", Shown::Default, activity::errors),
     ("latencystats", Shown::All, activity::latencies),
@@ -43,15 +41,13 @@ const SECTIONS: &[(&str, Shown, WriteSection)] = &[
 pub fn info(call: &mut Call<'_>) -> Result<(), Failure> {
     let wanted = call.args.from(1);
     let has = |name: &str| wanted.iter().any(|word| word.eq_ignore_ascii_case(name.as_bytes()));
-    let everything = has("everything");
-    let all = has("all") || everything;
+    let all = has("all") || has("everything");
     let default = wanted.is_empty() || has("default");
     let mut text = String::new();
     for (name, shown, write_section) in SECTIONS {
         let is_wanted = match shown {
             Shown::Default => default || all,
             Shown::All => all,
-            Shown::Modules => default || everything,
         };
         if is_wanted || has(name) {
             if !text.is_empty() {

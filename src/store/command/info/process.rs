@@ -40,7 +40,7 @@ pub fn server(call: &Call<'_>, text: &mut String) {
             ("uptime_in_days", &(uptime / 86_400)),
             ("hz", &hz),
             ("configured_hz", &hz),
-            ("lru_clock", &(engine.now_us() / 1_000_000 & 0x00ff_ffff)),
+            ("lru_clock", &((engine.now_us() / 1_000_000) & 0x00ff_ffff)),
             ("executable", &executable.display()),
             ("config_file", &""),
             ("io_threads_active", &0),
