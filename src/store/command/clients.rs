@@ -4,9 +4,7 @@ mod caching;
 mod list;
 
 use super::connection::{is_plain, valid_name};
-use super::{
-    ADMIN, Call, Command, Failure, HIDDEN, LOADING, NOSCRIPT, STALE, dispatch, help, integer, shown,
-};
+use super::{ADMIN, Call, Command, Failure, HIDDEN, LOADING, NOSCRIPT, STALE, gate, help, integer, shown};
 use crate::store::blocking::{self, Timeout};
 use crate::store::engine::Pause;
 use crate::store::session::{ReplyMode, Session};
@@ -187,7 +185,7 @@ fn client_unblock(call: &mut Call<'_>) -> Result<(), Failure> {
     let clients = call.engine.clients.iter().flatten();
     let waiter = clients.map(|client| client.waiter()).find(|waiter| waiter.id as i64 == id);
     let ended = waiter.is_some_and(|waiter| match with_error {
-        true => dispatch::unblock_with_error(call.engine, waiter),
+        true => gate::unblock_with_error(call.engine, waiter),
         false => call.engine.unblock(waiter.slot, |_, session, blocked| {
             blocked.empty.answer(&mut session.out);
         }),

@@ -1,6 +1,8 @@
 //! MULTI, EXEC and what belongs to them.
 
-use super::{ALLOW_BUSY, Call, Command, FAST, Failure, LOADING, NOSCRIPT, SKIP_SLOWLOG, STALE, dispatch};
+use super::{
+    ALLOW_BUSY, Call, Command, FAST, Failure, LOADING, NOSCRIPT, SKIP_SLOWLOG, STALE, dispatch, onlookers,
+};
 
 const NONE: (i16, i16, i16) = (0, 0, 0);
 const G: &str = "transactions";
@@ -66,7 +68,7 @@ fn exec(call: &mut Call<'_>) -> Result<(), Failure> {
     session.out.array(transaction.len());
     for (row, args) in transaction.into_commands() {
         dispatch::call(engine, session, row, args.args());
-        dispatch::show_monitors(engine, session, row, args.args());
+        onlookers::show_monitors(engine, session, row, args.args());
     }
     session.in_exec = false;
     session.last_command = call.command.name;
