@@ -29,7 +29,9 @@ fn connect(addr: SocketAddr) -> Connection {
 fn command(words: &str) -> Cmd {
     let mut words = words.split(' ');
     let mut command = cmd(words.next().unwrap_or_default());
-    words.for_each(|word| drop(command.arg(word)));
+    for word in words {
+        command.arg(word);
+    }
     command
 }
 
@@ -100,7 +102,9 @@ fn fifty_clients_are_served_by_one_command_in_the_order_of_their_arrival() {
             (1..=50).map(|count| waiting(addr, &mut admin, count, "BZPOPMIN j k 0")).collect();
         let mut add = cmd("ZADD");
         add.arg("k");
-        (0..52).for_each(|n| drop(add.arg(n).arg(format!("m{n}"))));
+        for n in 0..52 {
+            add.arg(n).arg(format!("m{n}"));
+        }
         assert_eq!(add.query::<u64>(&mut admin).expect("a number"), 52);
         for (n, client) in clients.iter_mut().enumerate() {
             let expected = texts(&["k", &format!("m{n}"), &n.to_string()]);
