@@ -3,14 +3,17 @@
 //! Time comes in with [`Engine::set_now`], commands with [`Engine::run`]; replies wait in the sessions.
 //! Whoever is to be looked at by the loop (it has output, or goes on) stands in [`Engine::wake`].
 
+mod caching;
+mod measuring;
+
 use super::blocking::{Blocked, Deadlines};
 use super::command::{self, Flow, Index};
 use super::faults::Faults;
 use super::keyspace::Keyspace;
-use super::latency::{Latency, Sample};
+use super::latency::Latency;
 use super::observers::Waiter;
 use super::pubsub::{PubSub, Scope};
-use super::rates::{Rates, Totals};
+use super::rates::Rates;
 use super::reply::Replies;
 use super::session::Session;
 use super::settings::Settings;
@@ -219,45 +222,6 @@ impl Engine {
     /// When it was started, in seconds of the wall clock.
     pub fn started_s(&self) -> u64 {
         self.started_us / 1_000_000
-    }
-
-    /// Commands, bytes in and bytes out so far.
-    pub fn totals(&self) -> Totals {
-        [self.stats.commands, self.stats.bytes_in, self.stats.bytes_out]
-    }
-
-    /// Notes how much has happened, now and then.
-    #[inline]
-    pub fn sample(&mut self) {
-        if self.rates.is_due(self.now_us) {
-            let totals = self.totals();
-            self.rates.sample(totals, command::used_bytes(), self.now_us);
-        }
-    }
-
-    /// CONFIG RESETSTAT
-    pub fn reset_stats(&mut self) {
-        self.keyspace.reset_counters();
-        self.stats = Default::default();
-        self.command_stats.fill(Default::default());
-        self.error_stats = Default::default();
-        self.rates.clear(command::used_bytes());
-    }
-
-    /// Keeps what takes so many milliseconds from now on; nothing with 0.
-    pub fn watch_latency(&mut self, millis: u64) {
-        self.latency_ticks = match millis {
-            0 => u64::MAX,
-            millis => self.tick_rate.ticks(millis.saturating_mul(1000)),
-        };
-    }
-
-    /// Keeps how long something took, if it took long enough.
-    pub fn note_latency(&mut self, event: &'static str, ticks: u64) {
-        if ticks >= self.latency_ticks {
-            let millis = (self.tick_rate.micros(ticks) / 1000.0) as u64;
-            self.latency.add(event, Sample { at_s: self.now_us / 1_000_000, millis });
-        }
     }
 
     /// A number for the next client.
@@ -532,93 +496,6 @@ impl Engine {
     pub fn next_due_us(&self) -> Option<u64> {
         let pause = self.pause.map(|pause| pause.until_us);
         self.deadlines.next_us().into_iter().chain(pause).min()
-    }
-
-    /// Tells clients that keep copies of keys which of them have changed.
-    #[cold]
-    fn invalidate(&mut self, current: &mut Option<&mut Session>) {
-        let (flushed, keys) = self.keyspace.changes.take();
-        if flushed {
-            self.tracking.clear();
-            for waiter in self.tracking.everybody() {
-                self.tell_change(current, waiter, None);
-            }
-        }
-        for key in keys {
-            let mut waiters = self.tracking.take(&key);
-            waiters.extend(self.tracking.broadcast(&key));
-            for waiter in waiters {
-                self.tell_change(current, waiter, Some(&key));
-            }
-        }
-    }
-
-    /// Tells one client, or the one that it has named, that a key has changed, or all with `None`.
-    fn tell_change(&mut self, current: &mut Option<&mut Session>, waiter: Waiter, key: Option<&[u8]>) {
-        let own = current.as_deref().filter(|session| session.slot == waiter.slot);
-        let own_write = own.is_some();
-        let session = own.or_else(|| self.clients.get(waiter.slot)?.as_deref());
-        let Some(caching) =
-            session.filter(|session| session.id == waiter.id).and_then(|s| s.caching.as_ref())
-        else {
-            return;
-        };
-        if own_write && caching.no_loop && key.is_some() {
-            return;
-        }
-        let redirect = caching.redirect;
-        if redirect == 0 {
-            self.deliver(current, waiter.slot, |out| out.invalidate(key));
-            return;
-        }
-        let mut others = self.clients.iter().flatten().map(|other| &**other).chain(current.as_deref());
-        match others
-            .find(|other| other.id == redirect)
-            .map(|other| (other.slot, other.subscriptions.is_some()))
-        {
-            Some((slot, listens)) => self.deliver(current, slot, |out| match (out.is_resp3(), listens) {
-                (true, _) => out.invalidate(key),
-                (false, true) => out.redirected(key),
-                (false, false) => {}
-            }),
-            None => self.break_redirect(current, waiter.slot, redirect),
-        }
-    }
-
-    /// The client is gone that should have been told instead.
-    fn break_redirect(&mut self, current: &mut Option<&mut Session>, slot: usize, redirect: u64) {
-        let session = match current {
-            Some(session) if session.slot == slot => Some(&mut **session),
-            _ => self.clients.get_mut(slot).and_then(Option::as_deref_mut),
-        };
-        if let Some(caching) = session.and_then(|session| session.caching.as_mut()) {
-            caching.broken = true;
-        }
-        self.deliver(current, slot, |out| {
-            if out.is_resp3() {
-                out.push(2);
-                out.text("tracking-redir-broken");
-                out.integer(redirect as i64);
-            }
-        });
-    }
-
-    /// A client that tracks has read keys.
-    #[cold]
-    pub fn remember_reads<'k>(&mut self, session: &Session, keys: impl Iterator<Item = &'k [u8]>) {
-        for key in keys {
-            if let Some(victim) = self.tracking.remember(key, session.waiter()) {
-                self.keyspace.changes.add(&victim);
-            }
-        }
-    }
-
-    /// A client no longer keeps copies.
-    pub fn stop_caching(&mut self, session: &mut Session) {
-        if let Some(caching) = session.caching.take() {
-            self.tracking.leave(session.waiter(), &caching.prefixes);
-            self.keyspace.changes.wanted = self.tracking.clients() > 0;
-        }
     }
 
     /// A client no longer watches anything.
