@@ -490,7 +490,9 @@ const LIST_STEPS: &[&str] = &[
     "SORT KEY BY KEY* GET # GET KEY*",
     "SORT KEY BY weight:*->f GET weight:*->f LIMIT 0 INDEX",
     "SORT KEY ALPHA STORE KEY",
-    "SORT_RO KEY BY nosort LIMIT INDEX INDEX",
+    "SADD KEY ELEMENT ELEMENT",
+    "ZADD KEY INDEX ELEMENT INDEX ELEMENT",
+    "SORT KEY BY nosort DESC LIMIT INDEX INDEX STORE KEY",
     "HSET weight:1 f INDEX",
     "HSET weight:b f INDEX",
     "SET KEY ELEMENT",
@@ -504,7 +506,7 @@ fn list_steps() -> impl Strategy<Value = Step> {
         |names: &[&'static str]| prop::sample::select(names.to_vec()).prop_map(str::to_string).boxed();
     let word = move |word: &'static str| match word {
         "KEY" => one_of(&["a", "b", "l", "m", "n"]),
-        "KEY*" => one_of(&["a*", "weight:*", "b"]),
+        "KEY*" => one_of(&["a*", "weight:*"]),
         "END" => one_of(&["LEFT", "RIGHT"]),
         "ELEMENT" => prop_oneof!["[0-9]", "[a-c]", Just(String::new()), "-?[0-9]{1,2}[.]5"].boxed(),
         "LONG" => (100usize..9000).prop_map(|len| "x".repeat(len)).boxed(),

@@ -70,8 +70,7 @@ pub fn timeout_seconds(text: &[u8], now_ms: i64) -> Result<Timeout, Failure> {
     Ok(timeout_of(ms as i64, now_ms))
 }
 
-/// The time-out of XREAD and its kin: whole milliseconds, 0 for none. One behind the end of all clocks
-/// never comes.
+/// The time-out of XREAD and its kin: whole milliseconds, 0 for none.
 ///
 /// # Errors
 /// The texts of Redis for what is no such number.

@@ -159,10 +159,10 @@ fn unsigned(text: &[u8]) -> Option<(f64, usize, bool)> {
     if begins(b"nan") {
         return Some((f64::NAN, 3 + nan_payload(&text[3..]), false));
     }
-    if begins(b"0x") {
-        if let Some((value, len, out_of_range)) = hexadecimal(&text[2..]) {
-            return Some((value, 2 + len, out_of_range));
-        }
+    if begins(b"0x")
+        && let Some((value, len, out_of_range)) = hexadecimal(&text[2..])
+    {
+        return Some((value, 2 + len, out_of_range));
     }
     decimal_fraction(text)
 }
@@ -456,8 +456,8 @@ mod tests {
             1e-4,
             1e-5,
             0.00012345,
-            1125899906842624.25,
-            1125899906842624.75,
+            2f64.powi(50) + 0.25,
+            2f64.powi(50) + 0.75,
             2251799813685249.5,
             4503599627370497.5,
             9007199254740993.0,
@@ -468,8 +468,8 @@ mod tests {
             f64::INFINITY,
             f64::NEG_INFINITY,
             f64::NAN,
-            3.141592653589793,
-            9.9999999999999999e16,
+            std::f64::consts::PI,
+            99_999_999_999_999_984.0,
             1e100,
             123456.789,
             2f64.powi(52),

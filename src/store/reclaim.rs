@@ -155,7 +155,7 @@ impl Object {
             Object::Hash(table) => table.len(),
             Object::List(list) => list.chunks(),
             Object::SortedSet(set) => set.len(),
-            Object::Stream(stream) => stream.entries.len() as usize,
+            Object::Stream(stream) => stream.effort(),
             Object::Set(set) => set.len(),
         }
     }

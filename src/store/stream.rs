@@ -22,6 +22,11 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// About how many allocations it is made of.
+    pub fn effort(&self) -> usize {
+        self.entries.node_count() + self.groups.values().map(|group| 1 + group.pending().len()).sum::<usize>()
+    }
+
     /// About how many bytes it takes.
     pub fn bytes(&self) -> usize {
         let groups: usize = self.groups.iter().map(|(name, group)| name.len() + group.bytes()).sum();

@@ -16,7 +16,7 @@ use crate::store::keyspace::{Expiry, Keyspace};
 use crate::store::list::{End, Limits, List};
 use crate::store::notify::Class;
 use crate::store::number::strtod;
-use crate::store::value::{self, Object};
+use crate::store::value::{self, Object, Type};
 use crate::wire::resp::Args;
 
 const ONE: (i16, i16, i16) = (1, 1, 1);
@@ -84,6 +84,13 @@ impl<'a> Options<'a> {
             }
         }
         Ok(options)
+    }
+
+    /// A set has no order of its own, and what is stored must not depend on chance.
+    fn need_order(&mut self) {
+        if self.unsorted {
+            (self.unsorted, self.alpha, self.by) = (false, true, None);
+        }
     }
 
     /// Which elements of `len` are answered.
@@ -175,6 +182,18 @@ fn elements(entry: &Entry, options: &Options<'_>) -> Option<Texts> {
             }
         }
         View::Object(Object::List(list)) => list.iter().for_each(|element| texts.push(element)),
+        View::Object(Object::SortedSet(set)) if options.unsorted => {
+            let range = options.range(set.len());
+            let (start, end) = (set.len() - range.end, set.len() - range.start);
+            let ranks = if options.descending { start..end } else { range };
+            set.visit(ranks, options.descending, |item| texts.push(item.member));
+        }
+        View::Object(Object::SortedSet(set)) => set.for_each(|item| texts.push(item.member)),
+        View::Object(Object::Set(set)) => {
+            let range = if options.unsorted { options.range(set.len()) } else { 0..set.len() };
+            let chosen = set.iter().skip(range.start).take(range.len());
+            chosen.for_each(|member| member.with(|member| texts.push(member)));
+        }
         _ => return None,
     }
     Some(texts)
@@ -182,10 +201,15 @@ fn elements(entry: &Entry, options: &Options<'_>) -> Option<Texts> {
 
 fn sort(call: &mut Call<'_>) -> Result<(), Failure> {
     let (args, db) = (call.args, call.session.db);
-    let options = Options::parse(args.from(2), call.command.name == "sort")?;
+    let mut options = Options::parse(args.from(2), call.command.name == "sort")?;
     let keyspace = &mut call.engine.keyspace;
     let texts = match keyspace.read(db, &args[1]) {
-        Some(entry) => elements(entry, &options).ok_or(Failure::WRONG_TYPE)?,
+        Some(entry) => {
+            if Type::of(entry) == Type::Set && options.store.is_some() {
+                options.need_order();
+            }
+            elements(entry, &options).ok_or(Failure::WRONG_TYPE)?
+        }
         None => Texts::default(),
     };
     let chosen = if options.unsorted {

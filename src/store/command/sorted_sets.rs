@@ -230,12 +230,22 @@ fn zscan(call: &mut Call<'_>) -> Result<(), Failure> {
     out.array(2);
     out.text(itoa::Buffer::new().format(next));
     out.array(found.len() * 2);
-    let mut score = Vec::new();
+    let (mut score, packed) = (Vec::new(), set.is_packed());
     for item in found {
         score.clear();
-        format_double(item.score, &mut score);
+        scanned_score(item.score, packed, &mut score);
         out.bulk(item.member);
         out.bulk(&score);
     }
     Ok(())
+}
+
+/// A score as ZSCAN shows it: in the small form, Redis keeps whole numbers up to 2^62 as integers.
+fn scanned_score(score: f64, packed: bool, out: &mut Vec<u8>) {
+    const LARGEST: f64 = (1i64 << 62) as f64;
+    if packed && score.abs() <= LARGEST && score.trunc() == score {
+        out.extend_from_slice(itoa::Buffer::new().format(score as i64).as_bytes());
+    } else {
+        format_double(score, out);
+    }
 }

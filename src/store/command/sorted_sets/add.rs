@@ -51,7 +51,7 @@ impl Options {
         if self.nx && self.xx {
             return Err(Failure::text("ERR XX and NX options at the same time are not compatible"));
         }
-        if self.gt && self.nx || self.lt && self.nx || self.gt && self.lt {
+        if [self.gt, self.lt, self.nx].into_iter().filter(|given| *given).count() > 1 {
             let text = "ERR GT, LT, and/or NX options at the same time are not compatible";
             return Err(Failure::text(text));
         }

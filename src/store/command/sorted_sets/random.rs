@@ -34,7 +34,7 @@ fn one(call: &mut Call<'_>) -> Result<(), Failure> {
 
 /// A random number as one below `len`; 0 when there is none.
 fn below(random: u64, len: usize) -> usize {
-    (u128::from(random) * len as u128 >> 64) as usize
+    ((u128::from(random) * len as u128) >> 64) as usize
 }
 
 fn several(call: &mut Call<'_>, count: i64, with_scores: bool) -> Result<(), Failure> {

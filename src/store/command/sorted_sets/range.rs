@@ -250,7 +250,9 @@ pub fn zrangestore(call: &mut Call<'_>) -> Result<(), Failure> {
     let limits = call.engine.keyspace.encodings;
     let mut result = SortedSet::default();
     if let Some(set) = read(call, &args[2])?.0 {
-        set.visit(request.find(set), false, |item| result.insert_new(item, &limits));
+        // In the order of the range: it decides which members the small form has seen, and that shows
+        // in the sign of their zeros.
+        set.visit(request.find(set), request.reverse, |item| result.insert_new(item, &limits));
     }
     store(call, &args[1], result, "zrangestore");
     Ok(())
