@@ -17,8 +17,6 @@ use crate::wire::resp::{OwnedArgs, parse_integer};
 /// What is answered when there is nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Empty {
-    /// No value.
-    Null,
     /// No array.
     NullArray,
     /// This number.
@@ -29,7 +27,6 @@ impl Empty {
     /// Writes it.
     pub fn answer(self, out: &mut Replies) {
         match self {
-            Empty::Null => out.null(),
             Empty::NullArray => out.null_array(),
             Empty::Integer(value) => out.integer(value),
         }

@@ -71,8 +71,6 @@ pub const STALE: u32 = 1 << 8;
 pub const SKIP_MONITOR: u32 = 1 << 9;
 /// Never in the slow log.
 pub const SKIP_SLOWLOG: u32 = 1 << 10;
-/// Runs after ASKING.
-pub const ASKING: u32 = 1 << 11;
 /// Takes constant or logarithmic time.
 pub const FAST: u32 = 1 << 12;
 /// Runs before the password is given.
@@ -92,7 +90,8 @@ pub const MAY_REPLICATE: u32 = 1 << 30;
 /// Not shown by COMMAND.
 pub const HIDDEN: u32 = 1 << 31;
 
-/// The names of the flags, lowest bit first, in the order in which Redis shows them.
+/// The names of the flags, lowest bit first, in the order in which Redis shows them. No command here has
+/// `asking`, which holds bit 11.
 pub const FLAG_NAMES: [&str; 19] = [
     "write",
     "readonly",

@@ -3,16 +3,18 @@
 //! Time comes in with [`Engine::set_now`], commands with [`Engine::run`]; replies wait in the sessions.
 //! Whoever is to be looked at by the loop (it has output, or goes on) stands in [`Engine::wake`].
 
+mod caching;
 mod delivery;
+mod measuring;
 mod waiting;
 
 use super::blocking::Deadlines;
 use super::command::{self, Flow, Index};
 use super::faults::Faults;
 use super::keyspace::Keyspace;
-use super::latency::{Latency, Sample};
+use super::latency::Latency;
 use super::pubsub::PubSub;
-use super::rates::{Rates, Totals};
+use super::rates::Rates;
 use super::session::Session;
 use super::settings::Settings;
 use super::stats::{CommandStats, Counters, ErrorStats, SlowLog};
@@ -220,45 +222,6 @@ impl Engine {
     /// When it was started, in seconds of the wall clock.
     pub fn started_s(&self) -> u64 {
         self.started_us / 1_000_000
-    }
-
-    /// Commands, bytes in and bytes out so far.
-    pub fn totals(&self) -> Totals {
-        [self.stats.commands, self.stats.bytes_in, self.stats.bytes_out]
-    }
-
-    /// Notes how much has happened, now and then.
-    #[inline]
-    pub fn sample(&mut self) {
-        if self.rates.is_due(self.now_us) {
-            let totals = self.totals();
-            self.rates.sample(totals, command::used_bytes(), self.now_us);
-        }
-    }
-
-    /// CONFIG RESETSTAT
-    pub fn reset_stats(&mut self) {
-        self.keyspace.reset_counters();
-        self.stats = Default::default();
-        self.command_stats.fill(Default::default());
-        self.error_stats = Default::default();
-        self.rates.clear(command::used_bytes());
-    }
-
-    /// Keeps what takes so many milliseconds from now on; nothing with 0.
-    pub fn watch_latency(&mut self, millis: u64) {
-        self.latency_ticks = match millis {
-            0 => u64::MAX,
-            millis => self.tick_rate.ticks(millis.saturating_mul(1000)),
-        };
-    }
-
-    /// Keeps how long something took, if it took long enough.
-    pub fn note_latency(&mut self, event: &'static str, ticks: u64) {
-        if ticks >= self.latency_ticks {
-            let millis = (self.tick_rate.micros(ticks) / 1000.0) as u64;
-            self.latency.add(event, Sample { at_s: self.now_us / 1_000_000, millis });
-        }
     }
 
     /// A number for the next client.

@@ -114,11 +114,6 @@ impl Events {
         self.wanted = class;
     }
 
-    /// Which are wanted.
-    pub fn wanted(&self) -> Class {
-        self.wanted
-    }
-
     /// Keeps an event if it is wanted.
     #[inline]
     pub fn add(&mut self, class: Class, name: &'static str, db: usize, key: &[u8]) {
