@@ -137,7 +137,7 @@ impl TickRate {
             if ns - start_ns >= 200_000 {
                 let per_us = ticks.wrapping_sub(start) as f64 * 1000.0 / (ns - start_ns) as f64;
                 // A counter that stands still or jumps back is none.
-                let usable = per_us.is_finite() && per_us >= 1.0 && per_us < 1e6;
+                let usable = (1.0..1e6).contains(&per_us);
                 let counter = TickRate { from_counter: true, per_us };
                 return if usable { counter } else { TickRate::nanoseconds() };
             }

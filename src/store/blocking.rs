@@ -119,21 +119,32 @@ pub struct Blocked {
     pub empty: Empty,
     /// Run again when a key has been removed too.
     pub when_gone: bool,
+    /// Nothing is answered, because of CLIENT REPLY.
+    pub muted: bool,
 }
 
 /// When waits end, the nearest first.
 #[derive(Debug, Default)]
-pub struct Deadlines(BTreeSet<(u64, usize, u64)>);
+pub struct Deadlines(BTreeSet<(u64, usize, u64, Due)>);
+
+/// What ends at a deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Due {
+    /// A wait for a key.
+    Wait,
+    /// The delay of a reply.
+    Delay,
+}
 
 impl Deadlines {
     /// `waiter` is due at `at_us`.
-    pub fn add(&mut self, at_us: u64, waiter: Waiter) {
-        self.0.insert((at_us, waiter.slot, waiter.id));
+    pub fn add(&mut self, at_us: u64, waiter: Waiter, due: Due) {
+        self.0.insert((at_us, waiter.slot, waiter.id, due));
     }
 
     /// `waiter` is no longer due at `at_us`.
-    pub fn remove(&mut self, at_us: u64, waiter: Waiter) {
-        self.0.remove(&(at_us, waiter.slot, waiter.id));
+    pub fn remove(&mut self, at_us: u64, waiter: Waiter, due: Due) {
+        self.0.remove(&(at_us, waiter.slot, waiter.id, due));
     }
 
     /// How many there are.
@@ -143,15 +154,15 @@ impl Deadlines {
 
     /// The nearest one.
     pub fn next_us(&self) -> Option<u64> {
-        self.0.first().map(|(at_us, _, _)| *at_us)
+        self.0.first().map(|(at_us, _, _, _)| *at_us)
     }
 
     /// Takes out one that is due at `now_us`.
-    pub fn pop_due(&mut self, now_us: u64) -> Option<Waiter> {
-        let &(at_us, slot, id) = self.0.first()?;
+    pub fn pop_due(&mut self, now_us: u64) -> Option<(Waiter, Due)> {
+        let &(at_us, slot, id, due) = self.0.first()?;
         (at_us <= now_us).then(|| {
             self.0.pop_first();
-            Waiter { slot, id }
+            (Waiter { slot, id }, due)
         })
     }
 }
@@ -183,11 +194,13 @@ mod tests {
     fn the_nearest_deadline_comes_first() {
         let mut deadlines = Deadlines::default();
         let (one, two) = (Waiter { slot: 1, id: 1 }, Waiter { slot: 2, id: 2 });
-        deadlines.add(20, one);
-        deadlines.add(10, two);
+        deadlines.add(20, one, Due::Wait);
+        deadlines.add(10, two, Due::Wait);
+        deadlines.add(10, two, Due::Delay);
         assert_eq!(deadlines.pop_due(5), None);
-        assert_eq!(deadlines.pop_due(15), Some(two));
-        deadlines.remove(20, one);
+        assert_eq!(deadlines.pop_due(15), Some((two, Due::Wait)));
+        assert_eq!(deadlines.pop_due(15), Some((two, Due::Delay)));
+        deadlines.remove(20, one, Due::Wait);
         assert_eq!(deadlines.next_us(), None);
     }
 }

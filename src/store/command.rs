@@ -14,6 +14,7 @@ mod connection;
 mod debug;
 mod dispatch;
 mod facts;
+mod functions;
 mod gate;
 mod getkeys;
 mod hashes;
@@ -46,7 +47,7 @@ pub use info::used_bytes;
 
 use super::blocking::{Blocked, Timeout, Wait};
 use super::engine::Engine;
-use super::session::Session;
+use super::session::{ReplyMode, Session};
 use crate::wire::resp::{Args, OwnedArgs, parse_integer};
 
 /// Changes keys.
@@ -229,6 +230,7 @@ impl Call<'_> {
             deadline_us,
             empty: wait.empty,
             when_gone: wait.when_gone,
+            muted: self.session.reply_mode != ReplyMode::On,
         };
         self.engine.begin_wait(self.session, blocked);
         Ok(())

@@ -15,6 +15,7 @@ use mio::net::TcpStream;
 use super::command::Flow;
 use super::engine::Engine;
 use super::session::Session;
+use crate::clock;
 use crate::wire::resp::{Batch, BatchEnd, CommandParser};
 
 /// Bytes that one read asks for.
@@ -84,6 +85,9 @@ impl Connection {
 
     /// Reads once, runs every complete command.
     pub fn read(&mut self, session: &mut Session, engine: &mut Engine, shared: &mut Shared) -> Outcome {
+        if session.killed {
+            return Outcome::Closed;
+        }
         if self.paused || session.closing {
             return Outcome::Waiting;
         }
@@ -115,9 +119,10 @@ impl Connection {
             // The client has closed its side: what it has asked is run, and nobody waits for replies.
             Some(0) => Outcome::Closed,
             Some(_) if session.killed => Outcome::Closed,
+            Some(_) if self.peer_closed => Outcome::More,
             // It reads on when it is no longer held.
             Some(_) if session.is_held() => Outcome::Waiting,
-            Some(_) if full || self.peer_closed => Outcome::More,
+            Some(_) if full => Outcome::More,
             Some(_) => Outcome::Waiting,
         }
     }
@@ -146,24 +151,19 @@ impl Connection {
         Ok(Some(received))
     }
 
-    /// Reads into the connection's own buffer, at most as much again as it holds.
+    /// Appends to the connection's own buffer, which grows with what has arrived.
     fn read_own(
         &mut self,
         session: &mut Session,
         engine: &mut Engine,
         shared: &mut Shared,
     ) -> io::Result<(Option<usize>, bool)> {
-        let wanted = self.parser.as_ref().map_or(0, |parser| parser.wanted()).saturating_sub(self.rest.len());
-        let start = self.rest.len();
-        let space = wanted.clamp(READ_BYTES, start.max(READ_BYTES));
-        self.rest.resize(start + space, 0);
-        let received = receive(&mut self.stream, &mut self.rest[start..]);
-        self.rest.truncate(start + received.as_ref().map_or(0, |received| received.unwrap_or(0)));
-        let Some(received) = received? else { return Ok((None, false)) };
+        let Some(received) = receive(&mut self.stream, &mut shared.buffer)? else { return Ok((None, false)) };
+        self.rest.extend_from_slice(&shared.buffer[..received]);
         engine.stats.bytes_in += received as u64;
         engine.stats.reads += 1;
         self.run_rest(session, engine, shared);
-        Ok((Some(received), received == space))
+        Ok((Some(received), received == shared.buffer.len()))
     }
 
     /// Runs what is in the connection's own buffer.
@@ -218,6 +218,8 @@ impl Connection {
         shared_parser: &mut CommandParser,
         batch: &mut Batch,
     ) -> usize {
+        // What reading took is no command's time.
+        engine.last_ticks = clock::ticks();
         let mut own = self.parser.take();
         let parser = own.as_deref_mut().unwrap_or(shared_parser);
         let mut used = 0;
@@ -292,6 +294,7 @@ impl Connection {
         if session.killed || self.flush(session, engine).is_err() || session.out.overflowed() {
             session.killed = true;
         }
+        engine.last_ticks = clock::ticks();
         self.paused = session.out.len() > PAUSE_BYTES;
         self.paused || session.killed
     }
@@ -314,6 +317,12 @@ impl Connection {
         }
         session.out.give_spare(&mut shared.spare);
         Outcome::Waiting
+    }
+
+    /// Sends what can be sent at once, for the last time.
+    pub fn finish(&mut self, session: &mut Session, engine: &mut Engine) {
+        // The connection is closed in any case.
+        let _ = self.flush(session, engine);
     }
 
     fn flush(&mut self, session: &mut Session, engine: &mut Engine) -> io::Result<()> {

@@ -8,7 +8,7 @@ mod delivery;
 mod measuring;
 mod waiting;
 
-use super::blocking::Deadlines;
+use super::blocking::{Deadlines, Due};
 use super::command::{self, Flow, Index};
 use super::faults::Faults;
 use super::keyspace::Keyspace;
@@ -318,13 +318,23 @@ impl Engine {
         }
     }
 
+    /// Ends a client in its slot: from now on it waits for nothing, hears nothing, and does nothing; its
+    /// connection is closed at the end of the turn.
+    pub fn kill(&mut self, slot: usize) {
+        let Some(mut session) = self.clients.get_mut(slot).and_then(Option::take) else { return };
+        self.forget(&mut session);
+        session.killed = true;
+        self.has_killed = true;
+        self.clients[slot] = Some(session);
+    }
+
     /// A client is gone: nothing is kept for it any more.
     pub fn forget(&mut self, session: &mut Session) {
         if let Some(blocked) = session.blocked.take() {
             self.end_wait(session, &blocked);
         }
         if let Some(at_us) = session.delayed_until_us.take() {
-            self.deadlines.remove(at_us, session.waiter());
+            self.deadlines.remove(at_us, session.waiter(), Due::Delay);
         }
         self.unwatch(session);
         self.stop_listening(session);

@@ -382,7 +382,9 @@ impl Keyspace {
         for db in [one, other] {
             for key in self.observers.keys_of(db) {
                 let hash = KeyHash::of(&key);
-                if [one, other].iter().any(|db| self.databases[*db].get(hash, &key).is_some()) {
+                if [one, other].iter().any(|db| {
+                    self.databases[*db].get(hash, &key).is_some_and(|entry| !entry.is_expired(self.now_ms))
+                }) {
                     self.wrote(db, &key, 0);
                 }
             }

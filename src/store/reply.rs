@@ -216,27 +216,27 @@ impl Replies {
     }
 
     /// Tells a client that keeps copies that a key has changed, or all with `None`; nothing in RESP2.
-    pub fn invalidate(&mut self, key: Option<&[u8]>) {
+    pub fn invalidate(&mut self, keys: Option<&[&[u8]]>) {
         if self.resp3 {
             self.push(2);
             self.text("invalidate");
-            self.changed(key);
+            self.changed(keys);
         }
     }
 
     /// The same, to a client in RESP2 that listens for another one.
-    pub fn redirected(&mut self, key: Option<&[u8]>) {
+    pub fn redirected(&mut self, keys: Option<&[&[u8]]>) {
         self.array(3);
         self.text("message");
         self.text("__redis__:invalidate");
-        self.changed(key);
+        self.changed(keys);
     }
 
-    fn changed(&mut self, key: Option<&[u8]>) {
-        match key {
-            Some(key) => {
-                self.array(1);
-                self.bulk(key);
+    fn changed(&mut self, keys: Option<&[&[u8]]>) {
+        match keys {
+            Some(keys) => {
+                self.array(keys.len());
+                keys.iter().for_each(|key| self.bulk(key));
             }
             None => self.null(),
         }

@@ -215,6 +215,7 @@ impl Loop {
         }
         self.expire();
         self.close_idle();
+        self.engine.tell_prefixes();
         self.wake();
         self.send_all();
         if std::mem::take(&mut self.engine.has_killed) {
@@ -247,7 +248,7 @@ impl Loop {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        if !self.again.is_empty() {
+        if !self.again.is_empty() || !self.engine.wake.is_empty() || !self.outgoing.is_empty() {
             return Some(Duration::ZERO);
         }
         let mut timeout = self.accept_held.then_some(ACCEPT_AGAIN);
@@ -260,7 +261,9 @@ impl Loop {
             let due = Duration::from_micros(due_us.saturating_sub(self.engine.now_us()));
             timeout = Some(timeout.map_or(due, |timeout| timeout.min(due)));
         }
-        if self.engine.active_expiry && expiry::needed(&self.engine.keyspace) {
+        // While clients are paused nothing expires; the end of the pause is due by itself.
+        let expires = self.engine.active_expiry && self.engine.pause.is_none();
+        if expires && expiry::needed(&self.engine.keyspace) {
             let due = Duration::from_micros(self.expiry_due_us.saturating_sub(self.engine.now_us()));
             timeout = Some(timeout.map_or(due, |timeout| timeout.min(due)));
         }
@@ -335,7 +338,7 @@ impl Loop {
             self.engine.forget(&mut session);
             // What has been answered goes out where it can at once; the client may have closed only its side.
             if !session.killed {
-                let _ = connection.write(&mut session, &mut self.engine, &mut self.shared);
+                connection.finish(&mut session, &mut self.engine);
             }
         }
         // Dropping the socket takes it out of the queue anyway.
@@ -352,8 +355,10 @@ impl Loop {
     }
 
     fn expire(&mut self) {
-        let paused = self.engine.pause.is_some();
-        if paused || !self.engine.active_expiry || self.engine.now_us() < self.expiry_due_us {
+        // A clock that was set back must not put it off.
+        let wait_us = self.expiry_due_us.saturating_sub(self.engine.now_us());
+        let is_due = wait_us == 0 || wait_us > EXPIRY_EVERY.as_micros() as u64;
+        if self.engine.pause.is_some() || !self.engine.active_expiry || !is_due {
             return;
         }
         let watch = clock::Stopwatch::start();

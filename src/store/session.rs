@@ -171,14 +171,15 @@ impl Session {
         if shown.is_empty() { "N".into() } else { shown }
     }
 
-    /// Its line in CLIENT LIST, without the end of line. `is_dirty`: a key that it watches has changed.
-    pub fn describe(&self, now_ms: i64, is_dirty: bool) -> String {
+    /// Its line in CLIENT LIST, without the end of line. `is_dirty`: a key that it watches has changed;
+    /// `input`: bytes of the command that it runs.
+    pub fn describe(&self, now_ms: i64, is_dirty: bool, input: usize) -> String {
         let seconds = |since: i64| (now_ms - since).max(0) / 1000;
         let waiting = self.out.len();
         let queued = self.transaction.as_ref();
         format!(
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} \
-             multi={} qbuf=0 qbuf-free=0 argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={waiting} oll=0 \
+             multi={} qbuf={} qbuf-free=0 argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={waiting} oll=0 \
              omem={waiting} tot-mem={} events=r cmd={} user=default redir={} resp={}",
             self.id,
             self.peer,
@@ -193,6 +194,7 @@ impl Session {
             self.listens_to(Scope::Pattern),
             self.listens_to(Scope::Shard),
             queued.map_or(-1, |queued| queued.len() as i64),
+            input,
             queued.map_or(0, |queued| queued.bytes()),
             size_of::<Session>() + waiting,
             self.last_command,

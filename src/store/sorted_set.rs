@@ -290,8 +290,11 @@ impl SortedSet {
         }
     }
 
-    /// Leaves the small form.
-    fn enlarge(&mut self) {
+    /// Leaves the small form, if it has it.
+    pub fn enlarge(&mut self) {
+        if !self.is_packed() {
+            return;
+        }
         let mut large = Box::<Large>::default();
         self.for_each(|item| large.insert_new(item));
         self.0 = Form::Large(large);

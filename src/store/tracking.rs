@@ -75,6 +75,9 @@ impl Changes {
     }
 }
 
+/// Keys, and the number of the client that has written each last; none for one that has expired.
+pub type WrittenKeys = BTreeMap<Box<[u8]>, Option<u64>>;
+
 /// Who wants to be told of which keys.
 #[derive(Debug)]
 pub struct Tracking {
@@ -83,6 +86,8 @@ pub struct Tracking {
     /// Clients of all keys together.
     items: usize,
     prefixes: BTreeMap<Box<[u8]>, Vec<Waiter>>,
+    /// Keys that have changed since the turn began, by prefix.
+    waiting: BTreeMap<Box<[u8]>, WrittenKeys>,
     /// `tracking-table-max-keys`; 0 for no limit.
     max_keys: usize,
 }
@@ -90,7 +95,7 @@ pub struct Tracking {
 impl Default for Tracking {
     fn default() -> Tracking {
         let (clients, keys, prefixes) = (Vec::new(), HashMap::new(), BTreeMap::new());
-        Tracking { clients, keys, items: 0, prefixes, max_keys: 1_000_000 }
+        Tracking { clients, keys, items: 0, prefixes, waiting: BTreeMap::new(), max_keys: 1_000_000 }
     }
 }
 
@@ -172,9 +177,23 @@ impl Tracking {
     }
 
     /// Who has named a prefix of a key.
-    pub fn broadcast<'a>(&'a self, key: &'a [u8]) -> impl Iterator<Item = Waiter> + 'a {
-        let named = self.prefixes.iter().filter(|(prefix, _)| key.starts_with(prefix));
-        named.flat_map(|(_, clients)| clients.iter().copied())
+    pub fn broadcast(&mut self, key: &[u8], writer: Option<Waiter>) {
+        for (prefix, _) in self.prefixes.iter().filter(|(prefix, _)| key.starts_with(prefix)) {
+            let keys = self.waiting.entry(prefix.clone()).or_default();
+            keys.insert(key.into(), writer.map(|waiter| waiter.id));
+        }
+    }
+
+    /// Whether keys with prefixes have changed.
+    pub fn has_broadcasts(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// What is to be told of each prefix: to whom, and the keys with the number of who has written each.
+    pub fn take_broadcasts(&mut self) -> Vec<(Vec<Waiter>, WrittenKeys)> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let told = |(prefix, keys)| Some((self.prefixes.get(&prefix)?.clone(), keys));
+        waiting.into_iter().filter_map(told).collect()
     }
 
     /// Forgets all keys.
@@ -227,9 +246,15 @@ mod tests {
         let (all, users) = ([Box::from(&b""[..])], [Box::from(&b"user:"[..])]);
         tracking.join(ONE, &all);
         tracking.join(TWO, &users);
-        assert_eq!(tracking.broadcast(b"user:1").collect::<Vec<_>>(), [ONE, TWO]);
-        assert_eq!(tracking.broadcast(b"other").collect::<Vec<_>>(), [ONE]);
+        for (key, writer) in [(&b"user:1"[..], Some(TWO)), (b"other", None), (b"user:1", Some(ONE))] {
+            tracking.broadcast(key, writer);
+        }
+        let told = tracking.take_broadcasts();
+        let (user, other) = ((b"user:1"[..].into(), Some(ONE.id)), (b"other"[..].into(), None));
+        let expected = [(vec![ONE], [user.clone(), other].into()), (vec![TWO], [user].into())];
+        assert_eq!(told, expected);
         tracking.leave(ONE, &all);
-        assert_eq!((tracking.prefixes(), tracking.broadcast(b"other").count()), (1, 0));
+        tracking.broadcast(b"other", None);
+        assert!(tracking.prefixes() == 1 && !tracking.has_broadcasts());
     }
 }

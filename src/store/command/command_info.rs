@@ -89,22 +89,19 @@ fn command_list(call: &mut Call<'_>) -> Result<(), Failure> {
     let args = call.args;
     let commands = call.engine.index.commands().iter().copied();
     let out = &mut call.session.out;
-    if args.len() == 2 {
-        out.array(commands.len());
-        commands.for_each(|command| out.text(command.name));
-        return Ok(());
-    }
-    if args.len() != 5 || !args[2].eq_ignore_ascii_case(b"FILTERBY") {
-        return Err(Failure::SYNTAX);
-    }
     let all = commands.flat_map(|command| [command].into_iter().chain(shown_subcommands(command)));
     let mut names: Vec<&str> = all.map(|command| command.name).collect();
-    let wanted = &args[4];
-    match args[3].to_ascii_lowercase().as_slice() {
-        b"pattern" => names.retain(|name| glob::matches(wanted, name.as_bytes(), true)),
-        b"module" => names.clear(),
-        b"aclcat" => names.retain(|name| is_in_category(name, wanted)),
-        _ => return Err(Failure::SYNTAX),
+    if args.len() > 2 {
+        if args.len() != 5 || !args[2].eq_ignore_ascii_case(b"FILTERBY") {
+            return Err(Failure::SYNTAX);
+        }
+        let wanted = &args[4];
+        match args[3].to_ascii_lowercase().as_slice() {
+            b"pattern" => names.retain(|name| glob::matches(wanted, name.as_bytes(), true)),
+            b"module" => names.clear(),
+            b"aclcat" => names.retain(|name| is_in_category(name, wanted)),
+            _ => return Err(Failure::SYNTAX),
+        }
     }
     out.array(names.len());
     names.iter().for_each(|name| out.text(name));

@@ -101,6 +101,8 @@ pub fn resume(engine: &mut Engine, session: &mut Session, blocked: &Blocked, key
     session.db = db;
     if let Err(failure) = result {
         engine.fail(session, &failure.0);
+        let id = engine.index.find(&args[0]).map(|row| row.id);
+        id.into_iter().for_each(|id| engine.command_stats[id].failed += 1);
         return true;
     }
     !waits_on

@@ -2,7 +2,8 @@
 //! the password, between MULTI and EXEC, listening to channels, paused, or hit by a fault.
 
 use super::dispatch::{self, Flow};
-use super::{Args, Failure, MAY_REPLICATE, NO_AUTH, NO_MULTI, Row, WRITE, onlookers, shown};
+use super::{Args, Failure, MAY_REPLICATE, NO_AUTH, NO_MULTI, PUBSUB, Row, WRITE, onlookers, shown};
+use crate::store::blocking::Due;
 use crate::store::engine::Engine;
 use crate::store::faults::Harm;
 use crate::store::observers::Waiter;
@@ -57,11 +58,14 @@ pub(super) fn run_special(
         return Flow::Held;
     }
     let (mark, mode) = (session.out.mark(), session.reply_mode);
+    let flags = resolved.as_ref().map_or(0, |row| row.command.flags);
     match resolved.and_then(|row| admit(engine, session, row).map(|()| row)) {
         Ok(row) => run_admitted(engine, session, row, args),
         Err(refusal) => refuse(engine, session, &refusal),
     }
-    if matches!(mode, ReplyMode::Off | ReplyMode::Skip) && session.reply_mode != ReplyMode::On {
+    // What a command about channels says is no reply.
+    let listens = flags & PUBSUB != 0 && session.subscriptions.is_some();
+    if mode != ReplyMode::On && session.reply_mode != ReplyMode::On && !listens {
         session.out.cut(mark);
     }
     if mode == ReplyMode::Skip && session.reply_mode == ReplyMode::Skip {
@@ -78,8 +82,6 @@ fn is_paused(engine: &Engine, session: &Session, row: &Row) -> bool {
     let queued = session.transaction.as_ref();
     let flags = match row.command.name {
         "exec" => queued.map_or(0, |queued| queued.flags()),
-        // Commands that are only queued change nothing yet.
-        _ if queued.is_some() && pause.only_writes => 0,
         _ => row.command.flags,
     };
     // Number 0 is the program itself, which nobody holds up.
@@ -148,7 +150,7 @@ fn is_harmed(engine: &mut Engine, session: &mut Session, row: &Row) -> bool {
             let delay_us = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
             let at_us = engine.now_us().saturating_add(delay_us);
             session.delayed_until_us = Some(at_us);
-            engine.deadlines.add(at_us, session.waiter());
+            engine.deadlines.add(at_us, session.waiter(), Due::Delay);
             false
         }
         Some(Harm::Error(text)) => {

@@ -5,8 +5,9 @@
 use std::sync::LazyLock;
 
 use super::{
-    Command, HIDDEN, acl, clients, cluster, command_info, config, connection, hashes, keys, latency, lists,
-    modules, pubsub, replication, server, sets, slowlog, sort, sorted_sets, streams, strings, transactions,
+    Command, HIDDEN, acl, clients, cluster, command_info, config, connection, functions, hashes, keys,
+    latency, lists, modules, pubsub, replication, server, sets, slowlog, sort, sorted_sets, streams, strings,
+    transactions,
 };
 
 /// A row with its number.
@@ -46,6 +47,7 @@ const FAMILIES: &[&[Command]] = &[
     replication::COMMANDS,
     slowlog::COMMANDS,
     transactions::COMMANDS,
+    functions::COMMANDS,
     pubsub::COMMANDS,
     keys::COMMANDS,
     strings::COMMANDS,

@@ -21,6 +21,9 @@ const SLOWLOG: &[Command] = &[
 ];
 
 fn monitor(call: &mut Call<'_>) -> Result<(), Failure> {
+    if call.session.in_exec {
+        return Err(Failure::text("ERR MONITOR isn't allowed for DENY BLOCKING client"));
+    }
     if !call.session.monitor {
         call.session.monitor = true;
         call.engine.monitors.push(call.session.slot);

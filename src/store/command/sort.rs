@@ -203,6 +203,13 @@ fn sort(call: &mut Call<'_>) -> Result<(), Failure> {
     let (args, db) = (call.args, call.session.db);
     let mut options = Options::parse(args.from(2), call.command.name == "sort")?;
     let keyspace = &mut call.engine.keyspace;
+    // As Redis does, which OBJECT ENCODING shows.
+    keyspace.edit_unseen(db, &args[1], |entry| {
+        if let Some(Object::SortedSet(set)) = entry.object_mut() {
+            set.enlarge();
+        }
+        ((), 0)
+    });
     let texts = match keyspace.read(db, &args[1]) {
         Some(entry) => {
             if Type::of(entry) == Type::Set && options.store.is_some() {

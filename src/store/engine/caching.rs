@@ -16,16 +16,34 @@ impl Engine {
             }
         }
         for key in keys {
-            let mut waiters = self.tracking.take(&key);
-            waiters.extend(self.tracking.broadcast(&key));
+            for waiter in self.tracking.take(&key) {
+                self.tell_change(current, waiter, Some(&[&key]));
+            }
+            self.tracking.broadcast(&key, current.as_deref().map(Session::waiter));
+        }
+    }
+
+    /// Tells clients that have named prefixes which keys have changed in this turn, all of a prefix at once.
+    pub fn tell_prefixes(&mut self) {
+        if !self.tracking.has_broadcasts() {
+            return;
+        }
+        for (waiters, keys) in self.tracking.take_broadcasts() {
             for waiter in waiters {
-                self.tell_change(current, waiter, Some(&key));
+                let client = self.clients.get(waiter.slot).and_then(Option::as_deref);
+                let caching = client.and_then(|session| session.caching.as_ref());
+                let no_loop = caching.is_some_and(|caching| caching.no_loop);
+                let wanted = keys.iter().filter(|(_, writer)| !no_loop || **writer != Some(waiter.id));
+                let wanted: Vec<&[u8]> = wanted.map(|(key, _)| &**key).collect();
+                if !wanted.is_empty() {
+                    self.tell_change(&mut None, waiter, Some(&wanted));
+                }
             }
         }
     }
 
     /// Tells one client, or the one that it has named, that a key has changed, or all with `None`.
-    fn tell_change(&mut self, current: &mut Option<&mut Session>, waiter: Waiter, key: Option<&[u8]>) {
+    fn tell_change(&mut self, current: &mut Option<&mut Session>, waiter: Waiter, keys: Option<&[&[u8]]>) {
         let own = current.as_deref().filter(|session| session.slot == waiter.slot);
         let own_write = own.is_some();
         let session = own.or_else(|| self.clients.get(waiter.slot)?.as_deref());
@@ -34,12 +52,12 @@ impl Engine {
         else {
             return;
         };
-        if own_write && caching.no_loop && key.is_some() {
+        if own_write && caching.no_loop && keys.is_some() {
             return;
         }
         let redirect = caching.redirect;
         if redirect == 0 {
-            self.deliver(current, waiter.slot, |out| out.invalidate(key));
+            self.deliver(current, waiter.slot, |out| out.invalidate(keys));
             return;
         }
         let mut others = self.clients.iter().flatten().map(|other| &**other).chain(current.as_deref());
@@ -48,8 +66,8 @@ impl Engine {
             .map(|other| (other.slot, other.subscriptions.is_some()))
         {
             Some((slot, listens)) => self.deliver(current, slot, |out| match (out.is_resp3(), listens) {
-                (true, _) => out.invalidate(key),
-                (false, true) => out.redirected(key),
+                (true, _) => out.invalidate(keys),
+                (false, true) => out.redirected(keys),
                 (false, false) => {}
             }),
             None => self.break_redirect(current, waiter.slot, redirect),

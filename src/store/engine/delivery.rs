@@ -49,9 +49,10 @@ impl Engine {
             let listens = session.subscriptions.is_some() || session.monitor || session.is_held();
             !listens && now_ms - session.active_ms > limit_ms
         };
-        for session in self.clients.iter_mut().flatten().filter(|session| is_idle(session)) {
-            session.killed = true;
-            self.has_killed = true;
+        for slot in 0..self.clients.len() {
+            if self.clients[slot].as_deref().is_some_and(is_idle) {
+                self.kill(slot);
+            }
         }
         self.connected > 0
     }

@@ -1,10 +1,11 @@
 //! Clients that wait, and what ends their waits.
 
 use super::Engine;
-use crate::store::blocking::Blocked;
+use crate::store::blocking::{Blocked, Due};
 use crate::store::command;
 use crate::store::observers::Waiter;
-use crate::store::session::Session;
+use crate::store::reply::Mark;
+use crate::store::session::{ReplyMode, Session};
 
 impl Engine {
     /// Publishes the notifications that wait, and runs again the commands that wait for keys which have
@@ -31,9 +32,11 @@ impl Engine {
     fn serve(&mut self, waiter: Waiter, db: usize, key: &[u8]) {
         let Some(mut session) = self.take_client(waiter) else { return };
         if let Some(blocked) = session.blocked.take() {
+            let mark = session.out.mark();
             if (blocked.when_gone || self.keyspace.contains(db, key))
                 && command::resume(self, &mut session, &blocked, key)
             {
+                mute(&mut session, &blocked, mark);
                 self.end_wait(&session, &blocked);
             } else {
                 session.blocked = Some(blocked);
@@ -58,7 +61,7 @@ impl Engine {
             self.keyspace.observers.wait(blocked.db, key, waiter);
         }
         if let Some(at_us) = blocked.deadline_us {
-            self.deadlines.add(at_us, waiter);
+            self.deadlines.add(at_us, waiter, Due::Wait);
         }
         self.blocked += 1;
         session.blocked = Some(Box::new(blocked));
@@ -71,7 +74,7 @@ impl Engine {
             self.keyspace.observers.unwait(blocked.db, key, waiter);
         }
         if let Some(at_us) = blocked.deadline_us {
-            self.deadlines.remove(at_us, waiter);
+            self.deadlines.remove(at_us, waiter, Due::Wait);
         }
         self.blocked -= 1;
         self.wake.push(waiter.slot);
@@ -82,7 +85,9 @@ impl Engine {
         let Some(mut session) = self.clients.get_mut(slot).and_then(Option::take) else { return false };
         let blocked = session.blocked.take();
         if let Some(blocked) = &blocked {
+            let mark = session.out.mark();
             answer(self, &mut session, blocked);
+            mute(&mut session, blocked, mark);
             self.end_wait(&session, blocked);
         }
         self.clients[slot] = Some(session);
@@ -91,14 +96,17 @@ impl Engine {
 
     /// Answers those whose time-out has come, sends what was delayed, and ends a pause.
     pub fn end_due(&mut self) {
-        while let Some(waiter) = self.deadlines.pop_due(self.now_us) {
+        while let Some((waiter, due)) = self.deadlines.pop_due(self.now_us) {
             let client = self.clients.get_mut(waiter.slot).and_then(Option::as_mut);
             let Some(session) = client.filter(|session| session.id == waiter.id) else { continue };
-            if session.delayed_until_us.is_some_and(|at_us| at_us <= self.now_us) {
-                session.delayed_until_us = None;
-                self.wake.push(waiter.slot);
-            } else {
-                self.unblock(waiter.slot, |_, session, blocked| blocked.empty.answer(&mut session.out));
+            match due {
+                Due::Delay => {
+                    session.delayed_until_us = None;
+                    self.wake.push(waiter.slot);
+                }
+                Due::Wait => {
+                    self.unblock(waiter.slot, |_, session, blocked| blocked.empty.answer(&mut session.out));
+                }
             }
         }
         if self.pause.is_some_and(|pause| pause.until_us <= self.now_us) {
@@ -119,5 +127,12 @@ impl Engine {
     pub fn next_due_us(&self) -> Option<u64> {
         let pause = self.pause.map(|pause| pause.until_us);
         self.deadlines.next_us().into_iter().chain(pause).min()
+    }
+}
+
+/// Takes an answer back that the client does not want.
+fn mute(session: &mut Session, blocked: &Blocked, mark: Mark) {
+    if blocked.muted || session.reply_mode == ReplyMode::Off {
+        session.out.cut(mark);
     }
 }

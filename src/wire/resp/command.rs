@@ -29,9 +29,9 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 1,048,576 arguments, 512 MiB each, 1 GiB together.
+    /// 512 MiB for an argument, 1 GiB for a command, which bounds the arguments too.
     fn default() -> Limits {
-        Limits { max_args: 1 << 20, max_bulk: 512 << 20, max_command: 1 << 30, before_auth: false }
+        Limits { max_args: i32::MAX as usize, max_bulk: 512 << 20, max_command: 1 << 30, before_auth: false }
     }
 }
 
@@ -283,12 +283,6 @@ impl CommandParser {
         self.spans.shrink_to(KEPT_ARGS);
         self.inline.clear();
         self.inline.shrink_to(KEPT_ARGS);
-    }
-
-    /// How many bytes the command must have at least, as far as is known. Announced by the peer:
-    /// a hint for reading, never a size to allocate.
-    pub fn wanted(&self) -> usize {
-        self.bulk.map_or(self.at, |len| self.at + len + 2)
     }
 
     /// Parses commands of `input` from `from` on into `batch`, which is empty: at most `max`.
@@ -653,7 +647,6 @@ mod tests {
         let input = b"*1048576\r\n$536870912\r\nx";
         assert!(matches!(parser.parse(input, &Limits::default()), Ok(Parsed::Incomplete)));
         assert_eq!(parser.spans.capacity(), 0);
-        assert_eq!(parser.wanted(), 22 + (512 << 20) + 2);
     }
 
     proptest! {

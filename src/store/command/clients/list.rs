@@ -1,13 +1,18 @@
 //! CLIENT LIST, INFO and KILL: who is connected, and who is to be closed.
 
 use crate::store::command::{Call, Failure, shown};
-use crate::store::observers::Observers;
+use crate::store::keyspace::Keyspace;
 use crate::store::session::Session;
-use crate::wire::resp::parse_integer;
+use crate::wire::resp::{Args, parse_integer};
 
-/// The line of a client, with its end.
-fn describe(observers: &Observers, session: &Session, now_ms: i64) -> String {
-    session.describe(now_ms, observers.is_dirty(session.id)) + "\n"
+/// The line of a client, with its end. `running` is the command that it runs.
+fn describe(keyspace: &Keyspace, session: &Session, running: Option<Args<'_>>) -> String {
+    // As it came: the count, and each argument with its length and two line ends.
+    let digits = |number: usize| number.checked_ilog10().map_or(1, |log| log as usize + 1);
+    let input = running.map_or(0, |args| {
+        3 + digits(args.len()) + args.iter().map(|arg| 5 + digits(arg.len()) + arg.len()).sum::<usize>()
+    });
+    session.describe(keyspace.now_ms(), keyspace.observers.is_dirty(session.id), input) + "\n"
 }
 
 /// A kind of client as it is written; replicas have two names.
@@ -45,7 +50,8 @@ pub fn client_list(call: &mut Call<'_>) -> Result<(), Failure> {
             && wanted_ids.as_ref().is_none_or(|ids| ids.contains(&session.id))
     });
     sessions.sort_unstable_by_key(|session| session.id);
-    let line = |session: &&Session| describe(&keyspace.observers, session, keyspace.now_ms());
+    let own = call.session.id;
+    let line = |session: &&Session| describe(keyspace, session, (session.id == own).then_some(args));
     let lines: Vec<String> = sessions.iter().map(line).collect();
     call.session.out.verbatim(&lines.concat());
     Ok(())
@@ -54,7 +60,7 @@ pub fn client_list(call: &mut Call<'_>) -> Result<(), Failure> {
 /// CLIENT INFO
 pub fn client_info(call: &mut Call<'_>) -> Result<(), Failure> {
     let keyspace = &call.engine.keyspace;
-    let line = describe(&keyspace.observers, call.session, keyspace.now_ms());
+    let line = describe(keyspace, call.session, Some(call.args));
     call.session.out.verbatim(&line);
     Ok(())
 }
@@ -124,11 +130,12 @@ pub fn client_kill(call: &mut Call<'_>) -> Result<(), Failure> {
         Victims::parse(call)?
     };
     let mut killed = 0;
-    for other in call.engine.clients.iter_mut().flatten().filter(|other| victims.contain(other)) {
-        other.killed = true;
-        killed += 1;
+    for slot in 0..call.engine.clients.len() {
+        if call.engine.clients[slot].as_ref().is_some_and(|other| victims.contain(other)) {
+            call.engine.kill(slot);
+            killed += 1;
+        }
     }
-    call.engine.has_killed |= killed > 0;
     if victims.with_me && victims.contain(call.session) {
         // It still gets this reply.
         call.session.closing = true;

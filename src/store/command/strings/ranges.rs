@@ -82,8 +82,8 @@ pub fn setrange(call: &mut Call<'_>) -> Result<(), Failure> {
             ((), 1)
         });
     } else {
-        let mut bytes = vec![0; offset];
-        bytes.extend_from_slice(with);
+        let mut bytes = vec![0; offset + with.len()];
+        bytes[offset..].copy_from_slice(with);
         keyspace.put(db, key, Content::Object(Box::new(Object::Raw(bytes))), Expiry::Clear);
     }
     keyspace.notify(Class::STRING, "setrange", db, key);
