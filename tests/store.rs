@@ -973,7 +973,9 @@ fn command_docs_give_the_facts_that_redis_gives() {
     let (mut ours, mut theirs) = (connect(ours.addr()), connect(theirs.addr()));
     let filter = ["COMMAND", "LIST", "FILTERBY", "PATTERN", "*"];
     let mut list = redis::cmd(filter[0]);
-    filter[1..].iter().for_each(|word| drop(list.arg(word)));
+    for word in &filter[1..] {
+        list.arg(word);
+    }
     let names: Vec<String> = list.query(&mut ours).expect("names");
     assert!(names.iter().any(|name| name == "client|kill"));
     let facts = |connection: &mut redis::Connection, name: &str| {
