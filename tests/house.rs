@@ -98,11 +98,6 @@ const COLD: &[(&str, &str, &str)] = &[
     ("src/responder/ids.rs", "{instance}-{port}-", "once for a port"),
     ("src/store/command.rs", "ERR ", "a command that is refused"),
     ("src/store/command.rs", "let text = format!(", "a command that is refused"),
-    ("src/store/command/dispatch.rs", "shown_args", "a command that is refused"),
-    ("src/store/command/dispatch.rs", "ERR ", "a command that is refused"),
-    ("src/store/command/dispatch.rs", "let text = format!(", "a command that is refused"),
-    ("src/store/command/dispatch.rs", "[{} {}]", "somebody monitors"),
-    ("src/store/command/dispatch.rs", "x{other:02x}", "somebody monitors"),
     ("src/store/connection.rs", "ERR ", "a client that breaks the protocol"),
 ];
 

@@ -6,7 +6,7 @@ mod redis_server;
 mod store_client;
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
@@ -925,6 +925,24 @@ fn sort_subcommands(description: &mut redis::Value) {
     let redis::Value::Array(elements) = description else { return };
     let Some(redis::Value::Array(subcommands)) = elements.get_mut(9) else { return };
     subcommands.sort_by_key(|sub| format!("{sub:?}"));
+}
+
+#[test]
+fn the_page_about_the_store_names_every_command_and_no_other() {
+    let store = store();
+    let client = redis::Client::open(format!("redis://{}/", store.addr())).expect("a valid URL");
+    let mut connection = client.get_connection().expect("the store listens");
+    let names: Vec<String> = redis::cmd("COMMAND").arg("LIST").query(&mut connection).expect("names");
+    let known: BTreeSet<String> =
+        names.iter().filter(|name| !name.contains('|')).map(|name| name.to_ascii_uppercase()).collect();
+    let page = include_str!("../docs/store.md");
+    let start = page.find("\n## Commands").expect("the heading");
+    let end = page.find("\nNot there yet").expect("what is missing");
+    let rows = page[start..end].lines().filter(|line| line.starts_with("| "));
+    let named: BTreeSet<String> =
+        rows.flat_map(|row| row.split('`').skip(1).step_by(2)).map(str::to_string).collect();
+    assert_eq!(named, known);
+    assert!(page.contains(&format!("{} of the 240 commands", known.len())), "{} commands", known.len());
 }
 
 #[test]

@@ -377,16 +377,18 @@ impl Keyspace {
         if one == other {
             return;
         }
+        let observed = [one, other].map(|db| (db, self.observers.keys_of(db)));
+        // What has expired is removed now, in the database where it did: it is no change to who observes the
+        // other one.
+        for key in observed.iter().flat_map(|(_, keys)| keys) {
+            self.contains(one, key);
+            self.contains(other, key);
+        }
         self.databases.swap(one, other);
         self.counters.dirty += 1;
-        for db in [one, other] {
-            for key in self.observers.keys_of(db) {
-                let hash = KeyHash::of(&key);
-                if [one, other].iter().any(|db| {
-                    self.databases[*db].get(hash, &key).is_some_and(|entry| !entry.is_expired(self.now_ms))
-                }) {
-                    self.wrote(db, &key, 0);
-                }
+        for (db, key) in observed.iter().flat_map(|(db, keys)| keys.iter().map(|key| (*db, key))) {
+            if self.contains(one, key) || self.contains(other, key) {
+                self.wrote(db, key, 0);
             }
         }
     }
@@ -416,7 +418,7 @@ impl Keyspace {
             self.observers.wrote(db, key);
         }
         if self.changes.wanted {
-            self.changes.add(key);
+            self.changes.add(key, false);
         }
     }
 }
@@ -435,6 +437,6 @@ fn expired(
     events.add(Class::EXPIRED, "expired", db, key);
     observers.wrote(db, key);
     if changes.wanted {
-        changes.add(key);
+        changes.add(key, true);
     }
 }

@@ -43,6 +43,9 @@ impl Caching {
     }
 }
 
+/// Keys that have changed, each with whether that was by itself.
+type ChangedKeys = Vec<(Box<[u8]>, bool)>;
+
 /// Keys that have changed, when somebody wants to know.
 #[derive(Debug, Default)]
 pub struct Changes {
@@ -50,7 +53,7 @@ pub struct Changes {
     pub wanted: bool,
     /// A whole database has been emptied.
     pub flushed: bool,
-    keys: Vec<Box<[u8]>>,
+    keys: ChangedKeys,
 }
 
 impl Changes {
@@ -60,17 +63,17 @@ impl Changes {
         self.keys.is_empty() && !self.flushed
     }
 
-    /// A key has changed.
+    /// A key has changed, because of a command or by itself: it has expired.
     #[cold]
-    pub fn add(&mut self, key: &[u8]) {
+    pub fn add(&mut self, key: &[u8], by_itself: bool) {
         // A command often touches a key several times in a row.
-        if self.keys.last().is_none_or(|last| **last != *key) {
-            self.keys.push(key.into());
+        if self.keys.last().is_none_or(|(last, by)| **last != *key || *by != by_itself) {
+            self.keys.push((key.into(), by_itself));
         }
     }
 
     /// Hands out what there is to tell: whether all keys are gone, and those that have changed.
-    pub fn take(&mut self) -> (bool, Vec<Box<[u8]>>) {
+    pub fn take(&mut self) -> (bool, ChangedKeys) {
         (std::mem::take(&mut self.flushed), std::mem::take(&mut self.keys))
     }
 }

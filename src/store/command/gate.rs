@@ -2,7 +2,7 @@
 //! the password, between MULTI and EXEC, listening to channels, paused, or hit by a fault.
 
 use super::dispatch::{self, Flow};
-use super::{Args, Failure, MAY_REPLICATE, NO_AUTH, NO_MULTI, PUBSUB, Row, WRITE, onlookers, shown};
+use super::{Args, Failure, MAY_REPLICATE, NO_AUTH, NO_MULTI, Row, WRITE, onlookers, shown};
 use crate::store::blocking::Due;
 use crate::store::engine::Engine;
 use crate::store::faults::Harm;
@@ -58,13 +58,13 @@ pub(super) fn run_special(
         return Flow::Held;
     }
     let (mark, mode) = (session.out.mark(), session.reply_mode);
-    let flags = resolved.as_ref().map_or(0, |row| row.command.flags);
+    let name = resolved.as_ref().map_or("", |row| row.command.name);
     match resolved.and_then(|row| admit(engine, session, row).map(|()| row)) {
         Ok(row) => run_admitted(engine, session, row, args),
         Err(refusal) => refuse(engine, session, &refusal),
     }
     // What a command about channels says is no reply.
-    let listens = flags & PUBSUB != 0 && session.subscriptions.is_some();
+    let listens = name.ends_with("subscribe");
     if mode != ReplyMode::On && session.reply_mode != ReplyMode::On && !listens {
         session.out.cut(mark);
     }

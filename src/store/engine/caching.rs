@@ -15,11 +15,12 @@ impl Engine {
                 self.tell_change(current, waiter, None);
             }
         }
-        for key in keys {
+        for (key, by_itself) in keys {
             for waiter in self.tracking.take(&key) {
                 self.tell_change(current, waiter, Some(&[&key]));
             }
-            self.tracking.broadcast(&key, current.as_deref().map(Session::waiter));
+            let writer = current.as_deref().filter(|_| !by_itself).map(Session::waiter);
+            self.tracking.broadcast(&key, writer);
         }
     }
 
@@ -97,7 +98,7 @@ impl Engine {
     pub fn remember_reads<'k>(&mut self, session: &Session, keys: impl Iterator<Item = &'k [u8]>) {
         for key in keys {
             if let Some(victim) = self.tracking.remember(key, session.waiter()) {
-                self.keyspace.changes.add(&victim);
+                self.keyspace.changes.add(&victim, true);
             }
         }
     }
