@@ -17,8 +17,10 @@ use store_client::{Client, show};
 
 /// Runs a test against our store and against redis-server.
 fn on_both(test: impl Fn(SocketAddr)) {
-    let (ours, theirs) =
-        (Server::start(Config::default()).expect("a free port on the loopback"), RedisServer::start(&[]));
+    let (ours, theirs) = (
+        Server::start(Config::default()).expect("a free port on the loopback"),
+        RedisServer::start(&["--enable-debug-command", "yes"]),
+    );
     test(theirs.addr());
     test(ours.addr());
     ours.stop();
@@ -205,5 +207,44 @@ fn every_element_of_a_queue_reaches_exactly_one_of_many_consumers() {
         assert_eq!(seen.len(), ELEMENTS);
         assert_eq!(seen.into_iter().collect::<HashSet<_>>().len(), ELEMENTS);
         until_waiting(&mut admin, 0);
+    });
+}
+
+#[test]
+fn a_client_that_asks_and_leaves_in_one_breath_swallows_nothing() {
+    on_both(|addr| {
+        let (mut admin, mut busy) = (Client::connect(addr), Client::connect(addr));
+        // While the server is busy, question and farewell arrive together.
+        busy.ask(&["DEBUG", "SLEEP", "0.2"]);
+        for _ in 0..5 {
+            Client::connect(addr).ask(&["BLPOP", "k", "0"]);
+        }
+        assert_eq!(show(&busy.reply()), show(b"+OK\r\n"));
+        until_waiting(&mut admin, 0);
+        assert_eq!(admin.call(&["RPUSH", "k", "v"]), ":1\r\n");
+        assert_eq!(admin.call(&["LLEN", "k"]), ":1\r\n");
+        admin.call(&["DEL", "k"]);
+    });
+}
+
+#[test]
+fn a_client_that_is_killed_takes_nothing_more() {
+    on_both(|addr| {
+        let mut admin = Client::connect(addr);
+        let mut victim = Client::connect(addr);
+        let id = victim.call(&["CLIENT", "ID"]);
+        let id = id.trim_matches([':', '\r', '\n']);
+        victim.ask(&["BLPOP", "k", "0"]);
+        until_waiting(&mut admin, 1);
+        let mut batch = Vec::new();
+        encode_command(&mut batch, ["CLIENT", "KILL", "ID", id]);
+        encode_command(&mut batch, ["RPUSH", "k", "v"]);
+        encode_command(&mut batch, ["LLEN", "k"]);
+        admin.send(&batch);
+        for _ in 0..3 {
+            assert_eq!(show(&admin.reply()), show(b":1\r\n"));
+        }
+        assert!(victim.rest().is_empty());
+        admin.call(&["DEL", "k"]);
     });
 }

@@ -190,3 +190,32 @@ fn a_store_that_has_been_shut_down_says_so() {
     }
     assert!(store.get("k").expect_err("it has ended").to_string().contains("shut down"));
 }
+
+#[test]
+fn a_delay_and_a_time_out_at_the_same_moment_both_end() {
+    let store = store();
+    let latency = Harm::Latency(Duration::from_secs(3600));
+    let fault = Fault { command: Some("BLPOP".into()), share: 1.0, harm: latency };
+    store.set_faults(vec![fault]).expect("it runs");
+    let mut client = Client::connect(store.addr());
+    client.ask(&["BLPOP", "k", "3600"]);
+    while store.stats().blocked == 0 {
+        store.execute(["PING"]).expect("it runs");
+    }
+    store.fast_forward(Duration::from_secs(3600)).expect("it runs");
+    assert_eq!(text(&mut client), "*-1\r\n");
+}
+
+#[test]
+fn keys_expire_by_themselves_after_the_clock_was_set_back() {
+    let store = store();
+    let mut client = Client::connect(store.addr());
+    client.call(&["SET", "k", "v", "EX", "1000000"]);
+    store.set_time(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000)).expect("it runs");
+    client.call(&["SET", "short", "v", "PX", "1"]);
+    // Nobody asks for it; a clock that stood still for the search would keep it for years.
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while client.call(&["DBSIZE"]) != ":1\r\n" {
+        assert!(std::time::Instant::now() < deadline, "it is still there");
+    }
+}
