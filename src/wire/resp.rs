@@ -7,10 +7,14 @@
 //!   in pieces is never scanned twice.
 //! * [`encode_command`] writes a command, [`reply_len`] finds the end of a reply.
 
+mod args;
+mod batch;
 mod command;
 mod reply;
 
-pub use command::{Args, Batch, BatchEnd, CommandParser, Limits, OwnedArgs, Parsed, Span};
+pub use args::{Args, OwnedArgs, Span};
+pub use batch::{Batch, BatchEnd};
+pub use command::{CommandParser, Limits, Parsed};
 pub use reply::{Reply, ReplyLimits, encode_command, reply_len};
 
 /// Why bytes are not the Redis protocol.

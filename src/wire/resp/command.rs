@@ -2,8 +2,8 @@
 //!
 //! The commands that a server reads: arrays of bulk strings, and inline lines.
 
-use std::ops::Index;
-
+use super::args::{Args, Span};
+use super::batch::{Batch, BatchEnd};
 use super::{Error, parse_integer};
 
 /// The longest line: an inline command, or the digits of a length.
@@ -13,7 +13,7 @@ const MAX_ARGS_BEFORE_AUTH: i64 = 10;
 /// Bytes of one argument that a client may send before it has given the password.
 const MAX_BULK_BEFORE_AUTH: i64 = 16 * 1024;
 /// Scratch space that outlives a command: enough for all usual ones.
-const KEPT_ARGS: usize = 4096;
+pub(super) const KEPT_ARGS: usize = 4096;
 
 /// How much a peer may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,134 +35,6 @@ impl Default for Limits {
     }
 }
 
-/// Where an argument lies in the bytes that were parsed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
-    start: u32,
-    len: u32,
-}
-
-/// The arguments of one command; the first is its name.
-#[derive(Debug, Clone, Copy)]
-pub struct Args<'a> {
-    bytes: &'a [u8],
-    spans: &'a [Span],
-}
-
-impl<'a> Args<'a> {
-    /// How many, with the name.
-    #[inline]
-    pub fn len(&self) -> usize {
-        self.spans.len()
-    }
-
-    /// Whether there is none, which a parsed command never has.
-    pub fn is_empty(&self) -> bool {
-        self.spans.is_empty()
-    }
-
-    /// The argument at `index`, with the lifetime of the input.
-    #[inline]
-    pub fn get(&self, index: usize) -> Option<&'a [u8]> {
-        self.spans.get(index).map(|span| self.slice(*span))
-    }
-
-    /// The arguments from `index` on; none when there are fewer.
-    #[inline]
-    pub fn from(&self, index: usize) -> Args<'a> {
-        Args { bytes: self.bytes, spans: self.spans.get(index..).unwrap_or_default() }
-    }
-
-    /// The first `count` arguments; all when there are fewer.
-    #[inline]
-    pub fn first(&self, count: usize) -> Args<'a> {
-        Args { bytes: self.bytes, spans: self.spans.get(..count).unwrap_or(self.spans) }
-    }
-
-    /// All of them in order.
-    #[inline]
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone + use<'a> {
-        let bytes = self.bytes;
-        self.spans.iter().map(move |span| &bytes[span.start as usize..][..span.len as usize])
-    }
-
-    /// Two by two; a last odd one is left out.
-    #[inline]
-    pub fn pairs(&self) -> impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])> + Clone + use<'a> {
-        let this = *self;
-        self.spans.chunks_exact(2).map(move |pair| (this.slice(pair[0]), this.slice(pair[1])))
-    }
-
-    #[inline]
-    fn slice(&self, span: Span) -> &'a [u8] {
-        &self.bytes[span.start as usize..][..span.len as usize]
-    }
-}
-
-impl Index<usize> for Args<'_> {
-    type Output = [u8];
-
-    /// # Panics
-    /// When there are fewer arguments; a command's arity is checked before it runs.
-    #[inline]
-    fn index(&self, index: usize) -> &[u8] {
-        self.slice(self.spans[index])
-    }
-}
-
-/// A copy of a command that outlives the bytes it came in: queued, waiting, or logged.
-#[derive(Debug, Clone, Default)]
-pub struct OwnedArgs {
-    bytes: Vec<u8>,
-    spans: Vec<Span>,
-}
-
-impl OwnedArgs {
-    /// A copy of `args`.
-    pub fn from_args(args: Args<'_>) -> OwnedArgs {
-        args.iter().collect()
-    }
-
-    /// The command, to run it.
-    pub fn args(&self) -> Args<'_> {
-        Args { bytes: &self.bytes, spans: &self.spans }
-    }
-
-    /// Appends an argument.
-    pub fn push(&mut self, arg: &[u8]) {
-        let span = self.append(arg);
-        self.spans.push(span);
-    }
-
-    /// Replaces the argument at `index`, when there is one.
-    pub fn set(&mut self, index: usize, arg: &[u8]) {
-        if index < self.spans.len() {
-            self.spans[index] = self.append(arg);
-        }
-    }
-
-    /// Bytes that it holds.
-    pub fn bytes(&self) -> usize {
-        self.bytes.capacity() + self.spans.capacity() * size_of::<Span>()
-    }
-
-    /// A parsed command is below 4 GiB, and what is added to one is an id.
-    fn append(&mut self, arg: &[u8]) -> Span {
-        let start = self.bytes.len() as u32;
-        self.bytes.extend_from_slice(arg);
-        Span { start, len: arg.len() as u32 }
-    }
-}
-
-impl<'a> FromIterator<&'a [u8]> for OwnedArgs {
-    fn from_iter<I: IntoIterator<Item = &'a [u8]>>(args: I) -> OwnedArgs {
-        let args = args.into_iter();
-        let mut owned = OwnedArgs { bytes: Vec::new(), spans: Vec::with_capacity(args.size_hint().0) };
-        args.for_each(|arg| owned.push(arg));
-        owned
-    }
-}
-
 /// What the bytes began with.
 #[derive(Debug)]
 pub enum Parsed<'a> {
@@ -180,82 +52,6 @@ pub enum Parsed<'a> {
     },
     /// Not all of it is here yet. Call again with the same bytes and more.
     Incomplete,
-}
-
-/// Commands that were parsed one after the other, before the first of them runs.
-#[derive(Debug, Default)]
-pub struct Batch {
-    commands: Vec<Parsing>,
-    spans: Vec<Span>,
-    /// The arguments of inline commands.
-    inline: Vec<u8>,
-}
-
-/// One command of a batch.
-#[derive(Debug, Clone, Copy)]
-struct Parsing {
-    /// Its arguments among the spans of the batch.
-    spans: (usize, usize),
-    /// Where its bytes begin, in the input or among the inline ones.
-    base: usize,
-    is_inline: bool,
-    /// Where it ends in the input.
-    end: usize,
-}
-
-/// Why a batch has ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BatchEnd {
-    /// It is full, or all of the input is parsed; what follows begins there.
-    At(usize),
-    /// The command that begins there is not complete.
-    Incomplete(usize),
-    /// What follows is no command.
-    Error(Error),
-}
-
-impl Batch {
-    /// Forgets all commands.
-    #[inline]
-    pub fn clear(&mut self) {
-        self.commands.clear();
-        self.spans.clear();
-        self.inline.clear();
-        if self.spans.capacity() > KEPT_ARGS {
-            self.spans.shrink_to(KEPT_ARGS);
-        }
-    }
-
-    /// How many commands.
-    #[inline]
-    pub fn len(&self) -> usize {
-        self.commands.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.commands.is_empty()
-    }
-
-    /// The command at `index`, and where it ends in `input`, which must be what was parsed.
-    #[inline]
-    pub fn get<'a>(&'a self, index: usize, input: &'a [u8]) -> Option<(Args<'a>, usize)> {
-        let command = self.commands.get(index)?;
-        let bytes = if command.is_inline { &self.inline[..] } else { input };
-        let spans = &self.spans[command.spans.0..command.spans.1];
-        Some((Args { bytes: bytes.get(command.base..)?, spans }, command.end))
-    }
-
-    #[inline]
-    fn push(&mut self, args: Args<'_>, base: usize, end: usize, is_inline: bool) {
-        let first = self.spans.len();
-        self.spans.extend_from_slice(args.spans);
-        let base = if is_inline { self.inline.len() } else { base };
-        if is_inline {
-            self.inline.extend_from_slice(args.bytes);
-        }
-        self.commands.push(Parsing { spans: (first, self.spans.len()), base, is_inline, end });
-    }
 }
 
 /// Finds commands in bytes. One may serve many connections: after [`Parsed::Incomplete`] it holds
