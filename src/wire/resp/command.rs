@@ -410,7 +410,7 @@ mod tests {
         for (input, error) in [
             (&b"*x\r\n"[..], Error::MultibulkLength),
             (b"*01\r\n", Error::MultibulkLength),
-            (b"*1048577\r\n", Error::MultibulkLength),
+            (b"*2147483648\r\n", Error::MultibulkLength),
             (b"*1\r\n$-1\r\n", Error::BulkLength),
             (b"*1\r\n$536870913\r\n", Error::BulkLength),
             (b"*1\r\n+x\r\n", Error::ExpectedBulk(b'+')),
