@@ -5,8 +5,11 @@
 //!
 //! ```text
 //! server      the loop and the sockets          connection   one client's input and output
-//! engine      data, settings, clients           command      the table and the handlers
-//! keyspace    databases, the one door to them   expiry       keys whose time has come
+//! handle      what the starting program can do  faults       what it can let go wrong
+//! engine      data, settings, clients           command      the table, the way to a handler, the handlers
+//! session     one client without its socket     transaction, blocking, pubsub, tracking: what it may be in
+//! keyspace    databases, the one door to them   observers, notify: who is told of changes
+//! expiry      keys whose time has come          stats, latency, rates: what INFO tells
 //! table       entries, scanned while they change
 //! entry       key and value in one allocation   hash, list, set, sorted_set, stream, value: what a value can be
 //! reclaim     frees what is large, on a thread of its own

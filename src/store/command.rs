@@ -2,8 +2,8 @@
 //!
 //! The table of commands, and the way from a name to its handler.
 //!
-//! A row holds everything that is known about a command before it runs; COMMAND answers from the same
-//! rows. Families of commands have a file each.
+//! A row holds what must be known about a command before it runs; what else COMMAND tells stands in
+//! `facts.txt`. Families of commands have a file each.
 
 mod acl;
 mod clients;

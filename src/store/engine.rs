@@ -303,7 +303,7 @@ impl Engine {
     /// A client no longer watches anything.
     pub fn unwatch(&mut self, session: &mut Session) {
         if !session.watched.is_empty() {
-            self.keyspace.observers.unwatch(&session.watched, session.id);
+            self.keyspace.witnesses.observers.unwatch(&session.watched, session.id);
             session.watched.clear();
         }
     }

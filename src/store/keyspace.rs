@@ -40,6 +40,19 @@ pub struct Counters {
     pub expired: u64,
 }
 
+/// Who must know of changes: counters, watchers and waiting clients, listeners to notifications, and clients
+/// that keep copies.
+#[derive(Debug, Default)]
+pub struct Witnesses {
+    counters: Counters,
+    /// Who watches keys, or waits for them.
+    pub observers: Observers,
+    /// Notifications that are wanted, and those that wait.
+    pub events: Events,
+    /// Keys that have changed, for clients that keep copies of them.
+    pub changes: Changes,
+}
+
 /// All databases, at one moment.
 #[derive(Debug)]
 pub struct Keyspace {
@@ -47,15 +60,10 @@ pub struct Keyspace {
     now_ms: i64,
     /// Seconds, for the access clocks of entries.
     clock: u32,
-    counters: Counters,
     /// Frees what is large.
     pub reclaimer: Reclaimer,
-    /// Who watches keys, or waits for them.
-    pub observers: Observers,
-    /// Notifications that are wanted, and those that wait.
-    pub events: Events,
-    /// Keys that have changed, for clients that keep copies of them.
-    pub changes: Changes,
+    /// Who must know of changes.
+    pub witnesses: Witnesses,
     /// How large values may grow in their small form.
     pub encodings: Encodings,
     /// Where the search for expired keys goes on.
@@ -80,11 +88,8 @@ impl Keyspace {
             databases,
             now_ms: 0,
             clock: 0,
-            counters: Counters::default(),
             reclaimer: Reclaimer::default(),
-            observers: Observers::default(),
-            events: Events::default(),
-            changes: Changes::default(),
+            witnesses: Witnesses::default(),
             encodings: Encodings::default(),
             expiry_cursor: (0, 0),
         }
@@ -109,12 +114,12 @@ impl Keyspace {
 
     /// The counters.
     pub fn counters(&self) -> Counters {
-        self.counters
+        self.witnesses.counters
     }
 
     /// Sets all counters but that of changes to zero.
     pub fn reset_counters(&mut self) {
-        self.counters = Counters { dirty: self.counters.dirty, ..Counters::default() };
+        self.witnesses.counters = Counters { dirty: self.witnesses.counters.dirty, ..Counters::default() };
     }
 
     /// How many databases.
@@ -135,23 +140,8 @@ impl Keyspace {
 
     #[inline]
     fn live(&mut self, db: usize, key: &[u8]) -> Option<&mut Entry> {
-        let now_ms = self.now_ms;
-        let table = &mut self.databases[db];
-        match table.get_live(KeyHash::of(key), key, |entry| entry.is_expired(now_ms)) {
-            Ok(entry) => entry,
-            Err(entry) => {
-                self.reclaimer.free(Garbage::Entry(entry));
-                expired(
-                    &mut self.counters,
-                    &mut self.events,
-                    &mut self.observers,
-                    &mut self.changes,
-                    db,
-                    key,
-                );
-                None
-            }
-        }
+        let place = Place { db, key, now_ms: self.now_ms };
+        place.live(&mut self.databases[db], &mut self.witnesses, &mut self.reclaimer)
     }
 
     /// Reads a key, counts the read, and notes in the entry that it is used.
@@ -170,29 +160,15 @@ impl Keyspace {
 
     #[inline]
     fn counted(&mut self, db: usize, key: &[u8]) -> Option<&mut Entry> {
-        let now_ms = self.now_ms;
-        let table = &mut self.databases[db];
-        match table.get_live(KeyHash::of(key), key, |entry| entry.is_expired(now_ms)) {
-            Ok(Some(entry)) => {
-                self.counters.hits += 1;
-                return Some(entry);
-            }
-            Ok(None) => {}
-            Err(entry) => {
-                self.reclaimer.free(Garbage::Entry(entry));
-                expired(
-                    &mut self.counters,
-                    &mut self.events,
-                    &mut self.observers,
-                    &mut self.changes,
-                    db,
-                    key,
-                );
-            }
+        let place = Place { db, key, now_ms: self.now_ms };
+        let found = place.live(&mut self.databases[db], &mut self.witnesses, &mut self.reclaimer);
+        if found.is_some() {
+            self.witnesses.counters.hits += 1;
+        } else {
+            self.witnesses.counters.misses += 1;
+            self.witnesses.events.add(Class::KEY_MISS, "keymiss", db, key);
         }
-        self.counters.misses += 1;
-        self.events.add(Class::KEY_MISS, "keymiss", db, key);
-        None
+        found
     }
 
     /// Looks at a key without counting a read.
@@ -234,10 +210,10 @@ impl Keyspace {
             table.insert_new(hash, entry);
         }
         if was_expired == Some(true) {
-            expired(&mut self.counters, &mut self.events, &mut self.observers, &mut self.changes, db, key);
+            self.witnesses.expired(db, key);
         }
         if was_expired != Some(false) {
-            self.events.add(Class::NEW, "new", db, key);
+            self.witnesses.events.add(Class::NEW, "new", db, key);
         }
         self.wrote(db, key, 1);
     }
@@ -247,7 +223,7 @@ impl Keyspace {
         let hash = KeyHash::of(entry.key());
         match self.databases[db].remove(hash, entry.key()) {
             Some(old) => self.reclaimer.free(Garbage::Entry(old)),
-            None => self.events.add(Class::NEW, "new", db, entry.key()),
+            None => self.witnesses.events.add(Class::NEW, "new", db, entry.key()),
         }
         entry.touch(self.clock);
         self.wrote(db, entry.key(), 1);
@@ -286,7 +262,7 @@ impl Keyspace {
                 let done = edit(&mut entry);
                 entry.touch(clock);
                 self.databases[db].insert_new(KeyHash::of(key), entry);
-                self.events.add(Class::NEW, "new", db, key);
+                self.witnesses.events.add(Class::NEW, "new", db, key);
                 done
             }
         };
@@ -304,13 +280,13 @@ impl Keyspace {
         edit: impl FnOnce(&mut Entry) -> (R, u64),
     ) -> Option<R> {
         let (result, changes) = edit(self.live(db, key)?);
-        self.counters.dirty += changes;
+        self.witnesses.counters.dirty += changes;
         Some(result)
     }
 
     /// Lets those who wait for a key look again, although it was not written.
     pub fn wake(&mut self, db: usize, key: &[u8]) {
-        self.observers.wake(db, key);
+        self.witnesses.observers.wake(db, key);
     }
 
     /// Sets or removes the expiry of a key that is there; whether it is.
@@ -331,7 +307,7 @@ impl Keyspace {
         let entry = self.databases[db].remove(KeyHash::of(key), key)?;
         if entry.is_expired(self.now_ms) {
             self.reclaimer.free(Garbage::Entry(entry));
-            expired(&mut self.counters, &mut self.events, &mut self.observers, &mut self.changes, db, key);
+            self.witnesses.expired(db, key);
             return None;
         }
         self.wrote(db, key, 1);
@@ -349,7 +325,7 @@ impl Keyspace {
     pub(super) fn expire(&mut self, db: usize, key: &[u8]) {
         if let Some(entry) = self.databases[db].remove(KeyHash::of(key), key) {
             self.reclaimer.free(Garbage::Entry(entry));
-            expired(&mut self.counters, &mut self.events, &mut self.observers, &mut self.changes, db, key);
+            self.witnesses.expired(db, key);
         }
     }
 
@@ -362,9 +338,9 @@ impl Keyspace {
     /// Empties a database, and hands out what was in it.
     fn clear(&mut self, db: usize) -> Table {
         let table = std::mem::take(&mut self.databases[db]);
-        self.counters.dirty += table.len() as u64;
-        self.changes.flushed |= self.changes.wanted;
-        for key in self.observers.keys_of(db) {
+        self.witnesses.counters.dirty += table.len() as u64;
+        self.witnesses.changes.flushed |= self.witnesses.changes.wanted;
+        for key in self.witnesses.observers.keys_of(db) {
             if table.get(KeyHash::of(&key), &key).is_some() {
                 self.wrote(db, &key, 0);
             }
@@ -377,7 +353,7 @@ impl Keyspace {
         if one == other {
             return;
         }
-        let observed = [one, other].map(|db| (db, self.observers.keys_of(db)));
+        let observed = [one, other].map(|db| (db, self.witnesses.observers.keys_of(db)));
         // What has expired is removed now, in the database where it did: it is no change to who observes the
         // other one.
         for key in observed.iter().flat_map(|(_, keys)| keys) {
@@ -385,7 +361,7 @@ impl Keyspace {
             self.contains(other, key);
         }
         self.databases.swap(one, other);
-        self.counters.dirty += 1;
+        self.witnesses.counters.dirty += 1;
         for (db, key) in observed.iter().flat_map(|(db, keys)| keys.iter().map(|key| (*db, key))) {
             if self.contains(one, key) || self.contains(other, key) {
                 self.wrote(db, key, 0);
@@ -396,21 +372,58 @@ impl Keyspace {
     /// Tells whoever wants to know what has happened to a key.
     #[inline]
     pub fn notify(&mut self, class: Class, event: &'static str, db: usize, key: &[u8]) {
-        self.events.add(class, event, db, key);
+        self.witnesses.events.add(class, event, db, key);
     }
 
     /// Whether somebody must be told of what has been written.
     #[inline]
     pub fn has_news(&self) -> bool {
-        self.observers.has_ready() || !self.events.is_empty() || !self.changes.is_empty()
+        self.witnesses.observers.has_ready()
+            || !self.witnesses.events.is_empty()
+            || !self.witnesses.changes.is_empty()
     }
 
     /// Counts further changes of a key that was written.
     pub fn count_changes(&mut self, changes: u64) {
-        self.counters.dirty += changes;
+        self.witnesses.counters.dirty += changes;
     }
 
     /// Every change of a key ends here.
+    #[inline]
+    fn wrote(&mut self, db: usize, key: &[u8], changes: u64) {
+        self.witnesses.wrote(db, key, changes);
+    }
+}
+
+/// A key, as it is looked for.
+struct Place<'k> {
+    db: usize,
+    key: &'k [u8],
+    now_ms: i64,
+}
+
+impl Place<'_> {
+    /// The entry, unless its time has come: then it is removed.
+    #[inline]
+    fn live<'t>(
+        &self,
+        table: &'t mut Table,
+        witnesses: &mut Witnesses,
+        reclaimer: &mut Reclaimer,
+    ) -> Option<&'t mut Entry> {
+        let is_expired = |entry: &Entry| entry.is_expired(self.now_ms);
+        match table.get_live(KeyHash::of(self.key), self.key, is_expired) {
+            Ok(entry) => entry,
+            Err(entry) => {
+                reclaimer.free(Garbage::Entry(entry));
+                witnesses.expired(self.db, self.key);
+                None
+            }
+        }
+    }
+}
+
+impl Witnesses {
     #[inline]
     fn wrote(&mut self, db: usize, key: &[u8], changes: u64) {
         self.counters.dirty += changes;
@@ -421,22 +434,15 @@ impl Keyspace {
             self.changes.add(key, false);
         }
     }
-}
 
-/// A key was removed because its time has come, while its database is lent out.
-#[cold]
-fn expired(
-    counters: &mut Counters,
-    events: &mut Events,
-    observers: &mut Observers,
-    changes: &mut Changes,
-    db: usize,
-    key: &[u8],
-) {
-    counters.expired += 1;
-    events.add(Class::EXPIRED, "expired", db, key);
-    observers.wrote(db, key);
-    if changes.wanted {
-        changes.add(key, true);
+    /// A key was removed because its time has come.
+    #[cold]
+    fn expired(&mut self, db: usize, key: &[u8]) {
+        self.counters.expired += 1;
+        self.events.add(Class::EXPIRED, "expired", db, key);
+        self.observers.wrote(db, key);
+        if self.changes.wanted {
+            self.changes.add(key, true);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Debian's `redis-server` on a free port, for tests that compare with it or load it.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 pub struct RedisServer {
     child: Child,
     addr: SocketAddr,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl RedisServer {
@@ -31,18 +32,21 @@ impl RedisServer {
         let dir = tempfile::tempdir().expect("a folder for the server");
         let addr = free_addr();
         let child = spawn(addr, args, dir.path());
-        let mut server = RedisServer { child, addr, _dir: dir };
+        let mut server = RedisServer { child, addr, dir };
+        server.is_listening().then_some(server)
+    }
+
+    /// Waits until the server listens; false when it has ended instead. A port that answers proves nothing:
+    /// it may be somebody else's. The server writes its pid file once it has the port.
+    fn is_listening(&mut self) -> bool {
         let deadline = Instant::now() + Duration::from_secs(20);
-        while Instant::now() < deadline {
-            if TcpStream::connect(addr).is_ok() {
-                return Some(server);
-            }
-            if !matches!(server.child.try_wait(), Ok(None)) {
-                return None;
+        while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
+            if pid_file(self.dir.path()).exists() && TcpStream::connect(self.addr).is_ok() {
+                return true;
             }
             std::thread::yield_now();
         }
-        None
+        false
     }
 
     /// Ends the process and keeps its port in mind.
@@ -58,12 +62,9 @@ impl RedisServer {
     /// When it does not start.
     #[allow(dead_code, reason = "not every test that includes this file stops its server")]
     pub fn start_again(&mut self) {
-        self.child = spawn(self.addr, &[], self._dir.path());
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(self.addr).is_err() {
-            assert!(Instant::now() < deadline, "redis-server did not start again");
-            std::thread::yield_now();
-        }
+        let _ = std::fs::remove_file(pid_file(self.dir.path()));
+        self.child = spawn(self.addr, &[], self.dir.path());
+        assert!(self.is_listening(), "redis-server did not start again");
     }
 
     /// Where it listens.
@@ -80,10 +81,10 @@ impl Drop for RedisServer {
     }
 }
 
-fn spawn(addr: SocketAddr, args: &[&str], dir: &std::path::Path) -> Child {
+fn spawn(addr: SocketAddr, args: &[&str], dir: &Path) -> Child {
     Command::new("redis-server")
         .args(["--port", &addr.port().to_string(), "--bind", "127.0.0.1"])
-        .args(["--save", "", "--appendonly", "no"])
+        .args(["--save", "", "--appendonly", "no", "--pidfile", &pid_file(dir).display().to_string()])
         .args(args)
         .current_dir(dir)
         .stdin(Stdio::null())
@@ -91,6 +92,10 @@ fn spawn(addr: SocketAddr, args: &[&str], dir: &std::path::Path) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .expect("redis-server is needed for this test: install the package redis-server")
+}
+
+fn pid_file(dir: &Path) -> PathBuf {
+    dir.join("redis.pid")
 }
 
 fn free_addr() -> SocketAddr {

@@ -4,7 +4,7 @@ mod caching;
 mod list;
 
 use super::connection::{is_plain, valid_name};
-use super::{ADMIN, Call, Command, Failure, HIDDEN, LOADING, NOSCRIPT, STALE, gate, help, integer, shown};
+use super::{ADMIN, Call, Command, Failure, HIDDEN, LOADING, NOSCRIPT, STALE, help, integer, shown};
 use crate::store::blocking::{self, Timeout};
 use crate::store::engine::Pause;
 use crate::store::session::{ReplyMode, Session};
@@ -184,11 +184,11 @@ fn client_unblock(call: &mut Call<'_>) -> Result<(), Failure> {
     let id = integer(&call.args[2])?;
     let clients = call.engine.clients.iter().flatten();
     let waiter = clients.map(|client| client.waiter()).find(|waiter| waiter.id as i64 == id);
-    let ended = waiter.is_some_and(|waiter| match with_error {
-        true => gate::unblock_with_error(call.engine, waiter),
-        false => call.engine.unblock(waiter.slot, |_, session, blocked| {
-            blocked.empty.answer(&mut session.out);
-        }),
+    let ended = waiter.is_some_and(|waiter| {
+        call.engine.unblock(waiter.slot, |engine, session, blocked| match with_error {
+            true => engine.fail(session, "UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+            false => blocked.empty.answer(&mut session.out),
+        })
     });
     call.session.out.integer(i64::from(ended));
     Ok(())

@@ -87,7 +87,7 @@ pub fn apply(engine: &mut Engine, name: &'static str) {
     match name {
         "requirepass" => engine.config.password = Some(value.into_bytes()).filter(|value| !value.is_empty()),
         "notify-keyspace-events" => {
-            engine.keyspace.events.want(Class::parse(value.as_bytes()).unwrap_or_default());
+            engine.keyspace.witnesses.events.want(Class::parse(value.as_bytes()).unwrap_or_default());
         }
         "slowlog-log-slower-than" => {
             let micros: i64 = value.parse().unwrap_or(-1);

@@ -84,6 +84,9 @@ pub fn call(engine: &mut Engine, session: &mut Session, row: &'static Row, args:
     if took >= engine.slow_ticks.min(engine.latency_ticks) {
         onlookers::note_slow(engine, session, command, args, took);
     }
+    if !engine.monitors.is_empty() {
+        onlookers::show_monitors(engine, session, row, args);
+    }
     if session.caching.is_some() {
         onlookers::remember_reads(engine, session, command, args);
     }

@@ -2,11 +2,10 @@
 //! the password, between MULTI and EXEC, listening to channels, paused, or hit by a fault.
 
 use super::dispatch::{self, Flow};
-use super::{Args, Failure, MAY_REPLICATE, NO_AUTH, NO_MULTI, Row, WRITE, onlookers, shown};
+use super::{Args, Failure, MAY_REPLICATE, NO_AUTH, NO_MULTI, Row, WRITE, shown};
 use crate::store::blocking::Due;
 use crate::store::engine::Engine;
 use crate::store::faults::Harm;
-use crate::store::observers::Waiter;
 use crate::store::session::{ReplyMode, Session};
 
 /// Why a command does not run, and which one it is, when that is known.
@@ -59,7 +58,7 @@ pub(super) fn run_special(
     }
     let (mark, mode) = (session.out.mark(), session.reply_mode);
     let name = resolved.as_ref().map_or("", |row| row.command.name);
-    match resolved.and_then(|row| admit(engine, session, row).map(|()| row)) {
+    match resolved.and_then(|row| admit(session, row).map(|()| row)) {
         Ok(row) => run_admitted(engine, session, row, args),
         Err(refusal) => refuse(engine, session, &refusal),
     }
@@ -89,7 +88,7 @@ fn is_paused(engine: &Engine, session: &Session, row: &Row) -> bool {
 }
 
 /// Whether the client may run this command in its present state.
-fn admit(engine: &Engine, session: &Session, row: &'static Row) -> Result<(), Refusal> {
+fn admit(session: &Session, row: &'static Row) -> Result<(), Refusal> {
     let command = row.command;
     if !session.authenticated && command.flags & NO_AUTH == 0 {
         return Err(Refusal(Failure::NO_AUTH, Some(row)));
@@ -106,7 +105,6 @@ fn admit(engine: &Engine, session: &Session, row: &'static Row) -> Result<(), Re
         );
         return Err(Refusal(Failure(text.into()), Some(row)));
     }
-    debug_assert!(row.id < engine.command_stats.len());
     Ok(())
 }
 
@@ -136,7 +134,6 @@ fn run_admitted(engine: &mut Engine, session: &mut Session, row: &'static Row, a
         return;
     }
     dispatch::call(engine, session, row, args);
-    onlookers::show_monitors(engine, session, row, args);
 }
 
 /// Lets a fault happen; whether the command must not run.
@@ -162,11 +159,4 @@ fn is_harmed(engine: &mut Engine, session: &mut Session, row: &Row) -> bool {
             true
         }
     }
-}
-
-/// How CLIENT UNBLOCK ends a wait.
-pub fn unblock_with_error(engine: &mut Engine, waiter: Waiter) -> bool {
-    engine.unblock(waiter.slot, |engine, session, _| {
-        engine.fail(session, "UNBLOCKED client unblocked via CLIENT UNBLOCK");
-    })
 }

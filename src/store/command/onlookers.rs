@@ -40,7 +40,7 @@ pub(super) fn remember_reads(
     }
 }
 
-pub(super) fn log_slow(engine: &mut Engine, session: &Session, args: Args<'_>, ticks: u64) {
+fn log_slow(engine: &mut Engine, session: &Session, args: Args<'_>, ticks: u64) {
     engine.slow_log.add(SlowCommand {
         id: 0,
         at_s: engine.now_us() / 1_000_000,
@@ -52,8 +52,9 @@ pub(super) fn log_slow(engine: &mut Engine, session: &Session, args: Args<'_>, t
 }
 
 /// Shows a command to all who monitor, in the form that MONITOR has.
-pub fn show_monitors(engine: &mut Engine, session: &mut Session, row: &Row, args: Args<'_>) {
-    if engine.monitors.is_empty() || row.command.flags & (SKIP_MONITOR | super::ADMIN | HIDDEN) != 0 {
+#[cold]
+pub(super) fn show_monitors(engine: &mut Engine, session: &mut Session, row: &Row, args: Args<'_>) {
+    if row.command.flags & (SKIP_MONITOR | super::ADMIN | HIDDEN) != 0 {
         return;
     }
     let now_us = engine.now_us();

@@ -1,8 +1,6 @@
 //! MULTI, EXEC and what belongs to them.
 
-use super::{
-    ALLOW_BUSY, Call, Command, FAST, Failure, LOADING, NOSCRIPT, SKIP_SLOWLOG, STALE, dispatch, onlookers,
-};
+use super::{ALLOW_BUSY, Call, Command, FAST, Failure, LOADING, NOSCRIPT, SKIP_SLOWLOG, STALE, dispatch};
 
 const NONE: (i16, i16, i16) = (0, 0, 0);
 const G: &str = "transactions";
@@ -55,7 +53,7 @@ fn exec(call: &mut Call<'_>) -> Result<(), Failure> {
         // A key that has expired is removed when it is met, and that is a change.
         engine.keyspace.contains(*db, key);
     }
-    let changed = engine.keyspace.observers.is_dirty(session.id);
+    let changed = engine.keyspace.witnesses.observers.is_dirty(session.id);
     engine.unwatch(session);
     if transaction.aborted {
         return Err(Failure::text("EXECABORT Transaction discarded because of previous errors."));
@@ -68,7 +66,6 @@ fn exec(call: &mut Call<'_>) -> Result<(), Failure> {
     session.out.array(transaction.len());
     for (row, args) in transaction.into_commands() {
         dispatch::call(engine, session, row, args.args());
-        onlookers::show_monitors(engine, session, row, args.args());
     }
     session.in_exec = false;
     session.last_command = call.command.name;
@@ -86,7 +83,7 @@ fn watch(call: &mut Call<'_>) -> Result<(), Failure> {
         }
         // One that has expired already is removed now, which is no change to this watcher.
         call.engine.keyspace.contains(db, key);
-        call.engine.keyspace.observers.watch(db, key, id);
+        call.engine.keyspace.witnesses.observers.watch(db, key, id);
         call.session.watched.push((db, key.into()));
     }
     call.session.out.ok();

@@ -8,7 +8,7 @@ impl Engine {
     /// Tells clients that keep copies of keys which of them have changed.
     #[cold]
     pub(super) fn invalidate(&mut self, current: &mut Option<&mut Session>) {
-        let (flushed, keys) = self.keyspace.changes.take();
+        let (flushed, keys) = self.keyspace.witnesses.changes.take();
         if flushed {
             self.tracking.clear();
             for waiter in self.tracking.everybody() {
@@ -98,7 +98,7 @@ impl Engine {
     pub fn remember_reads<'k>(&mut self, session: &Session, keys: impl Iterator<Item = &'k [u8]>) {
         for key in keys {
             if let Some(victim) = self.tracking.remember(key, session.waiter()) {
-                self.keyspace.changes.add(&victim, true);
+                self.keyspace.witnesses.changes.add(&victim, true);
             }
         }
     }
@@ -107,7 +107,7 @@ impl Engine {
     pub fn stop_caching(&mut self, session: &mut Session) {
         if let Some(caching) = session.caching.take() {
             self.tracking.leave(session.waiter(), &caching.prefixes);
-            self.keyspace.changes.wanted = self.tracking.clients() > 0;
+            self.keyspace.witnesses.changes.wanted = self.tracking.clients() > 0;
         }
     }
 }

@@ -12,13 +12,13 @@ impl Engine {
     /// been written; until there is neither.
     pub fn tell(&mut self, mut current: Option<&mut Session>) {
         loop {
-            if !self.keyspace.changes.is_empty() {
+            if !self.keyspace.witnesses.changes.is_empty() {
                 self.invalidate(&mut current);
             }
-            for (channel, message) in self.keyspace.events.take() {
+            for (channel, message) in self.keyspace.witnesses.events.take() {
                 self.publish(current.as_deref_mut(), &channel, &message);
             }
-            let Some((db, key, waiters)) = self.keyspace.observers.next_ready() else { return };
+            let Some((db, key, waiters)) = self.keyspace.witnesses.observers.next_ready() else { return };
             for waiter in waiters {
                 self.serve(waiter, db, &key);
             }
@@ -58,7 +58,7 @@ impl Engine {
     pub fn begin_wait(&mut self, session: &mut Session, blocked: Blocked) {
         let waiter = session.waiter();
         for key in &blocked.keys {
-            self.keyspace.observers.wait(blocked.db, key, waiter);
+            self.keyspace.witnesses.observers.wait(blocked.db, key, waiter);
         }
         if let Some(at_us) = blocked.deadline_us {
             self.deadlines.add(at_us, waiter, Due::Wait);
@@ -71,7 +71,7 @@ impl Engine {
     pub(super) fn end_wait(&mut self, session: &Session, blocked: &Blocked) {
         let waiter = session.waiter();
         for key in &blocked.keys {
-            self.keyspace.observers.unwait(blocked.db, key, waiter);
+            self.keyspace.witnesses.observers.unwait(blocked.db, key, waiter);
         }
         if let Some(at_us) = blocked.deadline_us {
             self.deadlines.remove(at_us, waiter, Due::Wait);

@@ -116,7 +116,7 @@ fn begin(call: &mut Call<'_>, mut wanted: Caching) {
     wanted.prefixes.sort();
     wanted.prefixes.dedup();
     call.engine.tracking.join(call.session.waiter(), &wanted.prefixes);
-    call.engine.keyspace.changes.wanted = true;
+    call.engine.keyspace.witnesses.changes.wanted = true;
     call.session.caching = Some(Box::new(wanted));
 }
 

@@ -12,7 +12,7 @@ fn describe(keyspace: &Keyspace, session: &Session, running: Option<Args<'_>>) -
     let input = running.map_or(0, |args| {
         3 + digits(args.len()) + args.iter().map(|arg| 5 + digits(arg.len()) + arg.len()).sum::<usize>()
     });
-    session.describe(keyspace.now_ms(), keyspace.observers.is_dirty(session.id), input) + "\n"
+    session.describe(keyspace.now_ms(), keyspace.witnesses.observers.is_dirty(session.id), input) + "\n"
 }
 
 /// A kind of client as it is written; replicas have two names.
