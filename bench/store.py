@@ -2,7 +2,8 @@
 """The store against redis-server; called by store.sh, which names the build in RUNNER.
 
 Every figure is taken in turns: ours, theirs, theirs, ours, ..., each server started fresh on a free port and ended by its
-process id. What is compared is the median of all rounds; the spread is the distance of the quartiles in percent of it.
+process id. What is compared is the median of all rounds; the spread is the distance of the quartiles in percent of it. Beside
+it stands the ratio of the best round of each: what other programs take from a busy machine only ever makes a round worse.
 """
 
 import argparse
@@ -157,6 +158,12 @@ def spread(values):
     return f"{100 * (high - low) / middle:.0f} %" if middle else "-"
 
 
+def of_the_best(figure, of):
+    best = max if "rate" in figure else min
+    ours, theirs = best(of[OURS]), best(of[THEIRS])
+    return round(ours / theirs, 3) if theirs else "-"
+
+
 def short(value):
     if value >= 10_000:
         return f"{value:,.0f}"
@@ -164,11 +171,12 @@ def short(value):
 
 
 def table(title, figures, bars):
-    """`bars`: (words of a figure's name, "at least" or "at most", the ratio); the first that fits holds."""
+    """`bars`: (words of a figure's name, "at least" or "at most", the ratio); the first that fits holds. The ratio of the
+    medians is held to it. A bar that has a unit as its fourth is for our own figure."""
     print(f"\n### {title}\n")
     print(f"Median of {ROUNDS} in turns.\n")
-    print("| figure | runner | spread | redis | spread | runner/redis | bar |")
-    print("|---|--:|--:|--:|--:|--:|---|")
+    print("| figure | runner | spread | redis | spread | runner/redis | of the best | bar |")
+    print("|---|--:|--:|--:|--:|--:|--:|---|")
     for figure, of in figures.items():
         ours, theirs = statistics.median(of[OURS]), statistics.median(of[THEIRS])
         # The kernel counts CPU time in hundredths of a second: what took less says nothing.
@@ -176,11 +184,16 @@ def table(title, figures, bars):
         bar = next((bar for bar in bars if bar[0] in figure), None) if ratio is not None else None
         verdict = ""
         if bar:
-            kept = ratio >= bar[2] if bar[1] == "at least" else ratio <= bar[2]
-            verdict = f"{bar[1]} {bar[2]:g}" + ("" if kept else " **MISSED**")
+            word, limit, *unit = bar[1:]
+            held = ours if unit else ratio
+            kept = held >= limit if word == "at least" else held <= limit
+            asked = " ".join([f"{word} {limit:g}", *unit])
+            verdict = asked + ("" if kept else " **MISSED**")
             if not kept:
-                MISSED.append(f"{title}: {figure} {ratio}, {bar[1]} {bar[2]:g}")
-        cells = [figure, short(ours), spread(of[OURS]), short(theirs), spread(of[THEIRS]), "-" if ratio is None else ratio, verdict]
+                MISSED.append(f"{title}: {figure} {short(held)}, {asked}")
+        cells = [figure, short(ours), spread(of[OURS]), short(theirs), spread(of[THEIRS])]
+        cells += ["-"] * 2 if ratio is None else [ratio, of_the_best(figure, of)]
+        cells.append(verdict)
         print(f"| {' | '.join(map(str, cells))} |")
     sys.stdout.flush()
 
@@ -203,14 +216,16 @@ def each_test(tests, count, *words):
         figures = {}
         for test in tests:
             what = ["-t", test]
+            requests = count
             if test.startswith("lrange_"):
                 # The tool would fill the list itself in between, and that is not to be measured.
                 server.benchmark("-t", "lpush", "-n", 1000, "-P", 16)
                 what = ["LRANGE", "mylist", 0, int(test.removeprefix("lrange_")) - 1]
-            rows, spent = server.benchmark("-n", count, *words, *what)
+                requests = min(count, 100_000)
+            rows, spent = server.benchmark("-n", requests, *words, *what)
             for rate, p99 in rows.values():
                 figures[f"{test} rate, 1/s"] = rate
-                figures[f"{test} CPU, µs per request"] = spent / count * 1e6
+                figures[f"{test} CPU, µs per request"] = spent / requests * 1e6
                 figures[f"{test} p99, ms"] = p99
         return figures
 
@@ -278,7 +293,7 @@ def idle():
             for connection in connections:
                 connection.close()
 
-    table(f"idle: {count:,} connected clients that have said PING once", in_turns(measure), [("RSS", "at most", 1.0)])
+    table(f"idle: {count:,} connected clients that have said PING once", in_turns(measure), [("in all", "at most", 60, "MiB"), ("RSS", "at most", 1.0)])
 
 
 def scan():
@@ -326,7 +341,8 @@ def all_():
     tests = "ping_inline,ping_mbulk,set,get,incr,lpush,rpush,lpop,rpop,sadd,hset,spop,zadd,zpopmin".split(",")
     tests += "lrange_100,lrange_300,lrange_500,lrange_600,mset".split(",")
     for pipeline in (1, 16):
-        count = 5_000 if QUICK else 200_000
+        # With a pipeline as many take a fifth of a second, and that is too short to say something.
+        count = 5_000 if QUICK else 200_000 if pipeline == 1 else 1_000_000
         figures = in_turns(each_test(tests, count, "-c", 50, "-P", pipeline))
         table(f"all: every default test, -P {pipeline}", figures, [RATE_ALL])
 
