@@ -10,6 +10,7 @@
 //! session     one client without its socket     transaction, blocking, pubsub, tracking: what it may be in
 //! keyspace    databases, the one door to them   observers, notify: who is told of changes
 //! expiry      keys whose time has come          stats, latency, rates: what INFO tells
+//! spin        whether to look again, or sleep
 //! table       entries, scanned while they change
 //! entry       key and value in one allocation   hash, list, set, sorted_set, stream, value: what a value can be
 //! reclaim     frees what is large, on a thread of its own
@@ -55,6 +56,7 @@ mod session;
 mod set;
 mod settings;
 mod sorted_set;
+mod spin;
 mod stats;
 mod stream;
 mod table;

@@ -20,6 +20,7 @@ use super::handle::{Handle, Published, Tasks};
 use super::observers::Waiter;
 use super::session::Session;
 use super::settings::Settings;
+use super::spin::Spin;
 use super::{Config, Error, expiry};
 use crate::clock;
 
@@ -167,14 +168,24 @@ impl Loop {
 
     fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS);
+        let mut spin = Spin::default();
         while !self.published.stop.load(Ordering::Acquire) && !self.engine.stopping {
-            if let Err(error) = self.poll.poll(&mut events, self.timeout()) {
+            let timeout = self.timeout();
+            let spins = spin.is_on() && timeout != Some(Duration::ZERO);
+            if let Err(error) =
+                self.poll.poll(&mut events, if spins { Some(Duration::ZERO) } else { timeout })
+            {
                 if error.kind() == io::ErrorKind::Interrupted {
                     continue;
                 }
                 // Without its event queue the store cannot go on; clients see closed connections.
                 break;
             }
+            if spins && events.is_empty() {
+                spin.in_vain();
+                continue;
+            }
+            spin.found();
             self.engine.read_clock();
             self.turn(&events);
         }
