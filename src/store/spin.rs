@@ -1,9 +1,9 @@
 //! Adaptive spinning: how often the loop looks for news before its thread sleeps.
 //!
-//! To fall asleep and to be woken costs this side about as much as ten looks, and the client that wakes it even more.
-//! So it is looked again a few times, as long as something is found in a fair part of the cases. With 50 clients and
-//! without a pipeline that is the difference between 0.94 and 1.0 of Redis's rate (`bench/store.sh clients`); a client
-//! that is alone, or slow, costs nothing more than before.
+//! To fall asleep and to be woken costs this side about as much as ten looks, and the client that wakes it something
+//! too. So it is looked again a few times, as long as something is found in a fair part of the cases; for a client that
+//! is alone, or slow, hardly ever. With 50 clients and without a pipeline the thread sleeps 0.13 times a request instead
+//! of 0.17 to 0.20. What that does to the rate is smaller than the noise of the machine it was measured on.
 
 /// Looks that are worth one sleep.
 const LOOKS: u32 = 10;
