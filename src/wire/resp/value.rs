@@ -314,13 +314,13 @@ mod tests {
         assert!(decoded(&nested(32)).is_ok_and(|value| value.is_some()));
         assert_eq!(decoded(&nested(33)), Err(Error::ReplyDepth(32)));
         assert_eq!(decoded(&b"|0\r\n".repeat(100_000)), Err(Error::ReplyDepth(32)));
-        let small = ReplyLimits { max_bytes: 14, max_elements: 3, max_depth: 2 };
+        let small = ReplyLimits { max_bytes: 13, max_elements: 3, max_depth: 2 };
         let decode = |bytes: &[u8]| Decoder::new(small).decode(bytes).map(|(_, value)| value.is_some());
         assert_eq!(decode(b"*2\r\n:1\r\n:23\r\n"), Ok(true));
-        assert_eq!(decode(b"*2\r\n:1\r\n:234\r\n"), Err(Error::ReplyTooLarge(14)));
-        assert_eq!(decode(b"*2\r\n:1\r\n:2345"), Err(Error::ReplyTooLarge(14)));
+        assert_eq!(decode(b"*2\r\n:1\r\n:234\r\n"), Err(Error::ReplyTooLarge(13)));
+        assert_eq!(decode(b"*2\r\n:1\r\n:2345"), Err(Error::ReplyTooLarge(13)));
         assert_eq!(decode(b"*4\r\n"), Err(Error::ReplyElements(3)));
-        assert_eq!(decode(b"$15\r\n"), Err(Error::ReplyTooLarge(14)));
+        assert_eq!(decode(b"$14\r\n"), Err(Error::ReplyTooLarge(13)));
         assert_eq!(decoded(b"*9223372036854775807\r\n"), Err(Error::ReplyElements(16 << 20)));
     }
 
