@@ -6,7 +6,7 @@ mod store_process;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use runner::store::{Config, Dialect, Fault, Handle, Harm, Server};
 use store_process::Store;
@@ -312,14 +312,24 @@ fn a_client_that_is_paused_gets_its_answers_afterwards() {
 #[test]
 fn a_client_that_does_not_read_is_not_read_from_and_loses_nothing() {
     const ASKED: usize = 2_000;
+    const PAUSED_ABOVE: usize = 64 << 20;
     let store = store();
     let value = "v".repeat(100_000);
     store.set("big", &value).expect("running");
     let mut client = Client::connect(store.addr());
     let mut sender = client.reader.get_ref().try_clone().expect("a descriptor");
-    // 200 MB of answers, more than is kept for anybody; the store stops taking lines until they are read.
+    // 200 MB of answers; the store stops running lines when 64 MiB wait, and goes on when they are read.
     let writer = std::thread::spawn(move || sender.write_all("GET big\n".repeat(ASKED).as_bytes()));
     writer.join().expect("joined").expect("the lines themselves are few");
+    let mut most = 0;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while most <= PAUSED_ABOVE {
+        assert!(Instant::now() < deadline, "no more than {most} bytes ever waited");
+        let clients = String::from_utf8(store.execute(["CLIENT", "LIST"]).expect("running")).expect("text");
+        let waiting = clients.split("omem=").nth(1).and_then(|rest| rest.split(' ').next());
+        most = waiting.and_then(|bytes| bytes.parse().ok()).unwrap_or(0).max(most);
+    }
+    assert!(most < PAUSED_ABOVE + (2 << 20), "{most} bytes waited");
     for _ in 0..ASKED {
         assert_eq!(client.line().len(), value.len() + 4);
     }
