@@ -318,7 +318,7 @@ mod tests {
         let decode = |bytes: &[u8]| Decoder::new(small).decode(bytes).map(|(_, value)| value.is_some());
         assert_eq!(decode(b"*2\r\n:1\r\n:23\r\n"), Ok(true));
         assert_eq!(decode(b"*2\r\n:1\r\n:234\r\n"), Err(Error::ReplyTooLarge(13)));
-        assert_eq!(decode(b"*2\r\n:1\r\n:2345"), Err(Error::ReplyTooLarge(13)));
+        assert_eq!(decode(b"*2\r\n:1\r\n:23456"), Err(Error::ReplyTooLarge(13)));
         assert_eq!(decode(b"*4\r\n"), Err(Error::ReplyElements(3)));
         assert_eq!(decode(b"$14\r\n"), Err(Error::ReplyTooLarge(13)));
         assert_eq!(decoded(b"*9223372036854775807\r\n"), Err(Error::ReplyElements(16 << 20)));
