@@ -1,5 +1,6 @@
 //! App: what each command does, and the only room that knows all others.
 
+mod client;
 mod dry_run;
 pub mod error;
 mod flush;
@@ -27,6 +28,7 @@ pub fn main(cli: Cli) -> u8 {
         Some(Command::Schema) => Ok(to_stdout(scenario::json_schema().as_bytes())),
         Some(Command::Responder(args)) => standalone::responder(&args),
         Some(Command::Store(args)) => standalone::store(&args),
+        Some(Command::Client(args)) => client::client(&args),
         Some(Command::Flush(args)) => flush::flush(&args),
         Some(Command::Completions { shell }) => {
             let mut text = Vec::new();

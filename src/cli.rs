@@ -56,6 +56,8 @@ pub enum Command {
     Responder(ResponderArgs),
     /// The Redis-compatible store alone
     Store(StoreArgs),
+    /// An interactive prompt, or scripts, for a store or a server of plain lines
+    Client(ClientArgs),
     /// Write the mappings that a run has left in its journal
     Flush(FlushArgs),
     /// Print completions for a shell
@@ -160,6 +162,15 @@ pub struct ResponderArgs {
     pub delay: Nanos,
 }
 
+/// What clients of the store speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DialectArg {
+    /// The Redis protocol
+    Resp,
+    /// Plain lines: `SET user1 Alice`
+    Text,
+}
+
 /// The store alone.
 #[derive(Debug, Args)]
 pub struct StoreArgs {
@@ -172,6 +183,35 @@ pub struct StoreArgs {
     /// The password that clients must give
     #[arg(long, env = "RUNNER_STORE_PASSWORD", hide_env_values = true)]
     pub password: Option<String>,
+    /// What clients speak
+    #[arg(long, value_enum, default_value = "resp")]
+    pub dialect: DialectArg,
+}
+
+/// A conversation with a server.
+#[derive(Debug, Args)]
+pub struct ClientArgs {
+    /// host:port, redis://[user:password@]host:port[/db], text://host:port or unix:///path
+    #[arg(env = "REDIS_URL", hide_env_values = true, default_value = "redis://127.0.0.1:6379")]
+    pub addr: String,
+    /// The password, where the address has none
+    #[arg(long, env = "RUNNER_STORE_PASSWORD", hide_env_values = true)]
+    pub password: Option<String>,
+    /// The version of RESP [default: 3 where the server knows it, else 2]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(2..=3))]
+    pub resp: Option<u8>,
+    /// What the server speaks, where the address does not say so
+    #[arg(long, value_enum)]
+    pub dialect: Option<DialectArg>,
+    /// Run a command, print its reply, and end; may be given several times
+    #[arg(short = 'e', long = "execute", value_name = "COMMAND")]
+    pub execute: Vec<String>,
+    /// Send all of standard input as fast as it goes and count the replies
+    #[arg(long, conflicts_with = "execute")]
+    pub pipe: bool,
+    /// How long connecting may take
+    #[arg(long, value_name = "DURATION", default_value = "5s")]
+    pub timeout: Nanos,
 }
 
 /// Mappings to write.

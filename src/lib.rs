@@ -55,4 +55,5 @@ pub mod store;
 // What people see.
 pub mod app;
 pub mod cli;
+pub mod client;
 pub mod report;

@@ -11,6 +11,7 @@
 //! keyspace    databases, the one door to them   observers, notify: who is told of changes
 //! expiry      keys whose time has come          stats, latency, rates: what INFO tells
 //! spin        whether to look again, or sleep
+//! text        the same commands for clients that speak plain lines
 //! table       entries, scanned while they change
 //! entry       key and value in one allocation   hash, list, set, sorted_set, stream, value: what a value can be
 //! reclaim     frees what is large, on a thread of its own
@@ -60,6 +61,7 @@ mod spin;
 mod stats;
 mod stream;
 mod table;
+mod text;
 mod tracking;
 mod transaction;
 mod value;
@@ -89,10 +91,22 @@ pub struct Config {
     /// Bytes of replies that may wait for one client. A client that reads too slowly is not read from
     /// meanwhile; a single reply beyond the limit closes its connection.
     pub max_output_bytes: usize,
+    /// What clients speak.
+    pub dialect: Dialect,
+}
+
+/// What the clients of a store speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dialect {
+    /// The Redis protocol: RESP2, RESP3 and inline commands.
+    #[default]
+    Resp,
+    /// Plain lines: `SET user1 Alice` is answered `OK: Set user1 = Alice`. See [`crate::wire::text`].
+    Text,
 }
 
 impl Default for Config {
-    /// The loopback, a free port, no password, 10,000 clients, 16 databases, 512 MiB, 1 GiB.
+    /// The loopback, a free port, no password, 10,000 clients, 16 databases, 512 MiB, 1 GiB, RESP.
     fn default() -> Config {
         Config {
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -102,6 +116,7 @@ impl Default for Config {
             databases: 16,
             max_bulk_bytes: 512 << 20,
             max_output_bytes: 1 << 30,
+            dialect: Dialect::Resp,
         }
     }
 }

@@ -9,6 +9,7 @@
 pub mod length;
 pub mod line;
 pub mod resp;
+pub mod text;
 
 /// Why bytes from a peer, or a payload of ours, are not a frame. Fits after "failed to read a frame:".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -49,6 +49,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["datastore", "plan", "script", "handoff", "ledger", "clock", "units", "template", "seeded"],
     ),
     ("engine", &["plan", "recorder", "handoff", "ledger", "wire", "clock", "units", "seeded"]),
+    ("client", &["wire", "clock", "units"]),
     // 5
     ("report", &["plan", "scenario", "recorder", "handoff", "ledger", "clock", "units", "template"]),
     // 7 and 8
@@ -66,6 +67,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("mio", &["src/store"]),
     ("csv", &["src/report"]),
     ("indicatif", &["src/report/progress"]),
+    ("rustyline", &["src/client"]),
     ("clap", &["src/cli", "src/app.rs", "src/main.rs"]),
     ("clap_complete", &["src/cli", "src/app.rs"]),
     ("clap_mangen", &["src/cli", "src/app.rs"]),

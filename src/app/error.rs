@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::plan::preflight::Concern;
 use crate::scenario::Problems;
-use crate::{datastore, engine, feed, mapping, records, report, responder, script, store};
+use crate::{client, datastore, engine, feed, mapping, records, report, responder, script, store};
 
 /// The codes that the program ends with.
 pub mod exit {
@@ -74,6 +74,9 @@ pub enum Error {
     /// A file of the run folder.
     #[error(transparent)]
     Report(#[from] report::Error),
+    /// The client.
+    #[error(transparent)]
+    Client(#[from] client::Error),
     /// A file that is read.
     #[error("read {}: {source}", path.display())]
     Read {
@@ -150,9 +153,17 @@ impl Error {
             Error::Datastore(_) | Error::Target(_) | Error::Resolve { .. } => exit::UNREACHABLE,
             Error::Mapping(mapping::Error::Template { .. }) => exit::SCENARIO,
             Error::FlushRefused(..) => exit::LEDGER,
+            Error::Client(client::Error::Address { .. }) => exit::USAGE,
+            Error::Client(
+                client::Error::Connect { .. }
+                | client::Error::Broken { .. }
+                | client::Error::Closed(_)
+                | client::Error::Silent { .. },
+            ) => exit::UNREACHABLE,
             Error::Interrupted => exit::INTERRUPTED,
             Error::NoJournal(_) | Error::NoStore { .. } | Error::JournalLeft(_) => exit::USAGE,
             Error::Responder(_)
+            | Error::Client(_)
             | Error::Store(_)
             | Error::Feed(_)
             | Error::Mapping(_)
@@ -171,6 +182,9 @@ impl Error {
                     .to_string()
             }
             Error::Datastore(_) => "is Redis running? check redis.url, or use `--redis embedded`".to_string(),
+            Error::Client(client::Error::Connect { .. }) => {
+                "is the server running? name it with host:port, or start one with `runner store`".to_string()
+            }
             Error::Responder(responder::Error::InUse { .. }) => {
                 "end what listens there, or set responder.first_port (0 picks free ports)".to_string()
             }

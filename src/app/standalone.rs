@@ -2,7 +2,7 @@
 
 use crate::app::error::{Error, exit};
 use crate::app::{parts, say};
-use crate::cli::{FramingArg, ResponderArgs, StoreArgs};
+use crate::cli::{DialectArg, FramingArg, ResponderArgs, StoreArgs};
 use crate::responder::{self, Responder};
 use crate::store;
 use crate::wire::{Codec, Correlate, Framing, length};
@@ -38,15 +38,20 @@ pub(super) fn responder(args: &ResponderArgs) -> Result<u8, Error> {
 }
 
 pub(super) fn store(args: &StoreArgs) -> Result<u8, Error> {
+    let (dialect, scheme) = match args.dialect {
+        DialectArg::Resp => (store::Dialect::Resp, "redis"),
+        DialectArg::Text => (store::Dialect::Text, "text"),
+    };
     let config = store::Config {
         bind: args.bind,
         port: args.port,
         password: args.password.clone(),
+        dialect,
         ..store::Config::default()
     };
     parts::machine();
     let handle = store::Server::start(config)?;
-    say(&format!("store on redis://{} until Ctrl-C", handle.addr()));
+    say(&format!("store on {scheme}://{} until Ctrl-C", handle.addr()));
     let (stopped, stop) = std::sync::mpsc::channel();
     std::thread::Builder::new()
         .name("signals".to_string())

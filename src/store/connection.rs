@@ -7,14 +7,17 @@
 //! 2. A rest that is large belongs to a large argument: from then on the connection reads into its own
 //!    buffer, which grows as bytes arrive and never by what was announced.
 //! 3. A client that does not read its replies is not read from until it does.
+//! 4. Clients speak RESP or, all of a store, plain lines (`text`); the rest is the same for both.
 
 use std::io::{self, Read, Write};
 
 use mio::net::TcpStream;
 
+use super::Dialect;
 use super::command::Flow;
 use super::engine::Engine;
 use super::session::Session;
+use super::text::Translator;
 use crate::clock;
 use crate::wire::resp::{Batch, BatchEnd, CommandParser};
 
@@ -37,14 +40,27 @@ pub struct Shared {
     buffer: Box<[u8]>,
     parser: CommandParser,
     batch: Batch,
+    /// For clients that speak plain lines.
+    lines: Option<Translator>,
     /// Output buffers that nobody uses.
     spare: Vec<Vec<u8>>,
 }
 
-impl Default for Shared {
-    fn default() -> Shared {
-        let buffer = vec![0; SMALL_REST + READ_BYTES].into_boxed_slice();
-        Shared { buffer, parser: CommandParser::default(), batch: Batch::default(), spare: Vec::new() }
+impl Shared {
+    /// For clients that speak so.
+    pub fn new(dialect: Dialect) -> Shared {
+        Shared {
+            buffer: vec![0; SMALL_REST + READ_BYTES].into_boxed_slice(),
+            parser: CommandParser::default(),
+            batch: Batch::default(),
+            lines: (dialect == Dialect::Text).then(Translator::default),
+            spare: Vec::new(),
+        }
+    }
+
+    /// What clients speak.
+    pub fn dialect(&self) -> Dialect {
+        if self.lines.is_some() { Dialect::Text } else { Dialect::Resp }
     }
 }
 
@@ -68,6 +84,8 @@ pub struct Connection {
     rest: Vec<u8>,
     /// Where parsing of a large rest goes on.
     parser: Option<Box<CommandParser>>,
+    /// Bytes at the start of the rest in which no line ends.
+    scanned: usize,
     /// Not read from until output has gone.
     paused: bool,
     /// Input may wait because the client was held when it was last run.
@@ -80,7 +98,15 @@ pub struct Connection {
 impl Connection {
     /// A socket that has just been accepted.
     pub fn new(stream: TcpStream) -> Connection {
-        Connection { stream, rest: Vec::new(), parser: None, paused: false, held: false, peer_closed: false }
+        Connection {
+            stream,
+            rest: Vec::new(),
+            parser: None,
+            scanned: 0,
+            paused: false,
+            held: false,
+            peer_closed: false,
+        }
     }
 
     /// Reads once, runs every complete command.
@@ -117,6 +143,7 @@ impl Connection {
         match received {
             None => Outcome::Waiting,
             // The client has closed its side: what it has asked is run, and nobody waits for replies.
+            Some(0) if shared.lines.is_some() => self.finish_lines(session, engine, shared),
             Some(0) => Outcome::Closed,
             Some(_) if session.killed => Outcome::Closed,
             Some(_) if self.peer_closed => Outcome::More,
@@ -141,9 +168,12 @@ impl Connection {
         engine.stats.bytes_in += received as u64;
         engine.stats.reads += 1;
         shared.buffer[..kept].copy_from_slice(&self.rest);
-        let Shared { buffer, parser, batch, .. } = shared;
+        let Shared { buffer, parser, batch, lines, .. } = shared;
         let input = &buffer[..kept + received];
-        let used = self.run_all(input, session, engine, parser, batch);
+        let used = match lines {
+            None => self.run_all(input, session, engine, parser, batch),
+            Some(lines) => self.run_lines(input, session, engine, lines),
+        };
         self.rest.clear();
         self.rest.extend_from_slice(&input[used..]);
         self.release_rest();
@@ -169,7 +199,10 @@ impl Connection {
     /// Runs what is in the connection's own buffer.
     fn run_rest(&mut self, session: &mut Session, engine: &mut Engine, shared: &mut Shared) {
         let mut input = std::mem::take(&mut self.rest);
-        let used = self.run_all(&input, session, engine, &mut shared.parser, &mut shared.batch);
+        let used = match &mut shared.lines {
+            None => self.run_all(&input, session, engine, &mut shared.parser, &mut shared.batch),
+            Some(lines) => self.run_lines(&input, session, engine, lines),
+        };
         input.drain(..used);
         self.rest = input;
         self.release_rest();
@@ -261,6 +294,54 @@ impl Connection {
             parser.reset();
         }
         used
+    }
+
+    /// Runs every whole line in `input`; how many bytes they took.
+    fn run_lines(
+        &mut self,
+        input: &[u8],
+        session: &mut Session,
+        engine: &mut Engine,
+        lines: &mut Translator,
+    ) -> usize {
+        engine.last_ticks = clock::ticks();
+        let mut used = 0;
+        let mut scanned = std::mem::take(&mut self.scanned);
+        while used < input.len() {
+            match lines.run_next(&input[used..], scanned, engine, session) {
+                None => {
+                    self.scanned = input.len() - used;
+                    break;
+                }
+                Some((_, Flow::Held)) => break,
+                Some((taken, Flow::Done)) => used += taken,
+            }
+            scanned = 0;
+            if session.closing || session.killed {
+                // Nothing that follows is run.
+                used = input.len();
+                break;
+            }
+            if session.is_held() || session.out.len() > FLUSH_BYTES && self.must_pause(session, engine) {
+                break;
+            }
+        }
+        self.held = session.is_held();
+        used
+    }
+
+    /// The client has closed its side, as `printf ... | nc -N` does while it waits for the answers: what it has
+    /// left without an end of line is answered too, and all answers are sent before the connection is closed.
+    fn finish_lines(&mut self, session: &mut Session, engine: &mut Engine, shared: &mut Shared) -> Outcome {
+        let last = std::mem::take(&mut self.rest);
+        if let Some(lines) = shared.lines.as_mut().filter(|_| !last.is_empty()) {
+            lines.run_last(&last, engine, session);
+        }
+        if session.killed || session.out.is_empty() {
+            return Outcome::Closed;
+        }
+        session.closing = true;
+        Outcome::Waiting
     }
 
     /// Runs the commands of a batch until the client is closed, held, or must read first; where the last

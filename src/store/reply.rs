@@ -267,6 +267,20 @@ impl Replies {
         self.bytes.truncate(self.sent + mark.0);
     }
 
+    /// What has been written since `mark`, of which nothing may have been sent.
+    pub fn since(&self, mark: Mark) -> &[u8] {
+        self.bytes().get(mark.0..).unwrap_or_default()
+    }
+
+    /// A whole reply of the line protocol, with its end.
+    pub fn text_line(&mut self, line: &[u8]) {
+        if self.len() + line.len() > self.limit {
+            self.overflow = true;
+            return;
+        }
+        self.raw(line);
+    }
+
     /// The start of a set of `len` replies; an array in RESP2.
     pub fn set(&mut self, len: usize) {
         self.number(if self.resp3 { b'~' } else { b'*' }, len as i64);

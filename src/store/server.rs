@@ -21,7 +21,7 @@ use super::observers::Waiter;
 use super::session::Session;
 use super::settings::Settings;
 use super::spin::Spin;
-use super::{Config, Error, expiry};
+use super::{Config, Dialect, Error, expiry, text};
 use crate::clock;
 
 const LISTENER: Token = Token(usize::MAX);
@@ -68,8 +68,8 @@ impl Server {
         let engine = engine(&config, password, addr);
         let published = Arc::new(Published::default());
         let (sender, tasks) = mpsc::channel();
-        let (turn, waker) =
-            Loop::new(listener, engine, Arc::clone(&published), tasks).map_err(thread_error)?;
+        let (turn, waker) = Loop::new(listener, engine, config.dialect, Arc::clone(&published), tasks)
+            .map_err(thread_error)?;
         let builder = std::thread::Builder::new().name("store".into());
         let thread = builder.spawn(move || turn.run()).map_err(thread_error)?;
         Ok(Handle::new(addr, waker, published, sender, thread))
@@ -140,6 +140,7 @@ impl Loop {
     fn new(
         mut listener: TcpListener,
         engine: Engine,
+        dialect: Dialect,
         published: Arc<Published>,
         tasks: Tasks,
     ) -> io::Result<(Loop, Arc<Waker>)> {
@@ -151,7 +152,7 @@ impl Loop {
             addr: listener.local_addr()?,
             listener,
             engine,
-            shared: Shared::default(),
+            shared: Shared::new(dialect),
             connections: Vec::new(),
             free: Vec::new(),
             closed: Vec::new(),
@@ -422,7 +423,11 @@ impl Loop {
         if self.engine.connected >= self.engine.config.max_clients {
             self.engine.stats.rejected += 1;
             // The socket is new, so a short text always fits; if not, it is closed all the same.
-            let _ = io::Write::write(&mut stream, b"-ERR max number of clients reached\r\n");
+            let text = match self.shared.dialect() {
+                Dialect::Resp => b"-ERR max number of clients reached\r\n",
+                Dialect::Text => text::TOO_MANY_CLIENTS,
+            };
+            let _ = io::Write::write(&mut stream, text);
             return;
         }
         let slot = self.free.pop().unwrap_or(self.connections.len());

@@ -5,17 +5,20 @@
 //! * [`CommandParser`] finds one command after the other in a byte slice, without copying arguments
 //!   and without allocating what a peer announces. It can be resumed: a large argument that arrives
 //!   in pieces is never scanned twice.
-//! * [`encode_command`] writes a command, [`reply_len`] finds the end of a reply.
+//! * [`encode_command`] writes a command, [`reply_len`] finds the end of a reply, [`Decoder`] reads replies as
+//!   [`Value`]s.
 
 mod args;
 mod batch;
 mod command;
 mod reply;
+mod value;
 
 pub use args::{Args, OwnedArgs, Span};
 pub use batch::{Batch, BatchEnd};
-pub use command::{CommandParser, Limits, Parsed};
+pub use command::{CommandParser, Limits, Parsed, split_words};
 pub use reply::{Reply, ReplyLimits, encode_command, reply_len};
+pub use value::{Decoder, Value};
 
 /// Why bytes are not the Redis protocol.
 ///
@@ -59,6 +62,9 @@ pub enum Error {
     /// A length or count in a reply that is no number, or is negative.
     #[error("reply holds an invalid length or count")]
     ReplyNumber,
+    /// A number or truth value in a reply that is none.
+    #[error("reply holds an invalid number or truth value")]
+    ReplyValue,
     /// A line or string in a reply that does not end where it must.
     #[error("reply holds a line or string that does not end with CR LF")]
     ReplyEnd,

@@ -35,7 +35,7 @@ impl Store {
         let mut said = BufReader::new(child.stderr.take().expect("a pipe"));
         let mut line = String::new();
         said.read_line(&mut line).expect("it says where it listens");
-        let addr = line.split("redis://").nth(1).and_then(|rest| rest.split(' ').next());
+        let addr = line.split("://").nth(1).and_then(|rest| rest.split(' ').next());
         let Some(addr) = addr.and_then(|addr| addr.parse().ok()) else {
             let _ = child.kill();
             let _ = child.wait();

@@ -97,6 +97,13 @@ impl OwnedArgs {
         Args { bytes: &self.bytes, spans: &self.spans }
     }
 
+    /// Forgets all arguments, and gives back space beyond `kept` bytes.
+    pub fn clear(&mut self, kept: usize) {
+        self.bytes.clear();
+        self.bytes.shrink_to(kept);
+        self.spans.clear();
+    }
+
     /// Appends an argument.
     pub fn push(&mut self, arg: &[u8]) {
         let span = self.append(arg);

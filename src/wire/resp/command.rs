@@ -271,6 +271,17 @@ fn split_inline(line: &[u8], bytes: &mut Vec<u8>, spans: &mut Vec<Span>) -> Resu
     }
 }
 
+/// The words of a line as `redis-cli` and inline commands have them, without their quotes.
+///
+/// # Errors
+/// [`Error::UnbalancedQuotes`].
+pub fn split_words(line: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+    let (mut bytes, mut spans) = (Vec::new(), Vec::new());
+    split_inline(line, &mut bytes, &mut spans)?;
+    let args = Args { bytes: &bytes, spans: &spans };
+    Ok(args.iter().map(<[u8]>::to_vec).collect())
+}
+
 fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0x0b | 0x0c)
 }

@@ -120,16 +120,18 @@ fn scan(input: &[u8], limits: &ReplyLimits) -> Result<Option<Reply>, Error> {
     }
 }
 
-struct Head {
-    kind: u8,
+pub(super) struct Head<'a> {
+    pub(super) kind: u8,
     /// Where the next element begins.
-    next: usize,
+    pub(super) next: usize,
     /// Elements that belong to this one.
-    children: u64,
+    pub(super) children: u64,
+    /// The text of a line or string; `None` is the null of RESP2.
+    pub(super) text: Option<&'a [u8]>,
 }
 
 /// The element at `at`, without its children. `None`: not complete.
-fn head(input: &[u8], at: usize, limits: &ReplyLimits) -> Result<Option<Head>, Error> {
+pub(super) fn head<'a>(input: &'a [u8], at: usize, limits: &ReplyLimits) -> Result<Option<Head<'a>>, Error> {
     let Some(&kind) = input.get(at) else { return Ok(None) };
     if !b"+-:$*_#,(!=%~>|".contains(&kind) {
         return Err(Error::ReplyType(kind));
@@ -137,21 +139,26 @@ fn head(input: &[u8], at: usize, limits: &ReplyLimits) -> Result<Option<Head>, E
     let Some(end) = memchr::memchr(b'\n', &input[at..]).map(|end| at + end) else { return Ok(None) };
     let line = input[at + 1..end].strip_suffix(b"\r").ok_or(Error::ReplyEnd)?;
     let next = end + 1;
-    let leaf = Head { kind, next, children: 0 };
+    let leaf = Head { kind, next, children: 0, text: Some(line) };
     match kind {
         b'$' | b'!' | b'=' => match length(line)? {
-            None => Ok(Some(leaf)),
+            None => Ok(Some(Head { text: None, ..leaf })),
             Some(len) if len > limits.max_bytes as u64 => Err(Error::ReplyTooLarge(limits.max_bytes)),
             Some(len) => {
                 let body_end = next + len as usize;
                 match input.get(body_end..body_end + 2) {
                     None => Ok(None),
-                    Some(b"\r\n") => Ok(Some(Head { next: body_end + 2, ..leaf })),
+                    Some(b"\r\n") => {
+                        Ok(Some(Head { next: body_end + 2, text: Some(&input[next..body_end]), ..leaf }))
+                    }
                     Some(_) => Err(Error::ReplyEnd),
                 }
             }
         },
-        b'*' | b'~' | b'>' => Ok(Some(Head { children: length(line)?.unwrap_or(0), ..leaf })),
+        b'*' | b'~' | b'>' => {
+            let count = length(line)?;
+            Ok(Some(Head { children: count.unwrap_or(0), text: count.map(|_| line), ..leaf }))
+        }
         b'%' | b'|' => {
             let pairs = length(line)?.unwrap_or(0);
             Ok(Some(Head { children: pairs.saturating_mul(2), ..leaf }))
