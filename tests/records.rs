@@ -287,7 +287,7 @@ fn a_store_that_goes_away_in_the_middle_is_waited_for() {
     let ended = bench.wait(child);
     let done = json(&ended);
     assert!(
-        ended.stderr.lines().any(|line| line.contains(" per s") && line.ends_with(" left")),
+        ended.stderr.lines().any(|line| line.contains("/s  ") && line.contains(" left  ")),
         "{}",
         ended.stderr
     );

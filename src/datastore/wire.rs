@@ -237,8 +237,7 @@ mod tests {
 
     #[tokio::test]
     async fn replies_come_in_any_pieces_and_none_may_be_left_over() {
-        let (near, far) = UnixStream::pair().expect("a pair");
-        let mut wire = Wire { stream: Box::new(near), inbox: vec![0; 16], filled: 0 };
+        let (mut wire, far) = pair();
         let answering = tokio::spawn(async move {
             for piece in [&b"+O"[..], b"K\r\n:1\r", b"\n:0\r\n$-1\r\n"] {
                 far.writable().await.expect("open");
@@ -257,16 +256,21 @@ mod tests {
         let kinds: Vec<&str> = seen.iter().map(|(_, kind)| kind.as_str()).collect();
         assert_eq!(kinds, ["Status", "Number(1)", "Number(0)", "Nil"]);
 
-        let far = answering.await.expect("it answers");
-        far.try_write(b"+OK\r\n+OK\r\n").expect("room");
-        let error = wire.exchange(b"x", 1, |_, _| Ok(())).await.expect_err("one too many");
-        assert!(matches!(error, Broken::Protocol(_)), "{error:?}");
-        far.try_write(b"+a line that is longer than the inbox").expect("room");
-        let error = wire.exchange(b"x", 1, |_, _| Ok(())).await.expect_err("too long");
-        assert!(matches!(error, Broken::Protocol(_)), "{error:?}");
-        drop(far);
-        wire.filled = 0;
+        drop(answering.await.expect("it answers"));
         let error = wire.exchange(b"", 1, |_, _| Ok(())).await.expect_err("closed");
         assert!(matches!(error, Broken::Io(_)), "{error:?}");
+
+        for said in [&b"+OK\r\n+OK\r\n"[..], b"+a line that is longer than the inbox", b"*0\r\n"] {
+            let (mut wire, far) = pair();
+            far.writable().await.expect("open");
+            far.try_write(said).expect("room");
+            let error = wire.exchange(b"x", 1, |_, _| Ok(())).await.expect_err("no single reply");
+            assert!(matches!(error, Broken::Protocol(_)), "{error:?}");
+        }
+    }
+
+    fn pair() -> (Wire, UnixStream) {
+        let (near, far) = UnixStream::pair().expect("a pair");
+        (Wire { stream: Box::new(near), inbox: vec![0; 16], filled: 0 }, far)
     }
 }
