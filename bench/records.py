@@ -15,13 +15,13 @@ WORK = Path(os.environ["WORK"])
 
 # About 100 bytes with ids of six digits, and easy to write from here as well.
 TEMPLATE = (
-    '{"id":{id},"name":"User{id}","phone":"90000000{id:04}","status":"pending","city":"Berlin","note":"0123456"}'
+    '{"id":{id},"name":"User{id}","phone":"90000000{id:04}","status":"pending","city":"Berlin","v":10}'
 )
 
 
 def value(record):
     return (
-        '{"id":%d,"name":"User%d","phone":"90000000%04d","status":"pending","city":"Berlin","note":"0123456"}'
+        '{"id":%d,"name":"User%d","phone":"90000000%04d","status":"pending","city":"Berlin","v":10}'
         % (record, record, record)
     )
 
@@ -155,6 +155,7 @@ def main():
             against = f"{medians[f'{which}: redis-cli --scan | wc -l'] / seconds:.2f} × redis-cli --scan"
         else:
             against = f"{piped / seconds:.2f} × redis-cli --pipe into redis-server"
+        name = name.replace("|", "\\|")
         print(f"| {name} | {seconds:.3f} | {records / seconds:,.0f} | {against} |")
 
 

@@ -8,7 +8,7 @@ use runner::records::{Generator, load};
 const TEMPLATES: [(&str, &str); 3] = [
     (
         "ids",
-        r#"{"id":{id},"name":"User{id}","phone":"90000000{id:04}","status":"pending","city":"Berlin","note":"0123456"}"#,
+        r#"{"id":{id},"name":"User{id}","phone":"90000000{id:04}","status":"pending","city":"Berlin","v":10}"#,
     ),
     ("people", r#"{"id":{id},"name":"{name}","email":"{email}","phone":"{phone}","status":"{status}"}"#),
     ("size", r#"{"id":{id},"pad":"{size:100}"}"#),
