@@ -241,7 +241,8 @@ impl Lane {
             return self.write_to_cluster(pairs).await;
         }
         if !self.form.in_groups || self.one_by_one {
-            let written = self.write_singly(pairs, &[0..pairs.len()]).await?;
+            let all = 0..pairs.len();
+            let written = self.write_singly(pairs, std::slice::from_ref(&all)).await?;
             self.one_by_one = written < pairs.len() as u64;
             return Ok(written);
         }
