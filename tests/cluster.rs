@@ -39,9 +39,9 @@ impl Cluster {
             cluster.cli(index, &["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()]);
             cluster.cli(index, &["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]);
         }
-        for index in 1..3 {
-            let port = cluster.servers[index].addr().port().to_string();
-            cluster.cli(0, &["CLUSTER", "MEET", "127.0.0.1", &port, &buses[index]]);
+        for (server, bus) in cluster.servers.iter().zip(&buses).skip(1) {
+            let port = server.addr().port().to_string();
+            cluster.cli(0, &["CLUSTER", "MEET", "127.0.0.1", &port, bus]);
         }
         wait_for("the cluster to agree", || {
             (0..3).all(|index| {
