@@ -7,6 +7,7 @@ mod flush;
 mod lane;
 mod parts;
 mod prepare;
+mod records;
 mod run;
 mod standalone;
 mod validate;
@@ -29,6 +30,7 @@ pub fn main(cli: Cli) -> u8 {
         Some(Command::Responder(args)) => standalone::responder(&args),
         Some(Command::Store(args)) => standalone::store(&args),
         Some(Command::Client(args)) => client::client(&args),
+        Some(Command::Records(command)) => records::records(&command),
         Some(Command::Flush(args)) => flush::flush(&args),
         Some(Command::Completions { shell }) => {
             let mut text = Vec::new();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::plan::segment::Segment;
-use crate::units::Nanos;
+use crate::units::{IdRange, Nanos};
 
 /// The exit codes as `--help` and the man page show them.
 pub const EXIT_CODES_HELP: &str = "\
@@ -58,6 +58,9 @@ pub enum Command {
     Store(StoreArgs),
     /// An interactive prompt, or scripts, for a store or a server of plain lines
     Client(ClientArgs),
+    /// Generate, read back, count and delete records in a store
+    #[command(subcommand)]
+    Records(RecordsCommand),
     /// Write the mappings that a run has left in its journal
     Flush(FlushArgs),
     /// Print completions for a shell
@@ -104,7 +107,8 @@ pub struct RunArgs {
 /// What a scenario may be told from outside.
 #[derive(Debug, Args, Default)]
 pub struct OverrideArgs {
-    /// The store: `embedded`, redis://[user:password@]host:port[/db] or unix:///path
+    /// The store: `embedded`, redis://[user:password@]host:port[/db], unix:///path or
+    /// redis-cluster://host:port[,host:port]
     #[arg(long, value_name = "URL", env = "REDIS_URL", hide_env_values = true)]
     pub redis: Option<String>,
     /// Set a key of the scenario, such as load.stages[0].hold=500
@@ -222,6 +226,145 @@ pub struct FlushArgs {
     /// Where to write them [default: the store of the run]
     #[arg(long, value_name = "URL", env = "REDIS_URL", hide_env_values = true)]
     pub redis: Option<String>,
+}
+
+/// What is done with records.
+#[derive(Debug, Subcommand)]
+pub enum RecordsCommand {
+    /// Fill a store with records; run it again to go on where it was stopped
+    Generate(GenerateArgs),
+    /// Read records back and compare each with what it should be
+    Verify(VerifyArgs),
+    /// Count the keys that match a pattern (by SCAN)
+    Count(CountArgs),
+    /// Delete the keys that match a pattern
+    Clear(ClearArgs),
+}
+
+/// Which records.
+#[derive(Debug, Args)]
+pub struct RecordsArgs {
+    /// The store: redis://[user:password@]host:port[/db], unix:///path or
+    /// redis-cluster://host:port[,host:port] [default: that of the scenario, or redis://127.0.0.1:6379]
+    #[arg(long, value_name = "URL", env = "REDIS_URL", hide_env_values = true)]
+    pub redis: Option<String>,
+    /// Take key, range, template and seed from a scenario; flags win
+    #[arg(long, value_name = "FILE")]
+    pub scenario: Option<PathBuf>,
+    /// Set a variable of the scenario
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair, requires = "scenario")]
+    pub var: Vec<(String, String)>,
+    /// The template of keys [default: record:{id}]
+    #[arg(long, value_name = "TEMPLATE")]
+    pub key: Option<String>,
+    /// The ids, both ends count; more ranges with commas between them [default: 1..500000]
+    #[arg(long, value_name = "FIRST..LAST", value_delimiter = ',', conflicts_with_all = ["count", "start"])]
+    pub range: Vec<IdRange>,
+    /// How many ids, instead of a range
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+    /// The first id of --count [default: 1]
+    #[arg(long, value_name = "ID", requires = "count")]
+    pub start: Option<u64>,
+    /// The template of values, or @FILE to read it from a file
+    #[arg(long, value_name = "TEMPLATE")]
+    pub template: Option<String>,
+    /// The seed of names, numbers and sizes [default: 1]
+    #[arg(long, value_name = "N", env = "RUNNER_SEED")]
+    pub seed: Option<u64>,
+}
+
+/// How long, and how much is said.
+#[derive(Debug, Args)]
+pub struct RecordsTalkArgs {
+    /// How long one answer may take, and how long the store may be away in the middle
+    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    pub timeout: Nanos,
+    /// Print the result as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// No progress
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// What happens to records that are there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExistingArg {
+    /// They stay as they are
+    Keep,
+    /// They are written again
+    Overwrite,
+    /// Nothing is written when there is one
+    Refuse,
+}
+
+/// Records to generate.
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// Which records.
+    #[command(flatten)]
+    pub records: RecordsArgs,
+    /// How long the records live, such as 1h; 0 for ever. Records that are kept keep theirs
+    #[arg(long, value_name = "DURATION", default_value = "0")]
+    pub ttl: Nanos,
+    /// What happens to records that are there already
+    #[arg(long, value_enum, default_value = "keep")]
+    pub existing: ExistingArg,
+    /// Connections that load at once
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub connections: u16,
+    /// Read all of them back at the end and compare
+    #[arg(long)]
+    pub verify: bool,
+    /// How long, and how much is said.
+    #[command(flatten)]
+    pub talk: RecordsTalkArgs,
+}
+
+/// Records to read back.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Which records.
+    #[command(flatten)]
+    pub records: RecordsArgs,
+    /// How long, and how much is said.
+    #[command(flatten)]
+    pub talk: RecordsTalkArgs,
+}
+
+/// Which keys, and where.
+#[derive(Debug, Args)]
+pub struct PatternArgs {
+    /// The store: redis://[user:password@]host:port[/db], unix:///path or
+    /// redis-cluster://host:port[,host:port] [default: redis://127.0.0.1:6379]
+    #[arg(long, value_name = "URL", env = "REDIS_URL", hide_env_values = true)]
+    pub redis: Option<String>,
+    /// The keys: a pattern with *, ? and [abc], as in KEYS and SCAN
+    #[arg(long, value_name = "PATTERN", default_value = "record:*")]
+    pub pattern: String,
+    /// How long, and how much is said.
+    #[command(flatten)]
+    pub talk: RecordsTalkArgs,
+}
+
+/// Keys to count.
+#[derive(Debug, Args)]
+pub struct CountArgs {
+    /// Which keys.
+    #[command(flatten)]
+    pub keys: PatternArgs,
+}
+
+/// Keys to delete.
+#[derive(Debug, Args)]
+pub struct ClearArgs {
+    /// Which keys.
+    #[command(flatten)]
+    pub keys: PatternArgs,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

@@ -10,9 +10,15 @@
 //!    with [`Error::Away`]; [`Datastore::back`] waits until one succeeds.
 //! 4. What the server refuses (a wrong type, no memory) is no connection error and is told command by
 //!    command where a batch is concerned.
+//!
+//! A cluster is the same handle: its commands go to the master of their key (see `datastore/cluster.rs`).
+//! What is loaded in bulk has connections of its own, see [`bulk`].
 
 mod batch;
+pub mod bulk;
+mod cluster;
 mod read;
+mod wire;
 mod write;
 
 use std::fmt;
@@ -41,7 +47,8 @@ const QUEUE: usize = 1024;
 /// Where the datastore is, and how long it may take.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// `redis://[user:password@]host[:port][/db]` or `unix:///path[?db=N&user=U&pass=P]`.
+    /// `redis://[user:password@]host[:port][/db]`, `unix:///path[?db=N&user=U&pass=P]` or
+    /// `redis-cluster://[user:password@]host:port[,host:port]`.
     pub url: String,
     /// The longest that connecting may take, and the longest that an answer may take.
     pub timeout: Duration,
@@ -51,7 +58,9 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
     /// Not an address.
-    #[error("invalid redis url `{url}`: {message}: write redis://host:port or unix:///path")]
+    #[error(
+        "invalid redis url `{url}`: {message}: write redis://host:port, unix:///path or redis-cluster://host:port"
+    )]
     Url {
         /// As it was given, without the password.
         url: String,
@@ -81,6 +90,16 @@ pub enum Error {
         url: String,
         /// The time it had.
         limit: Duration,
+    },
+    /// It was away for longer than somebody wanted to wait.
+    #[error("{url} was away for more than {after:?}: {last}")]
+    GaveUp {
+        /// Where, without the password.
+        url: String,
+        /// How long was waited.
+        after: Duration,
+        /// What went wrong first.
+        last: String,
     },
     /// The password or user is wrong or missing.
     #[error(
@@ -128,6 +147,11 @@ impl Error {
             Error::Unreachable { .. } | Error::Away { .. } | Error::Timeout { .. } | Error::Loading { .. }
         )
     }
+
+    /// Whether somebody waited for the datastore until their patience ended.
+    pub fn gave_up(&self) -> bool {
+        matches!(self, Error::GaveUp { .. })
+    }
 }
 
 /// A URL as it may be shown: the password is `***`.
@@ -171,6 +195,10 @@ struct Shared {
     link: Mutex<Link>,
     /// Held while one task connects, so that the others wait for it and do not connect too.
     connecting: tokio::sync::Mutex<()>,
+    /// Where this is the handle of a whole cluster; there is no connection then.
+    cluster: Option<cluster::Cluster>,
+    /// One of several servers, which answers for its own slots only.
+    in_cluster: bool,
 }
 
 #[derive(Default)]
@@ -212,19 +240,42 @@ impl Datastore {
     /// # Errors
     /// When the URL makes no sense, nobody is there, the login is refused, or the server is still loading.
     pub async fn connect(config: &Config) -> Result<Datastore, Error> {
-        let url = masked(&config.url);
-        let client = Client::open(connection_info(&config.url)?)
-            .map_err(|error| Error::Url { url: url.clone(), message: describe(&error) })?;
-        let shared = Shared {
-            client,
-            url,
-            timeout: config.timeout,
-            link: Mutex::default(),
-            connecting: tokio::sync::Mutex::default(),
-        };
-        let datastore = Datastore { shared: Arc::new(shared) };
+        if config.url.starts_with(cluster::SCHEME) {
+            let cluster = cluster::Cluster::of(config)?;
+            let first = cluster.first().clone();
+            let datastore = Datastore::with(&config.url, first, config.timeout, Some(cluster), false);
+            datastore.ping().await?;
+            return Ok(datastore);
+        }
+        let datastore = Datastore::unconnected(config, false)?;
         datastore.connection().await?;
         Ok(datastore)
+    }
+
+    /// A handle that connects when it is first used.
+    fn unconnected(config: &Config, in_cluster: bool) -> Result<Datastore, Error> {
+        let client = Client::open(connection_info(&config.url)?)
+            .map_err(|error| Error::Url { url: masked(&config.url), message: describe(&error) })?;
+        Ok(Datastore::with(&config.url, client, config.timeout, None, in_cluster))
+    }
+
+    fn with(
+        url: &str,
+        client: Client,
+        timeout: Duration,
+        cluster: Option<cluster::Cluster>,
+        in_cluster: bool,
+    ) -> Datastore {
+        let shared = Shared {
+            client,
+            url: masked(url),
+            timeout,
+            link: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
+            cluster,
+            in_cluster,
+        };
+        Datastore { shared: Arc::new(shared) }
     }
 
     /// Where it is, without the password.
@@ -232,12 +283,23 @@ impl Datastore {
         &self.shared.url
     }
 
-    /// Asks for a sign of life.
+    fn info(&self) -> &ConnectionInfo {
+        self.shared.client.get_connection_info()
+    }
+
+    fn timeout(&self) -> Duration {
+        self.shared.timeout
+    }
+
+    /// Asks for a sign of life; in a cluster, each master.
     ///
     /// # Errors
     /// When there is none.
     pub async fn ping(&self) -> Result<(), Error> {
-        self.ask("PING", &redis::cmd("PING")).await.map(drop)
+        match &self.shared.cluster {
+            None => self.ask("PING", &redis::cmd("PING")).await.map(drop),
+            Some(cluster) => self.ping_cluster(cluster).await,
+        }
     }
 
     /// Waits until the datastore can be used, at once if it can. Safe to drop half-way.
@@ -245,6 +307,15 @@ impl Datastore {
     /// # Errors
     /// When waiting would not help: the login is refused.
     pub async fn back(&self) -> Result<(), Error> {
+        if let Some(cluster) = &self.shared.cluster {
+            while let Err(error) = self.ping_cluster(cluster).await {
+                if !error.is_away() {
+                    return Err(error);
+                }
+                clock::sleep(BACKOFF_MIN * 2).await;
+            }
+            return Ok(());
+        }
         loop {
             match self.connection().await {
                 Ok(_) => return Ok(()),
@@ -340,6 +411,14 @@ impl Datastore {
         if pipeline.is_empty() {
             return Ok(Vec::new());
         }
+        match &self.shared.cluster {
+            None => self.ask_all_here(command, pipeline).await,
+            Some(cluster) => self.ask_cluster(cluster, command, pipeline).await,
+        }
+    }
+
+    /// The same, of this server.
+    async fn ask_all_here(&self, command: &'static str, pipeline: &Pipeline) -> Result<Vec<Value>, Error> {
         let (mut connection, generation) = self.connection().await?;
         let answers = connection.req_packed_commands(pipeline, 0, pipeline.len()).await;
         let answers = self.settle(command, generation, answers)?;
@@ -401,6 +480,16 @@ impl Datastore {
         }
     }
 
+    /// The error of a server in its own words, as they came.
+    fn refusal(&self, command: &'static str, text: &str) -> Error {
+        let url = self.shared.url.clone();
+        match text.split(' ').next() {
+            Some("LOADING") => Error::Loading { url },
+            Some("NOAUTH" | "WRONGPASS") => Error::Auth { url, message: text.to_owned() },
+            _ => Error::Refused { url, command, message: text.to_owned() },
+        }
+    }
+
     fn unexpected(&self, command: &'static str, value: &Value) -> Error {
         let mut got = format!("{value:?}");
         if let Some((end, _)) = got.char_indices().nth(100) {
@@ -413,8 +502,8 @@ impl Datastore {
 /// The address with what the package leaves out: without TCP_NODELAY a batch can wait 40 ms for the
 /// acknowledgement of the one before. The library's name is of no use to the server.
 fn connection_info(url: &str) -> Result<ConnectionInfo, Error> {
-    if let Some((scheme @ ("rediss" | "redis-cluster"), _)) = url.split_once("://") {
-        let message = format!("{scheme}:// is not supported yet");
+    if url.starts_with("rediss://") {
+        let message = "rediss:// is not supported yet".to_owned();
         return Err(Error::Url { url: masked(url), message });
     }
     let info = url

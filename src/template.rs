@@ -23,19 +23,131 @@ pub enum Error {
     },
 }
 
+/// A placeholder as it was written.
+#[derive(Debug, Clone, Copy)]
+pub struct Placeholder<'a> {
+    /// With its braces.
+    pub text: &'a str,
+    /// Before the colon.
+    pub name: &'a str,
+    /// After the colon.
+    pub spec: Option<&'a str>,
+}
+
+/// One part of a text that was taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
-    /// Bytes of `Template::text`.
-    Text { start: usize, end: usize },
-    /// A hole: the index of its name and the padding.
-    Hole { name: usize, width: usize, fill: u8 },
+pub enum Part<H> {
+    /// These bytes of the text, as they are.
+    Text {
+        /// The first.
+        start: usize,
+        /// Behind the last.
+        end: usize,
+    },
+    /// What is filled in.
+    Hole(H),
+}
+
+/// Takes `text` apart. `hole` says what a placeholder stands for, and `None` when it is only text with
+/// braces around it.
+///
+/// # Errors
+/// Those of `hole`.
+pub fn parts<H, E>(
+    text: &str,
+    mut hole: impl FnMut(&Placeholder<'_>) -> Result<Option<H>, E>,
+) -> Result<Vec<Part<H>>, E> {
+    let mut parts = Vec::new();
+    let mut push = |start, end, hole| {
+        if start < end {
+            parts.push(Part::Text { start, end });
+        }
+        if let Some(hole) = hole {
+            parts.push(Part::Hole(hole));
+        }
+    };
+    let mut done = 0;
+    for open in memchr::memchr_iter(b'{', text.as_bytes()) {
+        if open < done {
+            continue;
+        }
+        let Some(found) = placeholder_at(text, open) else { continue };
+        if let Some(hole) = hole(&found)? {
+            push(done, open, Some(hole));
+            done = open + found.text.len();
+        }
+    }
+    push(done, text.len(), None);
+    Ok(parts)
+}
+
+/// The placeholder that begins with the brace at `open`.
+fn placeholder_at(text: &str, open: usize) -> Option<Placeholder<'_>> {
+    let inside = text.get(open + 1..)?;
+    let close = inside.find(['{', '}']).filter(|&at| inside.as_bytes()[at] == b'}')?;
+    let (name, spec) = match inside[..close].split_once(':') {
+        Some((name, spec)) => (name, Some(spec)),
+        None => (&inside[..close], None),
+    };
+    Some(Placeholder { text: &text[open..open + close + 2], name, spec })
+}
+
+/// To how many bytes a hole is filled up on its left, and with what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Padding {
+    width: usize,
+    fill: u8,
+}
+
+impl Padding {
+    /// What stands after the colon of a placeholder; without a colon there is none.
+    ///
+    /// # Errors
+    /// When that is no width.
+    pub fn of(placeholder: &Placeholder<'_>) -> Result<Padding, Error> {
+        let Some(spec) = placeholder.spec else { return Ok(Padding { width: 0, fill: b' ' }) };
+        let fill = if spec.starts_with('0') { b'0' } else { b' ' };
+        let digits = !spec.is_empty() && spec.len() <= 3 && spec.bytes().all(|b| b.is_ascii_digit());
+        match spec.parse() {
+            Ok(width) if digits && (1..=MAX_WIDTH).contains(&width) => Ok(Padding { width, fill }),
+            _ => Err(Error::Spec {
+                placeholder: placeholder.text.to_owned(),
+                name: placeholder.name.to_owned(),
+            }),
+        }
+    }
+
+    /// The shortest that a hole can be.
+    pub fn width(self) -> usize {
+        self.width
+    }
+
+    /// Moves what was written since `start` to the right until it has the width.
+    #[inline]
+    pub fn apply(self, out: &mut Vec<u8>, start: usize) {
+        let written = out.len().saturating_sub(start);
+        if written < self.width {
+            let missing = self.width - written;
+            out.resize(out.len() + missing, self.fill);
+            if let Some(tail) = out.get_mut(start..) {
+                tail.rotate_right(missing);
+            }
+        }
+    }
+}
+
+/// The index of a name, and its padding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Hole {
+    name: usize,
+    padding: Padding,
 }
 
 /// A text that was taken apart once, to be filled in many times.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     text: String,
-    parts: Vec<Part>,
+    parts: Vec<Part<Hole>>,
 }
 
 impl Template {
@@ -44,31 +156,18 @@ impl Template {
     /// # Errors
     /// When a hole with a known name has something other than a width after its colon.
     pub fn parse(text: &str, known: &[&str]) -> Result<Template, Error> {
-        let mut template = Template { text: text.to_owned(), parts: Vec::new() };
-        let mut done = 0;
-        for open in memchr::memchr_iter(b'{', text.as_bytes()) {
-            if open < done {
-                continue;
-            }
-            if let Some((hole, end)) = hole_at(text, open, known)? {
-                template.push_text(done, open);
-                template.parts.push(hole);
-                done = end;
-            }
-        }
-        template.push_text(done, text.len());
-        Ok(template)
-    }
-
-    fn push_text(&mut self, start: usize, end: usize) {
-        if start < end {
-            self.parts.push(Part::Text { start, end });
-        }
+        let parts = parts(text, |placeholder| {
+            let Some(name) = known.iter().position(|known| *known == placeholder.name) else {
+                return Ok(None);
+            };
+            Ok(Some(Hole { name, padding: Padding::of(placeholder)? }))
+        })?;
+        Ok(Template { text: text.to_owned(), parts })
     }
 
     /// Whether the name with this index has a hole.
     pub fn uses(&self, index: usize) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Hole { name, .. } if *name == index))
+        self.parts.iter().any(|part| matches!(part, Part::Hole(hole) if hole.name == index))
     }
 
     /// The text as it was written.
@@ -80,52 +179,15 @@ impl Template {
     #[inline]
     pub fn render(&self, out: &mut Vec<u8>, mut lookup: impl FnMut(usize, &mut Vec<u8>)) {
         for part in &self.parts {
-            match *part {
-                Part::Text { start, end } => out.extend_from_slice(&self.text.as_bytes()[start..end]),
-                Part::Hole { name, width, fill } => {
+            match part {
+                Part::Text { start, end } => out.extend_from_slice(&self.text.as_bytes()[*start..*end]),
+                Part::Hole(hole) => {
                     let start = out.len();
-                    lookup(name, out);
-                    pad(out, start, width, fill);
+                    lookup(hole.name, out);
+                    hole.padding.apply(out, start);
                 }
             }
         }
-    }
-}
-
-/// Moves what was written since `start` to the right until it is `width` bytes long.
-fn pad(out: &mut Vec<u8>, start: usize, width: usize, fill: u8) {
-    let written = out.len().saturating_sub(start);
-    if written < width {
-        let missing = width - written;
-        out.resize(out.len() + missing, fill);
-        if let Some(tail) = out.get_mut(start..) {
-            tail.rotate_right(missing);
-        }
-    }
-}
-
-/// The hole that begins with the brace at `open`, and where it ends.
-fn hole_at(text: &str, open: usize, known: &[&str]) -> Result<Option<(Part, usize)>, Error> {
-    let Some(inside) = text.get(open + 1..) else { return Ok(None) };
-    let Some(close) = inside.find(['{', '}']).filter(|&at| inside.as_bytes()[at] == b'}') else {
-        return Ok(None);
-    };
-    let (name, spec) = match inside[..close].split_once(':') {
-        Some((name, spec)) => (name, Some(spec)),
-        None => (&inside[..close], None),
-    };
-    let Some(index) = known.iter().position(|known| *known == name) else { return Ok(None) };
-    let end = open + 1 + close + 1;
-    let Some(spec) = spec else {
-        return Ok(Some((Part::Hole { name: index, width: 0, fill: b' ' }, end)));
-    };
-    let fill = if spec.starts_with('0') { b'0' } else { b' ' };
-    let digits = !spec.is_empty() && spec.len() <= 3 && spec.bytes().all(|b| b.is_ascii_digit());
-    match spec.parse() {
-        Ok(width) if digits && (1..=MAX_WIDTH).contains(&width) => {
-            Ok(Some((Part::Hole { name: index, width, fill }, end)))
-        }
-        _ => Err(Error::Spec { placeholder: text[open..end].to_owned(), name: name.to_owned() }),
     }
 }
 

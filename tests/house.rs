@@ -28,7 +28,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("plan", &["scenario", "ledger", "units", "seeded", "template"]),
     ("datastore", &["store", "clock", "units"]),
     // 4
-    ("records", &["datastore", "clock", "units", "template"]),
+    ("records", &["datastore", "clock", "units", "seeded", "template"]),
     (
         "feed",
         &[

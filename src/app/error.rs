@@ -71,6 +71,33 @@ pub enum Error {
     /// The templates of records.
     #[error(transparent)]
     Records(#[from] records::generator::Error),
+    /// The embedded store holds nothing before its run and nothing behind it.
+    #[error("use the embedded store: it is there only as long as its run")]
+    NoEmbedded,
+    /// What was typed makes no records. The text says what to write.
+    #[error("generate records: {0}")]
+    RecordsUsage(String),
+    /// Ctrl-C while records were written, read or deleted.
+    #[error("finish: interrupted after {done} records{}", .asked.map_or(String::new(), |asked| format!(" of {asked}")))]
+    RecordsInterrupted {
+        /// Records that are done.
+        done: u64,
+        /// Records asked for, where that is known.
+        asked: Option<u64>,
+    },
+    /// Records are not what they should be.
+    #[error("find all {asked} records as they should be: {missing} missing, {different} different")]
+    RecordsDiffer {
+        /// Records asked for.
+        asked: u64,
+        /// Not there, or no strings.
+        missing: u64,
+        /// With another value.
+        different: u64,
+    },
+    /// Nobody was there to say yes.
+    #[error("delete what matches `{0}`: not confirmed")]
+    NotConfirmed(String),
     /// A file of the run folder.
     #[error(transparent)]
     Report(#[from] report::Error),
@@ -145,7 +172,13 @@ impl Error {
     /// The exit code.
     pub fn code(&self) -> u8 {
         match self {
+            Error::Records(records::Error::Datastore(_)) => exit::UNREACHABLE,
+            Error::Records(records::Error::Exists { .. } | records::Error::Appeared { .. }) => exit::USAGE,
+            Error::Records(records::Error::ShutDown) => exit::UNEXPECTED,
             Error::Scenario(_) | Error::Preflight(_) | Error::Records(_) => exit::SCENARIO,
+            Error::NoEmbedded | Error::RecordsUsage(_) | Error::NotConfirmed(_) => exit::USAGE,
+            Error::RecordsInterrupted { .. } => exit::INTERRUPTED,
+            Error::RecordsDiffer { .. } => exit::LEDGER,
             Error::Script(_) => exit::SCRIPT,
             Error::Responder(responder::Error::InUse { .. }) | Error::Store(store::Error::InUse { .. }) => {
                 exit::PORT_IN_USE
@@ -185,6 +218,23 @@ impl Error {
             Error::Client(client::Error::Connect { .. }) => {
                 "is the server running? name it with host:port, or start one with `runner store`".to_string()
             }
+            Error::Records(records::Error::Datastore(error)) if error.is_away() || error.gave_up() => {
+                "what was written is kept: run it again when the store is back".to_string()
+            }
+            Error::Records(records::Error::Exists { .. }) => {
+                "--existing keep goes on beside them, --existing overwrite writes over them".to_string()
+            }
+            Error::NoEmbedded => {
+                "start one with `runner store` and give its address: --redis redis://127.0.0.1:6379"
+                    .to_string()
+            }
+            Error::RecordsInterrupted { .. } => "run it again to go on".to_string(),
+            Error::RecordsDiffer { .. } => {
+                "--existing overwrite writes them again; template, key and seed must be those they were \
+                 generated with"
+                    .to_string()
+            }
+            Error::NotConfirmed(_) => "add --yes to delete without being asked".to_string(),
             Error::Responder(responder::Error::InUse { .. }) => {
                 "end what listens there, or set responder.first_port (0 picks free ports)".to_string()
             }

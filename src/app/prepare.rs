@@ -65,8 +65,11 @@ fn templates(scenario: &Scenario) -> Vec<Violation> {
     let mut add = |path: &str, message: String| {
         violations.push(Violation { path: path.to_string(), message, help: None });
     };
-    match Generator::new(&scenario.records.key, &scenario.records.template) {
-        Ok(_) => {}
+    let last_id = scenario.records.range.iter().map(|range| range.last()).max().unwrap_or(0);
+    match Generator::new(&scenario.records.key, &scenario.records.template)
+        .and_then(|generator| generator.fits(last_id))
+    {
+        Ok(()) => {}
         Err(generator::Error::Value(error)) => add("records.template", error.to_string()),
         Err(generator::Error::Key(error)) => add("records.key", error.to_string()),
         Err(error) => add("records.key", error.to_string()),

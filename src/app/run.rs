@@ -173,7 +173,11 @@ impl Run {
         let common = lane::Common {
             schedule: prepared.plan.schedule.clone(),
             keys: prepared.plan.keys.clone(),
-            generator: Arc::new(Generator::new(&scenario.records.key, &scenario.records.template)?),
+            generator: Arc::new(Generator::seeded(
+                &scenario.records.key,
+                &scenario.records.template,
+                scenario.seed,
+            )?),
             datastore: datastore.clone(),
             on_missing: parts::on_missing(scenario),
             codec: parts::codec(&scenario.target),

@@ -25,6 +25,9 @@ impl Datastore {
     /// # Errors
     /// When the connection breaks, or when the server refuses.
     pub async fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        if self.is_cluster() {
+            return self.get_each(keys).await;
+        }
         let mut pipeline = redis::pipe();
         for chunk in keys.chunks(MGET_KEYS) {
             let cmd = pipeline.cmd("MGET");
@@ -49,6 +52,29 @@ impl Datastore {
             return Err(Error::Answer { url: self.url().to_owned(), command: "MGET", got });
         }
         Ok(values)
+    }
+
+    /// The same with one `GET` a key, as a cluster wants it.
+    async fn get_each<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        let mut pipeline = Pipeline::with_capacity(keys.len());
+        for key in keys {
+            pipeline.cmd("GET").arg(key.as_ref());
+        }
+        let answers = self.ask_all("GET", &pipeline).await?;
+        answers.into_iter().map(|answer| self.bytes("GET", answer)).collect()
+    }
+
+    /// Which keys exist, in their order (pipelined `EXISTS`).
+    ///
+    /// # Errors
+    /// When the connection breaks, or when the server refuses.
+    pub async fn exist_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<bool>, Error> {
+        let mut pipeline = Pipeline::with_capacity(keys.len());
+        for key in keys {
+            pipeline.cmd("EXISTS").arg(key.as_ref());
+        }
+        let answers = self.ask_all("EXISTS", &pipeline).await?;
+        answers.into_iter().map(|answer| Ok(self.whole_number("EXISTS", answer)? > 0)).collect()
     }
 
     /// One field of many hashes, in the order of the keys (pipelined `HGET`); `None` for what is missing
@@ -111,7 +137,8 @@ impl Datastore {
         answers.into_iter().map(newest).collect()
     }
 
-    /// One step of a walk over the keys that match a glob pattern. Begin with `cursor` 0.
+    /// One step of a walk over the keys that match a glob pattern. Begin with `cursor` 0. In a cluster, ask
+    /// each of [`Datastore::servers`].
     ///
     /// # Errors
     /// When the connection breaks, or when the server refuses.
@@ -138,11 +165,14 @@ impl Datastore {
     /// # Errors
     /// When the connection breaks, or when the server refuses.
     pub async fn count(&self, pattern: &[u8]) -> Result<u64, Error> {
-        let (mut count, mut cursor) = (0, Some(0));
-        while let Some(at) = cursor {
-            let scanned = self.scan(pattern, at).await?;
-            count += scanned.keys.len() as u64;
-            cursor = scanned.next;
+        let mut count = 0;
+        for server in self.servers().await? {
+            let mut cursor = Some(0);
+            while let Some(at) = cursor {
+                let scanned = server.scan(pattern, at).await?;
+                count += scanned.keys.len() as u64;
+                cursor = scanned.next;
+            }
         }
         Ok(count)
     }

@@ -7,8 +7,8 @@ use super::{Datastore, Error, WriteBatch, describe};
 /// Pairs in one MSET: more gains nothing, and the server does nothing else meanwhile.
 const MSET_PAIRS: usize = 500;
 
-/// Keys of one DEL.
-const DEL_KEYS: usize = 1000;
+/// Keys of one UNLINK.
+const UNLINK_KEYS: usize = 1000;
 
 impl Datastore {
     /// Sends a batch as one pipeline. The results are in the order of its commands: what the server
@@ -56,7 +56,9 @@ impl Datastore {
     /// When the connection breaks, or when the server refuses.
     pub async fn set_many<K: AsRef<[u8]>, V: AsRef<[u8]>>(&self, pairs: &[(K, V)]) -> Result<(), Error> {
         let mut batch = WriteBatch::new();
-        for chunk in pairs.chunks(MSET_PAIRS) {
+        // The keys of one command must have one slot in a cluster.
+        let at_once = if self.is_cluster() { 1 } else { MSET_PAIRS };
+        for chunk in pairs.chunks(at_once) {
             batch.set_many(chunk.iter().map(|(key, value)| (key.as_ref(), value.as_ref())));
         }
         for answer in self.ask_all("MSET", batch.pipeline()).await? {
@@ -67,21 +69,32 @@ impl Datastore {
         Ok(())
     }
 
-    /// Deletes keys; how many there were.
+    /// Deletes keys; how many there were. In a cluster, keys of this one of its servers. (`UNLINK`, or `DEL`
+    /// where the server is too old for it.)
     ///
     /// # Errors
     /// When the connection breaks, or when the server refuses.
-    pub async fn del<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<u64, Error> {
+    pub async fn unlink<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<u64, Error> {
+        match self.delete("UNLINK", keys).await {
+            Err(Error::Refused { message, .. }) if message.contains("unknown command") => {
+                self.delete("DEL", keys).await
+            }
+            deleted => deleted,
+        }
+    }
+
+    async fn delete<K: AsRef<[u8]>>(&self, command: &'static str, keys: &[K]) -> Result<u64, Error> {
         let mut pipeline = redis::pipe();
-        for chunk in keys.chunks(DEL_KEYS) {
-            let cmd = pipeline.cmd("DEL");
+        let at_once = if self.shared.in_cluster { 1 } else { UNLINK_KEYS };
+        for chunk in keys.chunks(at_once) {
+            let cmd = pipeline.cmd(command);
             for key in chunk {
                 cmd.arg(key.as_ref());
             }
         }
         let mut deleted = 0;
-        for answer in self.ask_all("DEL", &pipeline).await? {
-            deleted += self.whole_number("DEL", answer)?;
+        for answer in self.ask_all(command, &pipeline).await? {
+            deleted += self.whole_number(command, answer)?;
         }
         Ok(deleted)
     }

@@ -1,34 +1,52 @@
-//! Generator: the key and the value of record *id*, and a Redis full of them.
+//! Generator: the key and the value of record *id*.
 
-use tokio::task::JoinSet;
+use std::sync::Arc;
 
-use crate::datastore::{self, Datastore};
-use crate::template::{self, Template, push_number};
+use crate::datastore;
+use crate::records::value::{self, Value};
+use crate::template::{self, Padding, Template, push_number};
 
-/// The names that the templates of records know.
-pub const NAMES: [&str; 1] = ["id"];
-
-/// Records of one pipeline.
-const CHUNK: usize = 5000;
-
-/// Bytes of one pipeline: large records make shorter pipelines.
-const CHUNK_BYTES: usize = 4 << 20;
-
-/// Pipelines on their way at once: the next is built and sent while the server works on the others.
-const IN_FLIGHT: usize = 3;
+/// The seed where none is given: that of a scenario without one.
+const SEED: u64 = 1;
 
 /// Why records could not be made. Fits after "failed to".
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
-    /// `records.key` is no template.
+    /// The template of keys is none.
     #[error("read records.key: {0}")]
     Key(#[source] template::Error),
-    /// `records.template` is no template.
+    /// The template of values is none.
     #[error("read records.template: {0}")]
-    Value(#[source] template::Error),
-    /// `records.key` gives all records the same key.
+    Value(#[source] value::Error),
+    /// The template of keys gives all records the same key.
     #[error("use records.key `{0}`: it has no {{id}}, so that all records would have one key")]
     NoId(String),
+    /// The template of keys asks for something that only values have.
+    #[error(
+        "use records.key `{key}`: a key is made of the id alone, so write {{id}} instead of {placeholder}"
+    )]
+    KeyName {
+        /// As it was written.
+        key: String,
+        /// What is no part of a key.
+        placeholder: String,
+    },
+    /// A record is there that should not be.
+    #[error("fill {url}: `{key}` is there already: keep or overwrite what is there, or choose other keys")]
+    Exists {
+        /// Where, without the password.
+        url: String,
+        /// The first that was found.
+        key: String,
+    },
+    /// Somebody else wrote keys of ours meanwhile.
+    #[error("fill {url}: {count} of the keys were written by somebody else meanwhile; those were kept")]
+    Appeared {
+        /// Where, without the password.
+        url: String,
+        /// How many.
+        count: u64,
+    },
     /// The datastore did not take them.
     #[error("write records: {0}")]
     Datastore(#[from] datastore::Error),
@@ -37,121 +55,71 @@ pub enum Error {
     ShutDown,
 }
 
-/// What to do with records that are there already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fill {
-    /// Leave them as they are.
-    Missing,
-    /// Write over them.
-    All,
-}
-
-/// What was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Filled {
-    /// Records asked for.
-    pub asked: u64,
-    /// Records written.
-    pub written: u64,
-}
-
-/// Makes keys and values from the id alone: the same in every run and on every machine.
+/// Makes keys and values from the seed and the id: the same in every run and on every machine. Clones
+/// share the templates.
 #[derive(Debug, Clone)]
 pub struct Generator {
-    key: Template,
-    value: Template,
+    templates: Arc<(Template, Value)>,
+    seed: u64,
 }
 
 impl Generator {
-    /// A generator from the templates of a scenario. Both know `{id}`.
+    /// A generator from two templates, with the seed of a scenario that names none. The key knows `{id}`,
+    /// the value what [`value::NAMES`] lists.
     ///
     /// # Errors
-    /// When one of them is no template, or the key has no `{id}`.
+    /// When one of them is no template, or the key is not made of the id.
     pub fn new(key: &str, value: &str) -> Result<Generator, Error> {
-        let key = Template::parse(key, &NAMES).map_err(Error::Key)?;
-        let value = Template::parse(value, &NAMES).map_err(Error::Value)?;
+        Generator::seeded(key, value, SEED)
+    }
+
+    /// The same with a seed.
+    ///
+    /// # Errors
+    /// As [`Generator::new`].
+    pub fn seeded(key: &str, value: &str, seed: u64) -> Result<Generator, Error> {
+        only_ids(key)?;
+        let key = Template::parse(key, &["id"]).map_err(Error::Key)?;
         if !key.uses(0) {
             return Err(Error::NoId(key.as_str().to_owned()));
         }
-        Ok(Generator { key, value })
+        let value = Value::parse(value).map_err(Error::Value)?;
+        Ok(Generator { templates: Arc::new((key, value)), seed })
+    }
+
+    /// Whether values have the size that their template asks for, with ids up to `last_id`.
+    ///
+    /// # Errors
+    /// When the rest of the template may be longer.
+    pub fn fits(&self, last_id: u64) -> Result<(), Error> {
+        self.templates.1.fits(last_id).map_err(Error::Value)
     }
 
     /// Appends the key of record `id`.
     #[inline]
     pub fn key(&self, id: u64, out: &mut Vec<u8>) {
-        self.key.render(out, |_, out| push_number(out, id));
+        self.templates.0.render(out, |_, out| push_number(out, id));
     }
 
     /// Appends the value of record `id`.
     #[inline]
     pub fn value(&self, id: u64, out: &mut Vec<u8>) {
-        self.value.render(out, |_, out| push_number(out, id));
-    }
-
-    /// Writes the records with these ids. `progress` hears how many are done, now and then.
-    ///
-    /// # Errors
-    /// When the datastore fails; what was written until then stays.
-    pub async fn fill(
-        &self,
-        datastore: &Datastore,
-        ids: impl IntoIterator<Item = u64>,
-        fill: Fill,
-        mut progress: impl FnMut(Filled),
-    ) -> Result<Filled, Error> {
-        let mut ids = ids.into_iter();
-        let mut tasks = JoinSet::new();
-        let mut done = Filled::default();
-        loop {
-            let chunk = self.chunk(&mut ids);
-            let last = chunk.is_empty();
-            if !last {
-                tasks.spawn(write(datastore.clone(), chunk, fill));
-            }
-            while tasks.len() >= IN_FLIGHT || (last && !tasks.is_empty()) {
-                let Some(written) = tasks.join_next().await else { break };
-                let written = written.map_err(|_| Error::ShutDown)??;
-                done.asked += written.asked;
-                done.written += written.written;
-                progress(done);
-            }
-            if last {
-                return Ok(done);
-            }
-            // Let the connection send what was just handed over before the next chunk is built.
-            tokio::task::yield_now().await;
-        }
-    }
-
-    fn chunk(&self, ids: &mut impl Iterator<Item = u64>) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let mut chunk = Vec::new();
-        let mut bytes = 0;
-        while chunk.len() < CHUNK && bytes < CHUNK_BYTES {
-            let Some(id) = ids.next() else { break };
-            let (mut key, mut value) = (Vec::new(), Vec::new());
-            self.key(id, &mut key);
-            self.value(id, &mut value);
-            bytes += key.len() + value.len();
-            chunk.push((key, value));
-        }
-        chunk
+        self.templates.1.render(self.seed, id, out);
     }
 }
 
-async fn write(
-    datastore: Datastore,
-    chunk: Vec<(Vec<u8>, Vec<u8>)>,
-    fill: Fill,
-) -> Result<Filled, datastore::Error> {
-    let asked = chunk.len() as u64;
-    let written = match fill {
-        Fill::Missing => datastore.set_missing(&chunk).await?,
-        Fill::All => {
-            datastore.set_many(&chunk).await?;
-            asked
+/// A key is known before its value, and read back by the id alone.
+fn only_ids(key: &str) -> Result<(), Error> {
+    template::parts(key, |placeholder| {
+        if placeholder.name == "id" {
+            Padding::of(placeholder).map_err(Error::Key)?;
+        } else if value::NAMES.contains(&placeholder.name) {
+            let placeholder = placeholder.text.to_owned();
+            return Err(Error::KeyName { key: key.to_owned(), placeholder });
         }
-    };
-    Ok(Filled { asked, written })
+        Ok(None::<()>)
+    })
+    .map(drop)
 }
 
 #[cfg(test)]
@@ -171,18 +139,12 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_the_same_for_all_is_refused() {
+    fn a_key_is_made_of_the_id_and_of_nothing_else() {
         assert_eq!(Generator::new("record", "x").expect_err("no id"), Error::NoId("record".to_owned()));
         assert!(matches!(Generator::new("{id:x}", "x"), Err(Error::Key(_))));
         assert!(matches!(Generator::new("{id}", "{id:x}"), Err(Error::Value(_))));
-    }
-
-    #[test]
-    fn chunks_are_bounded_in_number_and_bytes() {
-        let generator = Generator::new("{id}", VALUE).expect("templates");
-        assert_eq!(generator.chunk(&mut (0..1_000_000)).len(), CHUNK);
-        let large = Generator::new("{id}", &"x".repeat(CHUNK_BYTES / 2)).expect("templates");
-        assert_eq!(large.chunk(&mut (0..1_000_000)).len(), 2);
-        assert!(generator.chunk(&mut (0..0)).is_empty());
+        let error = Generator::new("{id}:{uuid}", "x").expect_err("a key has no uuid").to_string();
+        assert!(error.contains("{uuid}"), "{error}");
+        assert!(Generator::new("{{id}}:{other}", "x").is_ok());
     }
 }

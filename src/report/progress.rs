@@ -2,6 +2,8 @@
 //!
 //! On a terminal a bar and a line of numbers; elsewhere one plain line a second; or nothing.
 
+mod counted;
+
 use std::io::{self, IsTerminal, Write};
 use std::sync::LazyLock;
 
@@ -13,6 +15,8 @@ use crate::plan::Plan;
 use crate::report::Error;
 use crate::report::figures::{clock, grouped, micros, plain, rate};
 use crate::units::{NANOS_PER_SEC, Nanos};
+
+pub use counted::Counted;
 
 /// The bars of the process. There is one stderr, so bars and log lines must know of each other
 /// wherever they are made.

@@ -194,12 +194,13 @@ fn redis(redis: &Redis, check: &mut Check<'_, '_>) {
 
 fn redis_url(url: &str, check: &mut Check<'_, '_>) {
     let path = "redis.url";
-    let choices = "write embedded, redis://host:6379 or unix:///path/to/socket";
+    let choices =
+        "write embedded, redis://host:6379, unix:///path/to/socket or redis-cluster://host:7000,host:7001";
     let (scheme, rest) = url.split_once("://").unwrap_or((url, ""));
     match scheme {
         "embedded" if url == Redis::EMBEDDED => {}
-        "redis" | "unix" if !rest.is_empty() => {}
-        "redis" | "unix" => {
+        "redis" | "unix" | "redis-cluster" if !rest.is_empty() => {}
+        "redis" | "unix" | "redis-cluster" => {
             check.fail(path, format!("the address is missing behind {}", quoted(url)), choices)
         }
         "rediss" => check.fail(
@@ -207,13 +208,9 @@ fn redis_url(url: &str, check: &mut Check<'_, '_>) {
             "a store over TLS (`rediss://`) is not supported yet",
             "write redis:// with a port without TLS",
         ),
-        "redis-cluster" => check.fail(
-            path,
-            "a cluster (`redis-cluster://`) is not supported yet",
-            "write redis:// with the address of one server",
-        ),
         _ => {
-            let near = suggestion(scheme, ["embedded", "redis", "unix"]).filter(|near| *near != scheme);
+            let near = suggestion(scheme, ["embedded", "redis", "unix", "redis-cluster"])
+                .filter(|near| *near != scheme);
             let help = match near {
                 Some("embedded") => "did you mean `embedded`?".to_string(),
                 Some(near) => format!("did you mean `{near}://`?"),

@@ -121,7 +121,8 @@ impl Scenario {
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(default, deny_unknown_fields)]
 pub struct Redis {
-    /// `embedded` for the built-in store, or `redis://[user:password@]host:port[/db]` or `unix:///path`.
+    /// `embedded` for the built-in store, or `redis://[user:password@]host:port[/db]`, `unix:///path` or
+    /// `redis-cluster://[user:password@]host:port[,host:port]`.
     pub url: String,
     /// At least so many records are read ahead of their send time; raised to a tenth of a second of the
     /// plan's highest rate.
