@@ -7,6 +7,7 @@ mod lane;
 mod parts;
 mod prepare;
 mod run;
+mod serve;
 mod standalone;
 mod validate;
 
@@ -27,6 +28,7 @@ pub fn main(cli: Cli) -> u8 {
         Some(Command::Schema) => Ok(to_stdout(scenario::json_schema().as_bytes())),
         Some(Command::Responder(args)) => standalone::responder(&args),
         Some(Command::Store(args)) => standalone::store(&args),
+        Some(Command::Serve(args)) => serve::serve(&args),
         Some(Command::Flush(args)) => flush::flush(&args),
         Some(Command::Completions { shell }) => {
             let mut text = Vec::new();

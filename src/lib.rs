@@ -56,3 +56,4 @@ pub mod store;
 pub mod app;
 pub mod cli;
 pub mod report;
+pub mod serve;

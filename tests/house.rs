@@ -51,6 +51,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("engine", &["plan", "recorder", "handoff", "ledger", "wire", "clock", "units", "seeded"]),
     // 5
     ("report", &["plan", "scenario", "recorder", "handoff", "ledger", "clock", "units", "template"]),
+    // 6
+    ("serve", &["report", "records", "datastore", "clock", "units"]),
     // 7 and 8
     ("cli", &["plan", "units"]),
     ("app", &[EVERYTHING]),
@@ -66,6 +68,11 @@ const DOORS: &[(&str, &[&str])] = &[
     ("mio", &["src/store"]),
     ("csv", &["src/report"]),
     ("indicatif", &["src/report/progress"]),
+    ("axum", &["src/serve"]),
+    ("hyper", &["src/serve"]),
+    ("hyper_util", &["src/serve"]),
+    ("utoipa", &["src/serve"]),
+    ("utoipa_axum", &["src/serve"]),
     ("clap", &["src/cli", "src/app.rs", "src/main.rs"]),
     ("clap_complete", &["src/cli", "src/app.rs"]),
     ("clap_mangen", &["src/cli", "src/app.rs"]),
