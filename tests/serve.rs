@@ -99,7 +99,11 @@ fn a_body_that_is_wrong_is_told_what_to_do() {
         (json!({ "count": 5, "first": -1 }), "first_out_of_range"),
         (json!({ "count": 5, "existing": "burn" }), "bad_field"),
     ] {
-        assert_eq!(serve.post("/api/v1/generations", &body.to_string()).error(), (422, code.to_owned()), "{body}");
+        assert_eq!(
+            serve.post("/api/v1/generations", &body.to_string()).error(),
+            (422, code.to_owned()),
+            "{body}"
+        );
     }
     assert_eq!(serve.get("/count").json(), json!({ "total_records": 0 }));
 }
@@ -112,7 +116,8 @@ fn types_lengths_paths_and_methods_are_held() {
         answer
     };
     let body = r#"{"count": 5}"#;
-    for kind in [&[][..], &["Content-Type: text/plain"], &["Content-Type: application/x-www-form-urlencoded"]] {
+    for kind in [&[][..], &["Content-Type: text/plain"], &["Content-Type: application/x-www-form-urlencoded"]]
+    {
         error(serve.ask("POST", "/generate", kind, body), 415, "not_json");
     }
     for kind in ["Content-Type: application/json; charset=utf-8", "content-type: Application/JSON"] {
@@ -125,7 +130,9 @@ fn types_lengths_paths_and_methods_are_held() {
         long.len()
     );
     error(serve.raw(chunked), 413, "body_too_large");
-    let huge = format!("POST /generate HTTP/1.1\r\nHost: localhost\r\n{JSON}\r\nContent-Length: 99999999999\r\n\r\n{{");
+    let huge = format!(
+        "POST /generate HTTP/1.1\r\nHost: localhost\r\n{JSON}\r\nContent-Length: 99999999999\r\n\r\n{{"
+    );
     error(serve.raw(huge), 413, "body_too_large");
     for path in ["/nothing", "/api", "/api/v2/runs", "/generate/", "/api/v1/runs/%ff", "/%2e%2e/etc"] {
         let status = serve.get(path).error().0;
@@ -180,7 +187,8 @@ fn a_generation_is_followed_by_many_and_a_second_one_waits_its_turn() {
     let value: String = redis::cmd("GET").arg("item:400999").query(&mut connection).expect("a value");
     assert_eq!(value, "<400999>");
     assert_eq!(serve.get("/api/v1/generations/1").json()["first"], 1000);
-    let kept = json!({ "count": 10, "first": 400_995, "key": "item:{id}", "template": "new", "existing": "keep" });
+    let kept =
+        json!({ "count": 10, "first": 400_995, "key": "item:{id}", "template": "new", "existing": "keep" });
     assert_eq!(serve.post("/api/v1/generations", &kept.to_string()).status, 202);
     let (_, end) = serve.events("/api/v1/generations/2/events").rest().pop().expect("an end");
     assert_eq!((&end["done"], &end["written"]), (&json!(10), &json!(5)));
@@ -265,7 +273,9 @@ fn a_token_opens_everything_but_a_sign_of_life_and_the_page() {
         let answer = serve.get(path);
         assert_eq!(answer.error(), (401, "unauthorized".to_owned()), "{path}");
         assert!(answer.headers["www-authenticate"].starts_with("Bearer"));
-        for wrong in ["Authorization: Bearer open-sesam", "Authorization: Basic open-sesame", "Authorization: Bearer"] {
+        for wrong in
+            ["Authorization: Bearer open-sesam", "Authorization: Basic open-sesame", "Authorization: Bearer"]
+        {
             assert_eq!(serve.ask("GET", path, &[wrong], "").status, 401, "{wrong}");
         }
     }
@@ -332,7 +342,8 @@ fn silent_and_trickling_clients_are_let_go() {
             assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
         }
     }
-    let slow = format!("POST /generate HTTP/1.1\r\nHost: localhost\r\n{JSON}\r\nContent-Length: 100\r\n\r\n{{");
+    let slow =
+        format!("POST /generate HTTP/1.1\r\nHost: localhost\r\n{JSON}\r\nContent-Length: 100\r\n\r\n{{");
     let answer = serve.raw(slow);
     assert_eq!(answer.error(), (408, "body_too_slow".to_owned()));
     assert_eq!(serve.get("/ping").status, 200);
@@ -359,7 +370,10 @@ fn scenarios_are_listed_with_what_is_wrong_with_them() {
     assert_eq!((&bad["file"], &bad["valid"]), (&json!("a-bad.yaml"), &json!(false)));
     assert_eq!(bad["problems"].as_array().map(Vec::len), Some(2), "{bad}");
     assert!(bad["problems"][0]["line"].as_u64() > Some(0));
-    assert_eq!((&good["name"], &good["valid"], &good["scheduled"]), (&json!("steady"), &json!(true), &json!(100)));
+    assert_eq!(
+        (&good["name"], &good["valid"], &good["scheduled"]),
+        (&json!("steady"), &json!(true), &json!(100))
+    );
     assert_eq!((&good["description"], &good["duration_s"]), (&json!("fifty a second"), &json!(2.0)));
     let refused = serve.post("/api/v1/runs", r#"{"scenario": "a-bad.yaml"}"#);
     assert_eq!(refused.error(), (422, "invalid_scenario".to_owned()));
@@ -390,18 +404,30 @@ fn a_run_is_started_followed_and_its_files_are_served() {
     assert_eq!(other.error(), (409, "run_running".to_owned()));
     let events = serve.events(&format!("/api/v1/runs/{id}/events")).rest();
     let (name, end) = events.last().expect("an end");
-    assert_eq!((name.as_str(), &end["state"], &end["exit_code"]), ("end", &json!("passed"), &json!(0)), "{end}");
-    assert!(events.iter().any(|(_, run)| run["state"] == "running" && run["progress"]["seconds"] == 1), "{events:?}");
+    assert_eq!(
+        (name.as_str(), &end["state"], &end["exit_code"]),
+        ("end", &json!("passed"), &json!(0)),
+        "{end}"
+    );
+    assert!(
+        events.iter().any(|(_, run)| run["state"] == "running" && run["progress"]["seconds"] == 1),
+        "{events:?}"
+    );
     let progress = &end["progress"];
-    assert_eq!((&progress["sent"], &progress["matched"], &progress["seconds"]), (&json!(80), &json!(80), &json!(2)));
+    assert_eq!(
+        (&progress["sent"], &progress["matched"], &progress["seconds"]),
+        (&json!(80), &json!(80), &json!(2))
+    );
     assert_eq!((&end["summary"]["run_id"], &end["summary"]["seed"]), (&json!(id), &json!(7)));
     assert!(end["reason"].as_str().is_some_and(|reason| reason.starts_with("PASSED")));
     let run = serve.get(&format!("/api/v1/runs/{id}")).json();
-    let names: Vec<_> = run["files"].as_array().expect("files").iter().map(|file| file["name"].clone()).collect();
+    let names: Vec<_> =
+        run["files"].as_array().expect("files").iter().map(|file| file["name"].clone()).collect();
     assert!(names.contains(&json!("summary.csv")), "{names:?}");
     let file = serve.get(&format!("/api/v1/runs/{id}/files/summary.csv"));
     assert_eq!((file.status, file.headers["content-type"].as_str()), (200, "text/csv; charset=utf-8"));
-    let on_disk = std::fs::read_to_string(serve.path().join("runs").join(id).join("summary.csv")).expect("a file");
+    let on_disk =
+        std::fs::read_to_string(serve.path().join("runs").join(id).join("summary.csv")).expect("a file");
     assert_eq!(file.body, on_disk);
     for name in ["..%2f..%2fscenarios%2fsteady.yaml", "%2e%2e", "nothing", "%2fetc%2fpasswd"] {
         let answer = serve.get(&format!("/api/v1/runs/{id}/files/{name}"));
@@ -435,7 +461,9 @@ fn a_run_is_stopped_gently_and_writes_its_reports() {
 #[test]
 fn a_request_cannot_read_the_environment_or_choose_a_script() {
     let secret = [("RUNNER_TOKEN", "open-sesame"), ("SECRET", "swordfish")];
-    let with_var = SCENARIO.replace("name: steady", "name: steady\nvars: { rate: 50 }").replace("hold: 50", "hold: ${rate}");
+    let with_var = SCENARIO
+        .replace("name: steady", "name: steady\nvars: { rate: 50 }")
+        .replace("hold: 50", "hold: ${rate}");
     let serve = Serve::with(&[], &secret, &[("steady.yaml", &with_var)]);
     let post = |body: serde_json::Value| {
         let headers = [JSON, "Authorization: Bearer open-sesame"];
@@ -447,14 +475,17 @@ fn a_request_cannot_read_the_environment_or_choose_a_script() {
             assert_eq!(answer.error(), (422, "bad_change".to_owned()), "{field} {value}");
         }
     }
-    for (path, value) in [("script.file", json!("/etc/passwd")), ("script", json!({ "file": "/etc/passwd" }))] {
+    for (path, value) in [("script.file", json!("/etc/passwd")), ("script", json!({ "file": "/etc/passwd" }))]
+    {
         let answer = post(json!({ "scenario": "steady.yaml", "set": { path: value } }));
         assert_eq!(answer.error(), (422, "invalid_scenario".to_owned()), "{answer:?}");
         assert!(!answer.body.contains("root:"), "{answer:?}");
     }
     let unknown = post(json!({ "scenario": "steady.yaml", "set": { "colour": "red" } }));
     assert_eq!(unknown.error(), (422, "invalid_scenario".to_owned()));
-    let answer = post(json!({ "scenario": "steady.yaml", "vars": { "rate": 10 }, "set": { "load.stages[0].duration": "1s" } }));
+    let answer = post(
+        json!({ "scenario": "steady.yaml", "vars": { "rate": 10 }, "set": { "load.stages[0].duration": "1s" } }),
+    );
     assert_eq!((answer.status, &answer.json()["planned"]), (202, &json!(10)), "{answer:?}");
 }
 
@@ -510,7 +541,11 @@ fn the_page_and_the_description_are_there() {
 fn curl_gets_what_the_readme_says() {
     let serve = Serve::start(&[]);
     let curl = |args: &[&str]| {
-        let output = Command::new("curl").arg("-sS").args(args).output().expect("curl is needed: install the package curl");
+        let output = Command::new("curl")
+            .arg("-sS")
+            .args(args)
+            .output()
+            .expect("curl is needed: install the package curl");
         String::from_utf8(output.stdout).expect("text")
     };
     let url = |path: &str| format!("http://{}{path}", serve.addr());

@@ -112,7 +112,9 @@ fn inspect(path: &Path, changes: &Changes) -> Inspection {
         Err(Error::Scenario(problems)) => {
             Inspection { about: None, findings: problems.list.iter().map(finding).collect() }
         }
-        Err(error) => Inspection { about: None, findings: vec![error_of("", error.to_string(), error.hint())] },
+        Err(error) => {
+            Inspection { about: None, findings: vec![error_of("", error.to_string(), error.hint())] }
+        }
     }
 }
 

@@ -116,7 +116,8 @@ mod tests {
         assert_eq!(follower.read().expect("nothing yet"), []);
         let folder = Folder::create(&path).expect("a folder");
         let mut file = folder.file("seconds.csv").expect("a file");
-        let mut write = |text: &str| file.write_all(text.as_bytes()).and_then(|()| file.flush()).expect("written");
+        let mut write =
+            |text: &str| file.write_all(text.as_bytes()).and_then(|()| file.flush()).expect("written");
         write(&format!("{SECONDS}\n0,\"a, b\",10,9,8,1,0,1,2,3,4,5,6,7,8\n1,b,1"));
         let seconds = follower.read().expect("one");
         assert_eq!((seconds.len(), seconds[0].stage.as_str(), seconds[0].matched), (1, "a, b", 8));

@@ -44,7 +44,8 @@ impl<T: DeserializeOwned> FromRequest<Shared> for JsonBody<T> {
 }
 
 fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let given = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("something unreadable"));
+    let given =
+        headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("something unreadable"));
     let essence = given.and_then(|given| given.split(';').next()).map(str::trim);
     if essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
         return Ok(());
@@ -91,10 +92,21 @@ fn too_large() -> Problem {
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(bytes).map_err(|error| match error.classify() {
-        Category::Data => Problem::unprocessable("bad_field", format!("the body is wrong: {error}"), FIELDS_HELP),
+        Category::Data => {
+            Problem::unprocessable("bad_field", format!("the body is wrong: {error}"), FIELDS_HELP)
+        }
         Category::Io | Category::Syntax | Category::Eof => {
-            let what = if bytes.is_empty() { "the body is empty".to_owned() } else { format!("the body is no JSON: {error}") };
-            Problem::new(StatusCode::BAD_REQUEST, "bad_json", what, "send a JSON object, such as {\"count\": 500000}")
+            let what = if bytes.is_empty() {
+                "the body is empty".to_owned()
+            } else {
+                format!("the body is no JSON: {error}")
+            };
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "bad_json",
+                what,
+                "send a JSON object, such as {\"count\": 500000}",
+            )
         }
     })
 }

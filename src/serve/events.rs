@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use utoipa::ToSchema;
 
 use crate::clock;
 use crate::serve::problem::Problem;
@@ -38,6 +39,39 @@ pub(super) trait Followed: Clone + Send + Sync + 'static {
     fn has_ended(&self) -> bool;
 }
 
+/// The name of an event.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "describes what is written, and is never made")]
+enum EventName {
+    /// It goes on.
+    Progress,
+    /// It has ended; no event follows.
+    End,
+}
+
+/// An event of a generation.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what is written, and is never made")]
+pub(super) struct GenerationEvent {
+    /// What it says.
+    event: EventName,
+    /// The generation, as JSON.
+    #[schema(content_media_type = "application/json")]
+    data: String,
+}
+
+/// An event of a run.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what is written, and is never made")]
+pub(super) struct RunEvent {
+    /// What it says.
+    event: EventName,
+    /// The run, as JSON.
+    #[schema(content_media_type = "application/json")]
+    data: String,
+}
+
 /// Lets a bounded number of listeners in.
 #[derive(Clone)]
 pub(super) struct Door {
@@ -53,7 +87,11 @@ impl Door {
     pub(super) fn follow<T: Followed>(&self, states: watch::Receiver<T>) -> Result<Response, Problem> {
         let seat = self.seats.clone().try_acquire_owned().map_err(|_| {
             let message = format!("{MAX_LISTENERS} listeners are there already");
-            Problem::unavailable("too_many_listeners", message, "close one of them, or ask again and again instead")
+            Problem::unavailable(
+                "too_many_listeners",
+                message,
+                "close one of them, or ask again and again instead",
+            )
         })?;
         let listener = Listener { states, first: true, ended: false, _seat: seat };
         let events = stream::unfold(listener, |mut listener| async move {

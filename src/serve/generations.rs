@@ -16,7 +16,7 @@ use crate::records::Fill;
 use crate::report;
 use crate::serve::Shared;
 use crate::serve::body::JsonBody;
-use crate::serve::events::Followed;
+use crate::serve::events::{Followed, GenerationEvent};
 use crate::serve::problem::{ErrorBody, ErrorDetail, Problem};
 use crate::serve::records::{self, Order, Records};
 
@@ -502,11 +502,14 @@ pub(super) async fn get(
     operation_id = "follow_generation",
     params(("id" = u64, Path, description = "Its number", minimum = 1)),
     responses(
-        (status = 200, description = "Events", content_type = "text/event-stream", body = String),
+        (status = 200, description = "Events", content_type = "text/event-stream", body = GenerationEvent),
         (status = 404, description = "There is none", body = ErrorBody),
         (status = 503, description = "Too many are listening", body = ErrorBody),
     ))]
-pub(super) async fn events(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn events(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
     let (standing, _) = shared.generations.find(&id)?;
     shared.listeners.follow(standing)
 }
@@ -580,7 +583,9 @@ mod tests {
         }
         let ids: Vec<u64> = generations.list().iter().map(|generation| generation.id).collect();
         assert_eq!((ids.len(), ids[0]), (MAX_REMEMBERED, MAX_REMEMBERED as u64 + 5));
-        assert!(generations.find("1").is_err() && generations.find("6").is_ok() && generations.find("x").is_err());
+        assert!(
+            generations.find("1").is_err() && generations.find("6").is_ok() && generations.find("x").is_err()
+        );
     }
 
     #[test]

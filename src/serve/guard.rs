@@ -68,7 +68,12 @@ impl Guard {
         };
         let host = host.ok_or_else(|| {
             let message = "the request needs one Host header that is a name or an address";
-            Problem::new(StatusCode::BAD_REQUEST, "bad_host", message, "send it, as every HTTP/1.1 client does")
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "bad_host",
+                message,
+                "send it, as every HTTP/1.1 client does",
+            )
         })?;
         // `GET http://elsewhere/ HTTP/1.1` names its host twice.
         for name in [Some(&host), request.uri().authority()].into_iter().flatten() {
@@ -100,7 +105,8 @@ impl Guard {
             Some(_) => ("the token is wrong", r#"Bearer realm="runner", error="invalid_token""#),
             None => ("a token is needed", r#"Bearer realm="runner""#),
         };
-        let help = "send the header Authorization: Bearer TOKEN with the token that the server was started with";
+        let help =
+            "send the header Authorization: Bearer TOKEN with the token that the server was started with";
         Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", message, help)
             .with(header::WWW_AUTHENTICATE, challenge))
     }
@@ -118,7 +124,12 @@ fn bearer(authorization: &str) -> Option<&str> {
 fn same_site(method: &Method, headers: &HeaderMap, host: &Authority) -> Result<(), Problem> {
     let foreign = |from: &str| {
         let message = format!("a page from {from} may not ask here");
-        Problem::new(StatusCode::FORBIDDEN, "foreign_origin", message, "only the page of this server may: open /")
+        Problem::new(
+            StatusCode::FORBIDDEN,
+            "foreign_origin",
+            message,
+            "only the page of this server may: open /",
+        )
     };
     if let Some(origin) = headers.get(header::ORIGIN) {
         let origin = origin.to_str().unwrap_or("somewhere unreadable");
@@ -152,7 +163,8 @@ pub(super) async fn layer(State(shared): State<Shared>, request: Request, next: 
 /// What a library has refused gets a body of ours and keeps its headers, such as Allow.
 fn shaped(response: Response, method: &Method, path: &str) -> Response {
     let status = response.status();
-    let is_json = response.headers().get(header::CONTENT_TYPE).is_some_and(|value| value == "application/json");
+    let is_json =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|value| value == "application/json");
     if is_json || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
@@ -187,10 +199,13 @@ mod tests {
     #[test]
     fn only_names_of_ours_are_answered() {
         let local = guard("127.0.0.1:3030", None);
-        for host in ["127.0.0.1:3030", "localhost", "LOCALHOST.:1", "[::1]:3030", "127.9.9.9", "load.example:80"] {
+        for host in
+            ["127.0.0.1:3030", "localhost", "LOCALHOST.:1", "[::1]:3030", "127.9.9.9", "load.example:80"]
+        {
             assert_eq!(status(&local, &[("host", host)]), 200, "{host}");
         }
-        for host in ["evil.example", "10.0.0.5", "127.0.0.1.evil.example", "localhost.evil.example", "[::2]"] {
+        for host in ["evil.example", "10.0.0.5", "127.0.0.1.evil.example", "localhost.evil.example", "[::2]"]
+        {
             assert_eq!(status(&local, &[("host", host)]), 421, "{host}");
         }
         assert_eq!(status(&local, &[]), 400);
@@ -219,7 +234,8 @@ mod tests {
         ] {
             assert_eq!(status(&guard, &[host, ("origin", origin)]), expected, "{origin}");
         }
-        for (site, expected) in [("same-origin", 200), ("none", 200), ("cross-site", 403), ("same-site", 403)] {
+        for (site, expected) in [("same-origin", 200), ("none", 200), ("cross-site", 403), ("same-site", 403)]
+        {
             assert_eq!(status(&guard, &[host, ("sec-fetch-site", site)]), expected, "{site}");
         }
     }

@@ -144,7 +144,14 @@ pub(super) fn described(shared: &Shared) -> (Router<Shared>, String) {
     complete(&mut document, shared.guard.wants_token());
     bound(&mut document, shared.config.max_count);
     // A description is made of JSON values: it always prints.
-    (router, document.to_pretty_json().unwrap_or_default())
+    let mut document = serde_json::to_value(document).unwrap_or_default();
+    for (event, of) in [("GenerationEvent", "Generation"), ("RunEvent", "Run")] {
+        // The package has no word for what the data of an event holds.
+        if let Some(data) = document.pointer_mut(&format!("/components/schemas/{event}/properties/data")) {
+            data["contentSchema"] = json!({ "$ref": format!("#/components/schemas/{of}") });
+        }
+    }
+    (router, format!("{document:#}"))
 }
 
 /// Serves the description.
@@ -196,10 +203,8 @@ fn response(common: &Common) -> Response {
     let example = json!({
         "error": { "code": common.code, "message": common.message, "help": common.help }
     });
-    let content = ContentBuilder::new()
-        .schema(Some(Ref::from_schema_name("ErrorBody")))
-        .example(Some(example))
-        .build();
+    let content =
+        ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorBody"))).example(Some(example)).build();
     ResponseBuilder::new().description(common.description).content("application/json", content).build()
 }
 

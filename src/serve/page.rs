@@ -29,7 +29,8 @@ pub(super) fn router() -> Router<Shared> {
 }
 
 fn page(policy: String) -> Response {
-    let headers = [(header::CONTENT_SECURITY_POLICY, policy), (header::REFERRER_POLICY, "no-referrer".to_owned())];
+    let headers =
+        [(header::CONTENT_SECURITY_POLICY, policy), (header::REFERRER_POLICY, "no-referrer".to_owned())];
     (headers, Html(PAGE)).into_response()
 }
 
@@ -60,7 +61,11 @@ mod tests {
     #[test]
     fn the_page_needs_nothing_from_elsewhere() {
         for tag in ["script", "style"] {
-            assert_eq!(PAGE.matches(&format!("<{tag}")).count(), 1, "one {tag}, the one that the policy knows");
+            assert_eq!(
+                PAGE.matches(&format!("<{tag}")).count(),
+                1,
+                "one {tag}, the one that the policy knows"
+            );
             assert!(!between(PAGE, &format!("<{tag}>"), &format!("</{tag}>")).is_empty());
         }
         for foreign in ["http://", "https://", "src=", "@import", "style=\"", "onclick=", "innerHTML"] {

@@ -107,38 +107,22 @@ impl Problem {
     }
 
     /// 422: the body is JSON, but does not say what is needed.
-    pub fn unprocessable(
-        code: &str,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) -> Problem {
+    pub fn unprocessable(code: &str, message: impl Into<String>, help: impl Into<String>) -> Problem {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, message, help)
     }
 
     /// 409: not now.
-    pub fn conflict(
-        code: &str,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) -> Problem {
+    pub fn conflict(code: &str, message: impl Into<String>, help: impl Into<String>) -> Problem {
         Problem::new(StatusCode::CONFLICT, code, message, help)
     }
 
     /// 404: there is no such thing.
-    pub fn not_found(
-        code: &str,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) -> Problem {
+    pub fn not_found(code: &str, message: impl Into<String>, help: impl Into<String>) -> Problem {
         Problem::new(StatusCode::NOT_FOUND, code, message, help)
     }
 
     /// 503: come again.
-    pub fn unavailable(
-        code: &str,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) -> Problem {
+    pub fn unavailable(code: &str, message: impl Into<String>, help: impl Into<String>) -> Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, message, help).with(header::RETRY_AFTER, "1")
     }
 

@@ -22,7 +22,7 @@ use crate::report;
 use crate::report::follow::Second;
 use crate::serve::Shared;
 use crate::serve::body::JsonBody;
-use crate::serve::events::Followed;
+use crate::serve::events::{Followed, RunEvent};
 use crate::serve::problem::{ErrorBody, Problem, Severity};
 use crate::serve::scenarios::{About, Changes, Scenarios};
 
@@ -60,7 +60,7 @@ pub(super) struct NewRun {
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, Value>, required = false, example = json!({}))]
     vars: BTreeMap<String, Value>,
-    /// The seed of every random choice, as `--seed` does.
+    /// The seed of every random choice, as `--seed` does; a whole number below 2^63.
     #[serde(default)]
     #[schema(example = 1)]
     seed: Option<u64>,
@@ -348,7 +348,11 @@ impl Runs {
         Runs { settings, book: Arc::default() }
     }
 
-    async fn begin(&self, scenarios: &Scenarios, asked: NewRun) -> Result<watch::Receiver<Standing>, Problem> {
+    async fn begin(
+        &self,
+        scenarios: &Scenarios,
+        asked: NewRun,
+    ) -> Result<watch::Receiver<Standing>, Problem> {
         let path = scenarios.find(&asked.scenario)?;
         let changes = changes(&asked)?;
         let turn = self.turn()?;
@@ -414,7 +418,8 @@ impl Runs {
             return Err(shutting_down());
         }
         if std::mem::replace(&mut book.busy, true) {
-            let help = "wait for its end, or stop it (POST /api/v1/runs/{id}/stop): GET /api/v1/runs names it";
+            let help =
+                "wait for its end, or stop it (POST /api/v1/runs/{id}/stop): GET /api/v1/runs names it";
             return Err(Problem::conflict("run_running", "another run is going on", help));
         }
         Ok(Turn { book: self.book.clone() })
@@ -475,6 +480,10 @@ fn changes(asked: &NewRun) -> Result<Changes, Problem> {
     if asked.set.len() + asked.vars.len() > MAX_CHANGES {
         let message = format!("set and vars have more than {MAX_CHANGES} entries");
         return Err(Problem::unprocessable("too_many_changes", message, "write a scenario of its own"));
+    }
+    if let Some(seed) = asked.seed.filter(|seed| i64::try_from(*seed).is_err()) {
+        let message = format!("seed is {seed}, and it must be below 2^63");
+        return Err(Problem::unprocessable("seed_out_of_range", message, "send a smaller one"));
     }
     let all = |field: &'static str, map: &BTreeMap<String, Value>| -> Result<Vec<_>, Problem> {
         map.iter().map(|(name, value)| change(field, name, value)).collect()
@@ -564,11 +573,14 @@ pub(super) async fn get(
 #[utoipa::path(get, path = "/api/v1/runs/{id}/events", tag = "runs", operation_id = "follow_run",
     params(("id" = String, Path, description = "Its name")),
     responses(
-        (status = 200, description = "Events", content_type = "text/event-stream", body = String),
+        (status = 200, description = "Events", content_type = "text/event-stream", body = RunEvent),
         (status = 404, description = "There is none", body = ErrorBody),
         (status = 503, description = "Too many are listening", body = ErrorBody),
     ))]
-pub(super) async fn events(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn events(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
     let (standing, _) = shared.runs.find(&id)?;
     shared.listeners.follow(standing)
 }
@@ -581,7 +593,7 @@ pub(super) async fn events(State(shared): State<Shared>, Path(id): Path<String>)
     ),
     responses(
         (status = 200, description = "The file", content(
-            (String = "text/csv"), (Value = "application/json"), (String = "application/yaml"),
+            (String = "text/csv"), (Value = "application/json"), (Value = "application/yaml"),
             (String = "text/html"), (String = "application/xml"), (String = "application/octet-stream"))),
         (status = 404, description = "There is none", body = ErrorBody),
     ))]
@@ -646,7 +658,8 @@ mod tests {
         let mut run = standing();
         assert_eq!((run.view().state, run.has_ended()), (RunState::Starting, false));
         for second in 0..2 {
-            let second = Second { second, sent: 10, matched: 9, failed: 1, connections: 3, ..Second::default() };
+            let second =
+                Second { second, sent: 10, matched: 9, failed: 1, connections: 3, ..Second::default() };
             run.hear(Event::Second(second));
         }
         let view = run.view();
@@ -678,7 +691,10 @@ mod tests {
 
     #[test]
     fn a_change_is_a_word_of_the_command_line_and_nothing_else() {
-        assert_eq!(change("set", " a.b[0] ", &json!(5)).expect("fits"), ("a.b[0]".to_owned(), "5".to_owned()));
+        assert_eq!(
+            change("set", " a.b[0] ", &json!(5)).expect("fits"),
+            ("a.b[0]".to_owned(), "5".to_owned())
+        );
         assert_eq!(change("set", "a", &json!("x=y")).expect("fits").1, "x=y");
         assert_eq!(change("set", "a", &json!({"b": [1]})).expect("fits").1, r#"{"b":[1]}"#);
         for (name, value) in [

@@ -107,7 +107,8 @@ impl Scenarios {
         if !is_name(name) {
             let shown: String = name.chars().take(60).collect();
             let message = format!("`{shown}` is no name of a scenario");
-            let help = "send the name of a .yaml file in the folder of scenarios: GET /api/v1/scenarios lists them";
+            let help =
+                "send the name of a .yaml file in the folder of scenarios: GET /api/v1/scenarios lists them";
             return Err(Problem::unprocessable("bad_scenario_name", message, help));
         }
         self.inside(name).ok_or_else(|| {
@@ -216,7 +217,9 @@ mod tests {
             assert_eq!(code(name).expect_err(name), "no_such_scenario");
         }
         let long = format!("{}.yaml", "x".repeat(300));
-        for name in ["../outside.yaml", "/etc/passwd", "a.txt", ".hidden.yaml", ".yaml", "..", "", "a\0.yaml", &long] {
+        for name in
+            ["../outside.yaml", "/etc/passwd", "a.txt", ".hidden.yaml", ".yaml", "..", "", "a\0.yaml", &long]
+        {
             assert_eq!(code(name).expect_err(name), "bad_scenario_name");
         }
     }

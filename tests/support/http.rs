@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -20,7 +21,7 @@ pub struct Serve {
     addr: SocketAddr,
     /// Where it says that records are.
     pub redis: String,
-    said: std::sync::mpsc::Receiver<String>,
+    said: Option<JoinHandle<String>>,
     dir: tempfile::TempDir,
 }
 
@@ -39,11 +40,18 @@ impl Serve {
             std::fs::write(folder.join(name), text).expect("a scenario");
         }
         let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
-        command.args(["serve", "--listen", "127.0.0.1:0"]).args(args).current_dir(dir.path());
-        for name in ["REDIS_URL", "RUNNER_TOKEN", "RUNNER_LISTEN", "RUNNER_OUT", "RUNNER_SEED", "RUNNER_SEGMENT"] {
+        command.arg("serve").args(args).current_dir(dir.path());
+        for name in
+            ["REDIS_URL", "RUNNER_TOKEN", "RUNNER_LISTEN", "RUNNER_OUT", "RUNNER_SEED", "RUNNER_SEGMENT"]
+        {
             command.env_remove(name);
         }
-        command.envs(env.iter().copied()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .env("RUNNER_LISTEN", "127.0.0.1:0")
+            .envs(env.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary runs");
         let mut talk = BufReader::new(child.stderr.take().expect("a pipe"));
         let mut line = || {
@@ -58,13 +66,9 @@ impl Serve {
             panic!("it said {first:?} {second:?} instead of its address");
         };
         let redis = second.trim().trim_start_matches("records are in ").split(',').next().unwrap_or_default();
-        let (heard, said) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            for line in talk.lines().map_while(Result::ok) {
-                let _ = heard.send(line);
-            }
-        });
-        Serve { child, addr, redis: redis.to_owned(), said, dir }
+        let said =
+            std::thread::spawn(move || talk.lines().map_while(Result::ok).collect::<Vec<_>>().join("\n"));
+        Serve { child, addr, redis: redis.to_owned(), said: Some(said), dir }
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -132,8 +136,8 @@ impl Serve {
     }
 
     /// What it has said after its address, once it has ended.
-    pub fn talk(&self) -> String {
-        self.said.iter().collect::<Vec<_>>().join("\n")
+    pub fn talk(&mut self) -> String {
+        self.said.take().map(|said| said.join().expect("it was listened to")).unwrap_or_default()
     }
 }
 

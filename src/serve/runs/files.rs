@@ -53,7 +53,10 @@ pub(super) fn get(folder: &Path, name: &str) -> Result<Response, Problem> {
         let help = "GET /api/v1/runs/{id} lists its files";
         Problem::not_found("no_such_file", format!("the run has no file {name}"), help)
     })?;
-    let headers = [(header::CONTENT_TYPE, content_type(name)), (header::CONTENT_SECURITY_POLICY, "sandbox allow-scripts")];
+    let headers = [
+        (header::CONTENT_TYPE, content_type(name)),
+        (header::CONTENT_SECURITY_POLICY, "sandbox allow-scripts"),
+    ];
     Ok((headers, stream_of(file)).into_response())
 }
 
