@@ -81,7 +81,7 @@ async fn count_signals((mut interrupt, mut terminate): (Signal, Signal), stop: w
         }
         stop.send_modify(|count| *count = count.saturating_add(1));
         if *stop.borrow() == 1 {
-            say("stopping: a run is waited for; press Ctrl-C again to stop it at once");
+            say("stopping what goes on; press Ctrl-C again to stop it at once");
         }
     }
 }

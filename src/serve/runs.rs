@@ -538,7 +538,7 @@ pub(super) async fn list(State(shared): State<Shared>) -> axum::Json<RunList> {
             headers(("Location" = String, description = "Where it is"))),
         (status = 404, description = "There is no such scenario", body = ErrorBody),
         (status = 409, description = "Another run is going on", body = ErrorBody),
-        (status = 503, description = "The machine cannot start it", body = ErrorBody),
+        (status = 503, description = "The machine cannot start it, or it is too large to be looked at", body = ErrorBody),
     ))]
 pub(super) async fn start(
     State(shared): State<Shared>,

@@ -2,17 +2,24 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
+use crate::clock;
 use crate::serve::Shared;
 use crate::serve::problem::{Finding, Problem, Severity};
 use crate::units::Nanos;
 
 /// Scenarios that are listed; more are left out.
 const MAX_LISTED: usize = 500;
+
+/// Scenarios that are looked at at one time, and how long that may take: a plan may be a month long.
+const MAX_INSPECTIONS: usize = 2;
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The longest name of a file.
 const MAX_NAME: usize = 255;
@@ -90,13 +97,14 @@ pub(super) struct ScenarioList {
 pub(super) struct Scenarios {
     folder: PathBuf,
     inspect: Inspect,
-    /// Lists are made one at a time: each reads and compiles every file.
-    listing: tokio::sync::Mutex<()>,
+    /// Few at a time are looked at: each takes a core for as long as it takes.
+    seats: Arc<Semaphore>,
+    patience: Duration,
 }
 
 impl Scenarios {
     pub(super) fn new(folder: PathBuf, inspect: Inspect) -> Scenarios {
-        Scenarios { folder, inspect, listing: tokio::sync::Mutex::default() }
+        Scenarios { folder, inspect, seats: Arc::new(Semaphore::new(MAX_INSPECTIONS)), patience: PATIENCE }
     }
 
     /// Where the scenario of this name is.
@@ -126,11 +134,36 @@ impl Scenarios {
     /// What the scenario would do with these changes. Takes a while: not on a thread that answers.
     pub(super) async fn inspect(&self, path: PathBuf, changes: Changes) -> Result<Inspection, Problem> {
         let inspect = self.inspect.clone();
-        aside(move || inspect(&path, &changes)).await
+        self.aside(move || inspect(&path, &changes)).await
+    }
+
+    /// Does something on a thread for such things, if that does not take too long. One that is too long keeps its
+    /// seat until its end, so that no number of requests can take more cores.
+    async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let seats = self.seats.clone();
+        let done = clock::timeout(self.patience, async {
+            // The semaphore is never closed.
+            let seat = seats.acquire_owned().await;
+            let work = move || {
+                let _seat = seat;
+                work()
+            };
+            tokio::task::spawn_blocking(work).await.ok()
+        });
+        done.await.flatten().ok_or_else(|| {
+            let message = format!("looking at the scenario did not end within {:?}", self.patience);
+            Problem::unavailable(
+                "inspection_failed",
+                message,
+                "try `runner validate` on it, or make it shorter",
+            )
+        })
     }
 
     async fn list(&self) -> Result<Vec<Scenario>, Problem> {
-        let _turn = self.listing.lock().await;
         let mut found: Vec<(String, PathBuf)> = Vec::new();
         let entries = std::fs::read_dir(&self.folder).map_err(|error| {
             let message = format!("the folder of scenarios cannot be read: {error}");
@@ -151,15 +184,8 @@ impl Scenarios {
             let Inspection { about, findings } = inspect(&path, &Changes::default());
             shown(file, about, findings)
         };
-        aside(move || found.into_iter().map(shown).collect()).await
+        self.aside(move || found.into_iter().map(shown).collect()).await
     }
-}
-
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| {
-        let message = "the scenario could not be looked at";
-        Problem::unavailable("inspection_failed", message, "try `runner validate` on it, which says more")
-    })
 }
 
 fn shown(file: String, about: Option<About>, problems: Vec<Finding>) -> Scenario {
@@ -222,5 +248,24 @@ mod tests {
         {
             assert_eq!(code(name).expect_err(name), "bad_scenario_name");
         }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_takes_too_long_is_given_up_and_takes_no_more_than_its_seats() {
+        let (go, gone) = std::sync::mpsc::channel::<()>();
+        let gone = std::sync::Mutex::new(gone);
+        let inspect: Inspect = Arc::new(move |_, _| {
+            // Ends when the test does.
+            let _ = gone.lock().map(|gone| gone.recv());
+            Inspection::default()
+        });
+        let patience = Duration::from_millis(5);
+        let scenarios = Scenarios { patience, ..Scenarios::new(PathBuf::new(), inspect) };
+        for _ in 0..MAX_INSPECTIONS + 2 {
+            let given_up = scenarios.inspect(PathBuf::new(), Changes::default()).await.expect_err("too long");
+            assert_eq!(given_up.detail().code, "inspection_failed");
+        }
+        assert_eq!(scenarios.seats.available_permits(), 0);
+        drop(go);
     }
 }
