@@ -9,6 +9,7 @@ mod parts;
 mod prepare;
 mod records;
 mod run;
+mod serve;
 mod standalone;
 mod validate;
 
@@ -31,6 +32,7 @@ pub fn main(cli: Cli) -> u8 {
         Some(Command::Store(args)) => standalone::store(&args),
         Some(Command::Client(args)) => client::client(&args),
         Some(Command::Records(command)) => records::records(&command),
+        Some(Command::Serve(args)) => serve::serve(&args),
         Some(Command::Flush(args)) => flush::flush(&args),
         Some(Command::Completions { shell }) => {
             let mut text = Vec::new();

@@ -1,6 +1,6 @@
 //! What can be typed: types only, no behaviour.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -61,6 +61,8 @@ pub enum Command {
     /// Generate, read back, count and delete records in a store
     #[command(subcommand)]
     Records(RecordsCommand),
+    /// Records and runs over HTTP, with a page
+    Serve(ServeArgs),
     /// Write the mappings that a run has left in its journal
     Flush(FlushArgs),
     /// Print completions for a shell
@@ -90,6 +92,9 @@ pub struct RunArgs {
     /// Send only part I of N, counted from 0: request n belongs to part n mod N
     #[arg(long, value_name = "I/N", env = "RUNNER_SEGMENT", default_value = "0/1")]
     pub segment: Segment,
+    /// The name of the run, instead of a new one
+    #[arg(long, value_name = "ID", hide = true, value_parser = run_id)]
+    pub run_id: Option<String>,
     /// Worker threads that send [default: from the number of processors]
     #[arg(long, value_name = "N", env = "RUNNER_WORKERS")]
     pub workers: Option<u64>,
@@ -216,6 +221,35 @@ pub struct ClientArgs {
     /// How long connecting may take
     #[arg(long, value_name = "DURATION", default_value = "5s")]
     pub timeout: Nanos,
+}
+
+/// Records and runs over HTTP.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Where to listen; other than loopback needs a token
+    #[arg(long, value_name = "ADDR", env = "RUNNER_LISTEN", default_value = "127.0.0.1:3030")]
+    pub listen: SocketAddr,
+    /// What requests must carry, as `Authorization: Bearer TOKEN`; better given in the environment
+    #[arg(long, env = "RUNNER_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// A further name that requests may use for this server, such as that of a proxy
+    #[arg(long = "allowed-host", value_name = "NAME")]
+    pub allowed_hosts: Vec<String>,
+    /// The store: `embedded`, redis://[user:password@]host:port[/db] or unix:///path
+    #[arg(long, value_name = "URL", env = "REDIS_URL", hide_env_values = true, default_value = "embedded")]
+    pub redis: String,
+    /// The folder of scenarios that may be run
+    #[arg(long, value_name = "DIR", default_value = "scenarios")]
+    pub scenarios: PathBuf,
+    /// The folder for what runs leave behind
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub runs: PathBuf,
+    /// The most records that one generation may write
+    #[arg(long, value_name = "N", default_value_t = 100_000_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub max_count: u64,
+    /// How long a client may take to send the head of a request, and how long for its body
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    pub read_timeout: Nanos,
 }
 
 /// Mappings to write.
@@ -371,6 +405,14 @@ fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_string(), value.to_string())),
         _ => Err("write NAME=VALUE".to_string()),
+    }
+}
+
+fn run_id(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || ['.', '_', '-'].contains(&c);
+    match !text.is_empty() && text.len() <= 200 && text.chars().all(fits) {
+        true => Ok(text.to_string()),
+        false => Err("write letters, digits, `.`, `_` and `-`".to_string()),
     }
 }
 

@@ -57,3 +57,4 @@ pub mod app;
 pub mod cli;
 pub mod client;
 pub mod report;
+pub mod serve;

@@ -7,6 +7,7 @@
 pub mod csv;
 pub mod dry_run;
 pub mod figures;
+pub mod follow;
 pub mod health;
 pub mod json;
 pub mod progress;
@@ -32,6 +33,14 @@ pub enum Error {
     /// A file could not be written.
     #[error("write {path}: {source}")]
     Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file could not be read.
+    #[error("read {path}: {source}")]
+    Read {
         /// The file.
         path: PathBuf,
         /// The system's reason.

@@ -52,6 +52,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("client", &["wire", "clock", "units"]),
     // 5
     ("report", &["plan", "scenario", "recorder", "handoff", "ledger", "clock", "units", "template"]),
+    // 6
+    ("serve", &["report", "records", "datastore", "clock", "units"]),
     // 7 and 8
     ("cli", &["plan", "units"]),
     ("app", &[EVERYTHING]),
@@ -68,6 +70,11 @@ const DOORS: &[(&str, &[&str])] = &[
     ("csv", &["src/report"]),
     ("indicatif", &["src/report/progress"]),
     ("rustyline", &["src/client"]),
+    ("axum", &["src/serve"]),
+    ("hyper", &["src/serve"]),
+    ("hyper_util", &["src/serve"]),
+    ("utoipa", &["src/serve"]),
+    ("utoipa_axum", &["src/serve"]),
     ("clap", &["src/cli", "src/app.rs", "src/main.rs"]),
     ("clap_complete", &["src/cli", "src/app.rs"]),
     ("clap_mangen", &["src/cli", "src/app.rs"]),

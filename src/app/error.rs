@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::plan::preflight::Concern;
 use crate::scenario::Problems;
-use crate::{client, datastore, engine, feed, mapping, records, report, responder, script, store};
+use crate::{client, datastore, engine, feed, mapping, records, report, responder, script, serve, store};
 
 /// The codes that the program ends with.
 pub mod exit {
@@ -45,6 +45,9 @@ pub enum Error {
     /// The responder.
     #[error(transparent)]
     Responder(#[from] responder::Error),
+    /// The HTTP server.
+    #[error(transparent)]
+    Serve(#[from] serve::Error),
     /// The embedded store.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -180,9 +183,10 @@ impl Error {
             Error::RecordsInterrupted { .. } => exit::INTERRUPTED,
             Error::RecordsDiffer { .. } => exit::LEDGER,
             Error::Script(_) => exit::SCRIPT,
-            Error::Responder(responder::Error::InUse { .. }) | Error::Store(store::Error::InUse { .. }) => {
-                exit::PORT_IN_USE
-            }
+            Error::Responder(responder::Error::InUse { .. })
+            | Error::Store(store::Error::InUse { .. })
+            | Error::Serve(serve::Error::InUse { .. }) => exit::PORT_IN_USE,
+            Error::Serve(serve::Error::Unprotected { .. } | serve::Error::Token) => exit::USAGE,
             Error::Datastore(_) | Error::Target(_) | Error::Resolve { .. } => exit::UNREACHABLE,
             Error::Mapping(mapping::Error::Template { .. }) => exit::SCENARIO,
             Error::FlushRefused(..) => exit::LEDGER,
@@ -198,6 +202,7 @@ impl Error {
             Error::Responder(_)
             | Error::Client(_)
             | Error::Store(_)
+            | Error::Serve(_)
             | Error::Feed(_)
             | Error::Mapping(_)
             | Error::Report(_)
@@ -240,6 +245,12 @@ impl Error {
             }
             Error::Store(store::Error::InUse { .. }) => {
                 "end what listens there, or choose another port".to_string()
+            }
+            Error::Serve(serve::Error::InUse { .. }) => {
+                "end what listens there, or choose another port with --listen".to_string()
+            }
+            Error::Serve(serve::Error::Unprotected { .. } | serve::Error::Token) => {
+                "set RUNNER_TOKEN to a secret that requests then carry, or listen on 127.0.0.1".to_string()
             }
             Error::FlushRefused(..) => {
                 "they are still in the journal; flush again when it takes them".to_string()

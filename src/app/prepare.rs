@@ -27,11 +27,24 @@ pub(super) struct Prepared {
 
 /// Loads, checks and compiles. Warnings go to stderr.
 pub(super) fn prepare(path: &Path, overrides: &OverrideArgs, segment: Segment) -> Result<Prepared, Error> {
-    let loaded = Scenario::load(path, &overrides_of(overrides))
-        .map_err(|problems| Error::Scenario(Box::new(problems)))?;
+    let loaded = load(path, overrides)?;
     if !loaded.warnings.is_empty() {
         say(&loaded.problems(loaded.warnings.clone()).render(colour()));
     }
+    compiled(loaded, segment)
+}
+
+/// The same without a word; warnings are in [`Prepared::loaded`].
+pub(super) fn examine(path: &Path, overrides: &OverrideArgs) -> Result<Prepared, Error> {
+    compiled(load(path, overrides)?, Segment::WHOLE)
+}
+
+/// Reads the scenario and no more.
+pub(super) fn load(path: &Path, overrides: &OverrideArgs) -> Result<Loaded, Error> {
+    Scenario::load(path, &overrides_of(overrides)).map_err(|problems| Error::Scenario(Box::new(problems)))
+}
+
+fn compiled(loaded: Loaded, segment: Segment) -> Result<Prepared, Error> {
     let config = script_config(&loaded)?;
     let mut script = config.as_ref().map(Script::load).transpose()?;
     let mut failed = None;
@@ -88,6 +101,8 @@ fn overrides_of(args: &OverrideArgs) -> Overrides {
     // A variable that is not text cannot stand in a scenario.
     let env: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)))
+        // What opens the server is no scenario's business.
+        .filter(|(name, _)| name != "RUNNER_TOKEN")
         .collect();
     Overrides {
         sets: args.set.clone(),

@@ -53,7 +53,7 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, Error> {
     let preflight = Preflight::of(&prepared.plan, parts::target(&prepared.loaded.scenario), machine);
     let concerns = preflight.concerns(&prepared.plan);
     let started_at = clock::wall();
-    let run_id = report::run_id(&prepared.plan.name, started_at);
+    let run_id = args.run_id.clone().unwrap_or_else(|| report::run_id(&prepared.plan.name, started_at));
     let folder_path = args.out.clone().unwrap_or_else(|| prepared.loaded.scenario.report.dir.join(&run_id));
     let sheet = dry_run::Sheet {
         path: &path,

@@ -1,0 +1,133 @@
+//! Follow: `seconds.csv` while a run is still writing it, read by another process.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use csv::{ReaderBuilder, StringRecord};
+use serde::Deserialize;
+
+use crate::report::Error;
+
+/// The most that is read at once; what is left comes with the next reading.
+const MAX_READ: u64 = 1 << 20;
+
+/// A row of `seconds.csv`, as far as progress is concerned. Times are in microseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+pub struct Second {
+    /// Which second of the schedule, from 0.
+    pub second: u64,
+    /// The stage it begins in.
+    pub stage: String,
+    /// Requests due in it.
+    pub scheduled: u64,
+    /// Requests sent.
+    pub sent: u64,
+    /// Responses matched.
+    pub matched: u64,
+    /// Requests that failed.
+    pub failed: u64,
+    /// Requests that timed out.
+    pub timed_out: u64,
+    /// Requests dropped.
+    pub dropped: u64,
+    /// Requests in flight at its end.
+    pub in_flight: u64,
+    /// Connections open at its end.
+    pub connections: u64,
+    /// Median response time.
+    pub response_p50_us: u64,
+    /// 99th percentile of the response time.
+    pub response_p99_us: u64,
+    /// 99th percentile of the lag.
+    pub lag_p99_us: u64,
+}
+
+/// Reads the seconds of a run as they come.
+#[derive(Debug)]
+pub struct Follower {
+    place: PathBuf,
+    file: Option<File>,
+    /// What has been read of a line that is not yet whole.
+    rest: Vec<u8>,
+    columns: Option<StringRecord>,
+}
+
+impl Follower {
+    /// Follows the run in this folder, which need not be there yet.
+    pub fn new(folder: &Path) -> Follower {
+        Follower { place: folder.join("seconds.csv"), file: None, rest: Vec::new(), columns: None }
+    }
+
+    /// The seconds that have been written since the last time. Rows that make no sense are left out.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn read(&mut self) -> Result<Vec<Second>, Error> {
+        let failed = |source| Error::Read { path: self.place.clone(), source };
+        if self.file.is_none() {
+            self.file = self.open().map_err(failed)?;
+        }
+        // The file that was opened is read to its end, whatever name it has got since.
+        let Some(file) = &mut self.file else { return Ok(Vec::new()) };
+        let read = file.take(MAX_READ).read_to_end(&mut self.rest);
+        read.map_err(|source| Error::Read { path: self.place.clone(), source })?;
+        let Some(end) = self.rest.iter().rposition(|&byte| byte == b'\n') else { return Ok(Vec::new()) };
+        let whole: Vec<u8> = self.rest.drain(..=end).collect();
+        Ok(self.rows(&whole))
+    }
+
+    fn open(&self) -> std::io::Result<Option<File>> {
+        for place in [self.place.with_extension("csv.part"), self.place.clone()] {
+            match File::open(place) {
+                Ok(file) => return Ok(Some(file)),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    fn rows(&mut self, lines: &[u8]) -> Vec<Second> {
+        let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(lines);
+        let mut seconds = Vec::new();
+        for record in reader.records().filter_map(Result::ok) {
+            match &self.columns {
+                None => self.columns = Some(record),
+                Some(columns) => seconds.extend(record.deserialize(Some(columns)).ok()),
+            }
+        }
+        seconds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Folder;
+    use crate::report::csv::SECONDS;
+    use std::io::Write;
+
+    #[test]
+    fn seconds_are_read_as_they_are_written_and_to_the_end() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("run");
+        let mut follower = Follower::new(&path);
+        assert_eq!(follower.read().expect("nothing yet"), []);
+        let folder = Folder::create(&path).expect("a folder");
+        let mut file = folder.file("seconds.csv").expect("a file");
+        let mut write =
+            |text: &str| file.write_all(text.as_bytes()).and_then(|()| file.flush()).expect("written");
+        write(&format!("{SECONDS}\n0,\"a, b\",10,9,8,1,0,1,2,3,4,5,6,7,8\n1,b,1"));
+        let seconds = follower.read().expect("one");
+        assert_eq!((seconds.len(), seconds[0].stage.as_str(), seconds[0].matched), (1, "a, b", 8));
+        assert_eq!((seconds[0].in_flight, seconds[0].lag_p99_us), (2, 6));
+        assert_eq!(follower.read().expect("half a line"), []);
+        write("0,10,10,0,0,0,0,0,0,0,0,0,0\nnonsense\n");
+        file.finish().expect("renamed");
+        let seconds = follower.read().expect("the rest");
+        assert_eq!((seconds.len(), seconds[0].second, seconds[0].sent), (1, 1, 10));
+        let late = Follower::new(&path).read().expect("all of it");
+        assert_eq!(late.len(), 2);
+    }
+}

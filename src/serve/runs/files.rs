@@ -1,0 +1,95 @@
+//! Files: what a run leaves behind, by name, as a stream.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use axum::body::{Body, Bytes};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use serde::Serialize;
+use tokio::sync::mpsc;
+use utoipa::ToSchema;
+
+use crate::serve::problem::Problem;
+
+/// Files that are listed.
+const MAX_LISTED: usize = 200;
+
+/// Bytes of one piece, and pieces that are read ahead of a slow client.
+const PIECE: usize = 64 << 10;
+const AHEAD: usize = 4;
+
+/// A file of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(in crate::serve) struct RunFile {
+    /// Its name; one that ends with `.part` is still being written.
+    #[schema(example = "summary.csv")]
+    name: String,
+    /// Its length in bytes.
+    bytes: u64,
+}
+
+/// The files in the folder of a run. None where there is no folder yet.
+pub(super) fn list(folder: &Path) -> Vec<RunFile> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    let mut files: Vec<RunFile> = entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
+        .filter_map(|entry| {
+            Some(RunFile { name: entry.file_name().into_string().ok()?, bytes: entry.metadata().ok()?.len() })
+        })
+        .take(MAX_LISTED)
+        .collect();
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    files
+}
+
+/// One of them. Its name is looked up in the list, so that it leads nowhere else.
+pub(super) fn get(folder: &Path, name: &str) -> Result<Response, Problem> {
+    let listed = list(folder).into_iter().find(|file| file.name == name);
+    let file = listed.and_then(|file| File::open(folder.join(&file.name)).ok()).ok_or_else(|| {
+        let name: String = name.chars().take(60).collect();
+        let help = "GET /api/v1/runs/{id} lists its files";
+        Problem::not_found("no_such_file", format!("the run has no file {name}"), help)
+    })?;
+    let headers = [
+        (header::CONTENT_TYPE, content_type(name)),
+        (header::CONTENT_SECURITY_POLICY, "sandbox allow-scripts"),
+    ];
+    Ok((headers, stream_of(file)).into_response())
+}
+
+/// A file that is read on a thread for such things; it waits for a client that is slow, and ends with it.
+fn stream_of(mut file: File) -> Body {
+    let (pieces, stream) = mpsc::channel::<std::io::Result<Bytes>>(AHEAD);
+    tokio::task::spawn_blocking(move || {
+        loop {
+            let mut piece = Vec::with_capacity(PIECE);
+            let read = file.by_ref().take(PIECE as u64).read_to_end(&mut piece);
+            let (last, piece) = match read {
+                Ok(0) => return,
+                Ok(_) => (false, Ok(Bytes::from(piece))),
+                Err(error) => (true, Err(error)),
+            };
+            if pieces.blocking_send(piece).is_err() || last {
+                return;
+            }
+        }
+    });
+    Body::from_stream(stream::unfold(stream, |mut stream| async move {
+        stream.recv().await.map(|piece| (piece, stream))
+    }))
+}
+
+fn content_type(name: &str) -> &'static str {
+    let name = name.strip_suffix(".part").unwrap_or(name);
+    match name.rsplit_once('.').map(|(_, end)| end) {
+        Some("csv") => "text/csv; charset=utf-8",
+        Some("json") => "application/json",
+        Some("yaml") => "application/yaml",
+        Some("html") => "text/html; charset=utf-8",
+        Some("xml") => "application/xml",
+        _ => "application/octet-stream",
+    }
+}
