@@ -98,6 +98,9 @@ fn a_body_that_is_wrong_is_told_what_to_do() {
         (json!({ "count": 5, "template": "x".repeat(70_000) }), "template_too_long"),
         (json!({ "count": 5, "first": -1 }), "first_out_of_range"),
         (json!({ "count": 5, "existing": "burn" }), "bad_field"),
+        (json!({ "count": 5, "template": "longer than that {size:3}" }), "bad_template"),
+        (json!({ "count": 5, "seed": "7" }), "seed_not_a_number"),
+        (json!({ "count": 5, "ttl_s": -1 }), "ttl_s_out_of_range"),
     ] {
         assert_eq!(
             serve.post("/api/v1/generations", &body.to_string()).error(),
@@ -194,6 +197,36 @@ fn a_generation_is_followed_by_many_and_a_second_one_waits_its_turn() {
     assert_eq!((&end["done"], &end["written"]), (&json!(10), &json!(5)));
     let list = serve.get("/api/v1/generations").json();
     assert_eq!((&list["generations"][0]["id"], &list["generations"][1]["id"]), (&json!(2), &json!(1)));
+}
+
+#[test]
+fn records_are_drawn_from_a_seed_live_as_long_as_asked_and_do_not_overwrite_unasked() {
+    let serve = Serve::start(&[]);
+    let mut connection = redis(&serve.redis);
+    let mut generate = |asked: serde_json::Value| {
+        let answer = serve.post("/api/v1/generations", &asked.to_string());
+        assert_eq!(answer.status, 202, "{answer:?}");
+        let events = format!("/api/v1/generations/{}/events", answer.json()["id"]);
+        let end = serve.events(&events).rest().pop().expect("an end").1;
+        let value: String = redis::cmd("GET").arg("p:3").query(&mut connection).expect("a value");
+        let ttl: i64 = redis::cmd("TTL").arg("p:3").query(&mut connection).expect("a lifetime");
+        (end, value, ttl)
+    };
+    let asked = |seed: u64, ttl: u64, existing: &str| {
+        json!({ "count": 5, "key": "p:{id}", "template": "{id} {email} {uuid}", "seed": seed, "ttl_s": ttl,
+                "existing": existing })
+    };
+    let (end, seven, ttl) = generate(asked(7, 1000, "refuse"));
+    assert_eq!((&end["state"], &end["written"]), (&json!("finished"), &json!(5)), "{end}");
+    assert!(seven.starts_with("3 ") && seven.contains('@'), "{seven}");
+    assert!((1..=1000).contains(&ttl), "{ttl}");
+    let (end, value, _) = generate(asked(8, 0, "refuse"));
+    assert_eq!((&end["state"], &end["error"]["code"]), (&json!("failed"), &json!("records_exist")), "{end}");
+    assert_eq!(value, seven);
+    let (_, eight, ttl) = generate(asked(8, 0, "overwrite"));
+    assert_ne!(eight, seven);
+    assert_eq!(ttl, -1);
+    assert_eq!(generate(asked(7, 0, "overwrite")).1, seven);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use utoipa::ToSchema;
 
 use crate::clock::{self, Stopwatch};
-use crate::records::Fill;
+use crate::records::{Fill, Settings};
 use crate::report;
 use crate::serve::Shared;
 use crate::serve::body::JsonBody;
@@ -25,6 +25,12 @@ const MAX_REMEMBERED: usize = 100;
 
 /// The highest first id: far below where numbers in JSON lose their last digit.
 const MAX_FIRST: u64 = 9_000_000_000_000_000;
+
+/// The longest time to live, in seconds: ten years.
+const MAX_TTL_S: u64 = 315_360_000;
+
+/// Connections that write at once.
+const CONNECTIONS: usize = 4;
 
 /// The longest key template, in characters.
 const MAX_KEY: usize = 512;
@@ -71,17 +77,34 @@ pub(super) struct NewGeneration {
     #[serde(default = "key")]
     #[schema(default = "record:{id}", pattern = r"\{id\}", max_length = 512, example = "record:{id}")]
     key: String,
-    /// The value of each record; `{id}` is its number, `{id:04}` the same with leading zeros.
+    /// The value of each record; `{id}` is its number, `{id:04}` the same with leading zeros, and there are fields
+    /// such as `{name}`, `{email}`, `{uuid}` and `{random:1-6}`.
     #[serde(default = "template")]
     #[schema(max_length = 65_536, example = r#"{"id":{id},"name":"User{id}"}"#)]
     template: String,
     /// What to do with records that are there already.
     #[serde(default)]
     existing: Existing,
+    /// What the fields are drawn from: the same seed gives the same records.
+    #[serde(default = "seed")]
+    #[schema(value_type = u64, minimum = 0, maximum = 9_000_000_000_000_000_u64, default = 1)]
+    seed: serde_json::Value,
+    /// Seconds that records live; 0 is for ever. Records that are kept keep theirs.
+    #[serde(default = "ttl_s")]
+    #[schema(value_type = u64, minimum = 0, maximum = 315_360_000_u64, default = 0)]
+    ttl_s: serde_json::Value,
 }
 
 fn first() -> serde_json::Value {
     1.into()
+}
+
+fn seed() -> serde_json::Value {
+    1.into()
+}
+
+fn ttl_s() -> serde_json::Value {
+    0.into()
 }
 
 fn key() -> String {
@@ -101,6 +124,8 @@ pub(super) enum Existing {
     Overwrite,
     /// Leave them as they are.
     Keep,
+    /// Write nothing when there is one.
+    Refuse,
 }
 
 /// Where a generation stands.
@@ -262,9 +287,15 @@ impl Generations {
         let fill = match asked.existing {
             Existing::Overwrite => Fill::All,
             Existing::Keep => Fill::Missing,
+            Existing::Refuse => Fill::Refuse,
         };
-        let generator = records::generator(&asked.key, &asked.template)?;
-        Ok(Order { first, last: first + (count - 1), generator, fill })
+        let seed = whole("seed", &asked.seed, 0, MAX_FIRST)?;
+        let ttl = whole("ttl_s", &asked.ttl_s, 0, MAX_TTL_S)?;
+        let ttl = (ttl > 0).then(|| Duration::from_secs(ttl));
+        let last = first + (count - 1);
+        let generator = records::generator(&asked.key, &asked.template, seed, last)?;
+        let settings = Settings { fill, ttl, connections: CONNECTIONS, patience: records::PATIENCE };
+        Ok(Order { first, last, generator, settings })
     }
 
     /// Begins, unless another one goes on or Redis is away.
@@ -417,6 +448,8 @@ pub(super) async fn generate(
         key: key(),
         template: template(),
         existing: Existing::Overwrite,
+        seed: seed(),
+        ttl_s: ttl_s(),
     };
     let mut standing = shared.generations.begin(&shared.records, asked).await?;
     // The sender is dropped after it has told the end.
@@ -429,6 +462,7 @@ pub(super) async fn generate(
             let message = format!("{} records stored successfully", view.total);
             Ok(axum::Json(GenerateResponse { message, duration: format!("{took:.2}s") }))
         }
+        // It overwrites what is there, so that nothing but Redis can fail.
         GenerationState::Failed => {
             let ErrorDetail { code, message, help, .. } = view.error.unwrap_or_else(broke_off);
             Err(Problem::unavailable(&code, message, help))

@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::datastore::{self, Datastore};
-use crate::records::{self, Fill, Filled, Generator};
+use crate::records::{self, Filled, Generator, Settings};
 use crate::serve::Error;
 use crate::serve::problem::Problem;
 
@@ -19,6 +20,9 @@ const PATTERN: &str = "record:*";
 
 /// Walks over all keys at one time; more wait for their turn.
 const MAX_COUNTS: usize = 2;
+
+/// How long Redis may be away in the middle of a generation: somebody waits for the answer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What to do when Redis is away.
 const HELP: &str = "is Redis running? it is tried again with every request";
@@ -39,7 +43,7 @@ pub(super) struct Order {
     pub first: u64,
     pub last: u64,
     pub generator: Generator,
-    pub fill: Fill,
+    pub settings: Settings,
 }
 
 impl Records {
@@ -104,10 +108,12 @@ impl Records {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Problem> {
-        self.runtime.spawn(work).await.map_err(|_| {
-            Problem::unavailable("shutting_down", "the server is shutting down", "ask again when it is back")
-        })
+        self.runtime.spawn(work).await.map_err(|_| shutting_down())
     }
+}
+
+fn shutting_down() -> Problem {
+    Problem::unavailable("shutting_down", "the server is shutting down", "ask again when it is back")
 }
 
 /// What a client hears of an error; the text holds no password.
@@ -127,20 +133,31 @@ pub(super) async fn fill(
     progress: impl FnMut(Filled),
 ) -> Result<Filled, Problem> {
     let ids = order.first..=order.last;
-    order.generator.fill(datastore, ids, order.fill, progress).await.map_err(|error| match error {
+    order.generator.load(datastore, ids, &order.settings, progress).await.map_err(|error| match error {
         records::Error::Datastore(error) => trouble(&error),
-        other => Problem::unprocessable("bad_template", other.to_string(), TEMPLATE_HELP),
+        records::Error::Exists { .. } | records::Error::Appeared { .. } => {
+            let help = "\"existing\": \"keep\" goes on beside them, \"overwrite\" writes over them";
+            Problem::conflict("records_exist", error.to_string(), help)
+        }
+        records::Error::ShutDown => shutting_down(),
+        other => bad_template(&other),
     })
 }
 
-/// The key and the value of every record, from two templates.
-pub(super) fn generator(key: &str, template: &str) -> Result<Generator, Problem> {
-    Generator::new(key, template).map_err(|error| {
-        Problem::unprocessable("bad_template", format!("the template cannot be used: {error}"), TEMPLATE_HELP)
-    })
+/// The key and the value of every record up to `last`, from two templates and a seed.
+pub(super) fn generator(key: &str, template: &str, seed: u64, last: u64) -> Result<Generator, Problem> {
+    let generator = Generator::seeded(key, template, seed).map_err(|error| bad_template(&error))?;
+    generator.fits(last).map_err(|error| bad_template(&error))?;
+    Ok(generator)
 }
 
-const TEMPLATE_HELP: &str = "templates know {id}, and {id:06} for leading zeros; the key needs one of them";
+fn bad_template(error: &records::Error) -> Problem {
+    // It names the field as a scenario does.
+    let message = error.to_string().replace("records.key", "key").replace("records.template", "template");
+    let help = "the key is made of {id}, or {id:06} for leading zeros; the template knows that and the fields of \
+                docs/records.md, such as {email}";
+    Problem::unprocessable("bad_template", format!("failed to {message}"), help)
+}
 
 /// The connection that counts. One that was away is made anew, so that no pause between attempts is told to a
 /// client after Redis is back.
@@ -187,8 +204,11 @@ mod tests {
 
     #[test]
     fn a_key_without_an_id_is_refused() {
-        assert!(generator("record:{id}", "{id}").is_ok());
-        assert_eq!(generator("record", "x").expect_err("no id").detail().code, "bad_template");
-        assert_eq!(generator("{id}", "{id:zz}").expect_err("no template").detail().code, "bad_template");
+        assert!(generator("record:{id}", "{id}", 1, 10).is_ok());
+        let problem = |key, value| generator(key, value, 1, 10).expect_err("not usable").detail().clone();
+        assert_eq!(problem("record", "x").code, "bad_template");
+        assert!(!problem("record", "x").message.contains("records."));
+        assert_eq!(problem("{id}", "{id:zz}").code, "bad_template");
+        assert_eq!(problem("{id}", "longer than that {size:3}").code, "bad_template");
     }
 }
