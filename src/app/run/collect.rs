@@ -224,10 +224,13 @@ impl Run {
         let (p50_us, p99_us, lag_p99_us) = collected.latest.unwrap_or_default();
         Live {
             elapsed,
-            stage: plan
-                .stages
-                .partition_point(|stage| stage.totals.end <= elapsed)
-                .min(plan.stages.len() - 1),
+            stage: match plan.closed {
+                Some(_) => 0,
+                None => {
+                    let past = plan.stages.partition_point(|stage| stage.totals.end <= elapsed);
+                    past.min(plan.stages.len() - 1)
+                }
+            },
             due: sum(|g| &g.due),
             sent,
             matched: sum(|g| &g.matched),
@@ -270,6 +273,7 @@ impl Run {
 fn collected_through(run: &Run, collected: &Collected) -> u64 {
     use crate::ledger::Outcome;
     let cut = collected.totals.iter().any(|totals| totals.outcomes.of(Outcome::NotReached) > 0);
+    // The rows of a closed load are those that the workers have handed over.
     if cut { 0 } else { run.prepared.plan.schedule.end().0.div_ceil(1_000_000_000) }
 }
 
