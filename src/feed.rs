@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::datastore::{self, Datastore};
-use crate::handoff::{Chunk, Sender};
 use crate::feed::payload::Payloads;
+use crate::handoff::{Chunk, Sender};
 use crate::plan::keys::Keys;
 use crate::plan::mix::Mix;
 use crate::plan::schedule::Schedule;

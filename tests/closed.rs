@@ -22,7 +22,10 @@ fn on_the_store(load: &str, more: &str) -> String {
 }
 
 fn numbers(row: &std::collections::BTreeMap<String, String>, columns: &[&str]) -> Vec<u64> {
-    columns.iter().map(|column| row[*column].parse().unwrap_or_else(|_| panic!("{column}: {row:?}"))).collect()
+    columns
+        .iter()
+        .map(|column| row[*column].parse().unwrap_or_else(|_| panic!("{column}: {row:?}")))
+        .collect()
 }
 
 #[test]
@@ -37,7 +40,10 @@ fn users_on_the_built_in_parts_send_what_is_asked_and_every_response_is_mapped()
     assert_eq!(row["rate_planned"], "0.000");
     assert!(row["rate_actual"].parse::<f64>().expect("a rate") > 100.0);
     let stages = ended.rows("stages.csv");
-    assert_eq!((stages[0]["stage"].as_str(), stages[0]["kind"].as_str(), stages.len()), ("closed", "closed", 1));
+    assert_eq!(
+        (stages[0]["stage"].as_str(), stages[0]["kind"].as_str(), stages.len()),
+        ("closed", "closed", 1)
+    );
     assert_eq!(stages[0]["scheduled"], "1000");
     let seconds: u64 = ended.rows("seconds.csv").iter().map(|row| numbers(row, &["sent"])[0]).sum();
     assert_eq!(seconds, 1000);
@@ -51,10 +57,14 @@ fn users_on_the_built_in_parts_send_what_is_asked_and_every_response_is_mapped()
 #[test]
 fn time_ends_a_load_and_its_rows_add_up() {
     let bench = Bench::new();
-    let ended = bench.run(&on_the_store("{ }", "").replace("{ }", "users: 4\n  duration: 1500ms\n  think: 5ms"), &[]);
+    let ended =
+        bench.run(&on_the_store("{ }", "").replace("{ }", "users: 4\n  duration: 1500ms\n  think: 5ms"), &[]);
     ended.assert_code(0);
     let [scheduled, sent, matched, not_reached] =
-        ended.summary(&["scheduled", "sent", "matched", "not_reached"])[..] else { panic!("four columns") };
+        ended.summary(&["scheduled", "sent", "matched", "not_reached"])[..]
+    else {
+        panic!("four columns")
+    };
     assert_eq!((scheduled, sent, not_reached), (sent, matched, 0));
     // Four users with 5 ms of thinking at least begin at most 300 requests each.
     assert!((40..=1204).contains(&sent), "{sent}");
@@ -71,7 +81,10 @@ fn a_mix_is_exact_counted_by_kind_and_seen_by_the_target() {
     let ended = bench.run(&on_the_store("users: 6\n  requests: 4000", ""), &["--redis", &url]);
     ended.assert_code(0);
     let rows = ended.rows("mix.csv");
-    let kinds: Vec<_> = rows.iter().map(|row| (row["kind"].as_str(), numbers(row, &["sent", "matched", "failed", "error_replies"]))).collect();
+    let kinds: Vec<_> = rows
+        .iter()
+        .map(|row| (row["kind"].as_str(), numbers(row, &["sent", "matched", "failed", "error_replies"])))
+        .collect();
     assert_eq!(kinds, [("SET", vec![1000, 1000, 0, 0]), ("GET", vec![3000, 3000, 0, 0])]);
     assert!(rows.iter().all(|row| numbers(row, &["response_p99_us"])[0] > 0));
     let mut connection = redis::Client::open(url).expect("an address").get_connection().expect("it answers");
@@ -97,14 +110,21 @@ fn error_replies_are_errors_and_nothing_but_errors_is_a_failure() {
     let mix = ended.rows("mix.csv");
     assert_eq!(numbers(&mix[1], &["error_replies"]), [errors]);
     assert!(ended.rows("errors.csv").iter().any(|row| row["kind"] == "error_reply"
-        && row["detail"].contains("not an integer") && row["count"] == errors.to_string()));
+        && row["detail"].contains("not an integer")
+        && row["count"] == errors.to_string()));
     assert!(ended.stderr.contains("error replies"), "{}", ended.stderr);
 
     let bench = Bench::new();
-    let none = on_the_store("users: 2\n  requests: 10", "").replace("SET {key} {value}", "NOSUCH a").replace("GET {key}", "NEITHER b");
+    let none = on_the_store("users: 2\n  requests: 10", "")
+        .replace("SET {key} {value}", "NOSUCH a")
+        .replace("GET {key}", "NEITHER b");
     let ended = bench.run(&none, &[]);
     ended.assert_code(100);
-    assert!(ended.stderr.contains("the target refused all of 10 requests: ERR unknown command"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("the target refused all of 10 requests: ERR unknown command"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]
@@ -119,7 +139,10 @@ fn a_stopped_load_drains_and_what_was_not_begun_is_not_reached() {
     let ended = bench.wait(child);
     ended.assert_code(105);
     let [scheduled, sent, matched, not_reached] =
-        ended.summary(&["scheduled", "sent", "matched", "not_reached"])[..] else { panic!("four columns") };
+        ended.summary(&["scheduled", "sent", "matched", "not_reached"])[..]
+    else {
+        panic!("four columns")
+    };
     assert_eq!((scheduled, sent), (100_000_000, matched));
     assert_eq!(sent + not_reached, scheduled);
 }
@@ -142,15 +165,27 @@ fn segments_of_a_closed_load_share_users_and_requests() {
 #[test]
 fn a_dry_run_of_a_closed_load_says_who_and_how_much() {
     let bench = Bench::new();
-    let file = bench.file("c.yaml", &on_the_store("users: 50\n  requests: 1000\n  think: { from: 1ms, to: 5ms }", ""));
+    let file = bench
+        .file("c.yaml", &on_the_store("users: 50\n  requests: 1000\n  think: { from: 1ms, to: 5ms }", ""));
     let path = file.to_str().expect("text");
     let shown = bench.call(&[path, "--dry-run"]);
     shown.assert_code(0);
-    for text in ["closed model", "50, each waits for its response", "exactly 1 000", "from 1 ms to 5 ms", "SET 25 %", "the embedded store"] {
+    for text in [
+        "closed model",
+        "50, each waits for its response",
+        "exactly 1 000",
+        "from 1 ms to 5 ms",
+        "SET 25 %",
+        "the embedded store",
+    ] {
         assert!(shown.stdout.contains(text), "{text}\n{}", shown.stdout);
     }
-    let json: serde_json::Value = serde_json::from_str(&bench.call(&[path, "--dry-run", "--json"]).stdout).expect("JSON");
-    assert_eq!((&json["model"], &json["users"], &json["scheduled"]), (&"closed".into(), &50.into(), &1000.into()));
+    let json: serde_json::Value =
+        serde_json::from_str(&bench.call(&[path, "--dry-run", "--json"]).stdout).expect("JSON");
+    assert_eq!(
+        (&json["model"], &json["users"], &json["scheduled"]),
+        (&"closed".into(), &50.into(), &1000.into())
+    );
     assert!(json["duration_ns"].is_null());
 }
 
@@ -172,12 +207,19 @@ fn a_matrix_runs_every_row_in_a_folder_of_its_own_and_ends_with_a_table() {
         numbers(row, &["load.users", "load.requests", "operations", "connections", "errors", "exit_code"])
     };
     let found: Vec<Vec<u64>> = rows.iter().map(of).collect();
-    assert_eq!(found, [[2, 40, 40, 2, 0, 0], [2, 80, 80, 2, 0, 0], [3, 40, 40, 3, 0, 0], [3, 80, 80, 3, 0, 0]]);
+    assert_eq!(
+        found,
+        [[2, 40, 40, 2, 0, 0], [2, 80, 80, 2, 0, 0], [3, 40, 40, 3, 0, 0], [3, 80, 80, 3, 0, 0]]
+    );
     assert!(ended.file("1-load.users=2-load.requests=40/summary.csv").contains("passed"));
     assert!(ended.file("4-load.users=3-load.requests=80/effective.yaml").contains("users: 3"));
     let picture = ended.file("matrix.svg");
     assert!(picture.starts_with("<svg") && picture.trim_end().ends_with("</svg>"));
-    assert!(ended.stderr.contains("error rate") && ended.stderr.contains("ops per second"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("error rate") && ended.stderr.contains("ops per second"),
+        "{}",
+        ended.stderr
+    );
     assert!(ended.stderr.trim_end().lines().last().is_some_and(|line| line.starts_with("PASSED")));
 }
 
@@ -187,13 +229,18 @@ fn every_row_is_checked_before_the_first_runs_and_a_dry_run_shows_all() {
     let more = "matrix: { load.users: [2, 0] }\n";
     let ended = bench.run(&on_the_store("users: 1\n  requests: 10", more), &[]);
     ended.assert_code(104);
-    assert!(ended.stderr.contains("load.users: must be at least 1") && !ended.has_file("matrix.csv"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("load.users: must be at least 1") && !ended.has_file("matrix.csv"),
+        "{}",
+        ended.stderr
+    );
     let more = "matrix: { load.users: [2, 5] }\n";
     let file = bench.file("m.yaml", &on_the_store("users: 1\n  requests: 10", more));
     let path = file.to_str().expect("text");
     let shown = bench.call(&[path, "--dry-run"]).stdout;
     assert!(shown.contains("load.users=2") && shown.contains("load.users=5"), "{shown}");
-    let json: serde_json::Value = serde_json::from_str(&bench.call(&[path, "--dry-run", "--json"]).stdout).expect("JSON");
+    let json: serde_json::Value =
+        serde_json::from_str(&bench.call(&[path, "--dry-run", "--json"]).stdout).expect("JSON");
     assert_eq!(json["rows"][1]["plan"]["users"], 5);
     let one = bench.call(&[path, "--dry-run", "--json", "--set", "load.users=9"]);
     let json: serde_json::Value = serde_json::from_str(&one.stdout).expect("JSON");
@@ -248,7 +295,10 @@ fn a_second_target_gets_the_same_load_in_turns_and_a_table_compares_them() {
     let metrics: Vec<&str> = compared.iter().map(|row| row["metric"].as_str()).collect();
     assert_eq!(metrics, ["SET requests per second", "SET p99 µs", "GET requests per second", "GET p99 µs"]);
     assert!(compared.iter().all(|row| row["ratio"].parse::<f64>().expect("a ratio") > 0.0));
-    let mut connection = redis::Client::open(format!("redis://{second}")).expect("an address").get_connection().expect("it answers");
+    let mut connection = redis::Client::open(format!("redis://{second}"))
+        .expect("an address")
+        .get_connection()
+        .expect("it answers");
     let stats: String = redis::cmd("INFO").arg("commandstats").query(&mut connection).expect("statistics");
     assert!(stats.contains("cmdstat_set:calls=200,") && stats.contains("cmdstat_get:calls=600,"), "{stats}");
 }
@@ -259,17 +309,26 @@ fn the_store_scenarios_run_in_short() {
     let bench = Bench::new();
     let sustained = format!("{root}/scenarios/store-sustained.yaml");
     let ended = bench.call(&[
-        &sustained, "--out", "out", "--set", "load.duration=500ms", "--set", "load.ramp_up=50ms",
-        "--set", "matrix.connections.count=[20, 40]",
+        &sustained,
+        "--out",
+        "out",
+        "--set",
+        "load.duration=500ms",
+        "--set",
+        "load.ramp_up=50ms",
+        "--set",
+        "matrix.connections.count=[20, 40]",
     ]);
     ended.assert_code(0);
     let rows = matrix_rows(&ended);
-    let connections: Vec<Vec<u64>> = rows.iter().map(|row| numbers(row, &["connections", "errors"])).collect();
+    let connections: Vec<Vec<u64>> =
+        rows.iter().map(|row| numbers(row, &["connections", "errors"])).collect();
     assert_eq!(connections, [[20, 0], [40, 0]]);
     let bench = Bench::new();
     let benchmark = format!("{root}/scenarios/store-benchmark.yaml");
     let ended = bench.call(&[&benchmark, "--out", "out", "--set", "load.requests=2000"]);
     ended.assert_code(0);
-    let sent: Vec<Vec<u64>> = ended.rows("mix.csv").iter().map(|row| numbers(row, &["sent", "matched"])).collect();
+    let sent: Vec<Vec<u64>> =
+        ended.rows("mix.csv").iter().map(|row| numbers(row, &["sent", "matched"])).collect();
     assert_eq!(sent, [[1000, 1000], [1000, 1000]]);
 }

@@ -9,9 +9,9 @@ use runner::clock::Clock;
 use runner::engine::{self, Config, Control, Event, Gauges, OnOverload, Pacing, Ports, Totals};
 use runner::handoff::{self, Batch, Chunk, Fate, Item};
 use runner::ledger::{Ledger, Outcome};
+use runner::plan::closed::{self, Think, Until};
 use runner::plan::connections::Connections;
 use runner::plan::schedule::{Arrivals, Piece, Schedule, Shape};
-use runner::plan::closed::{self, Think, Until};
 use runner::plan::segment::{Segment, Share};
 use runner::recorder::histogram::{Latencies, percentile_us};
 use runner::recorder::shard::{Closed, Stage};
@@ -139,7 +139,14 @@ fn run(schedule: &Schedule, config: Config, during: impl FnOnce(&Control) + Send
                     let frame = chunk.bytes.len() as u32;
                     codec.encode_request(&mut chunk.bytes, n, b"GET payload").expect("fits");
                     let frame = frame..chunk.bytes.len() as u32;
-                    chunk.items.push(Item { n, due_ns: due.0, stage: stage as u16, kind: 0, fate: Fate::Send, frame });
+                    chunk.items.push(Item {
+                        n,
+                        due_ns: due.0,
+                        stage: stage as u16,
+                        kind: 0,
+                        fate: Fate::Send,
+                        frame,
+                    });
                 }
                 let mut full = Some(chunk);
                 while let Some(chunk) = full.take() {
@@ -433,7 +440,8 @@ fn nothing() -> Schedule {
 
 #[test]
 fn users_send_exactly_as_many_requests_as_are_asked_for() {
-    for (users, slots, window, requests) in [(1, 1, 1, 500), (7, 7, 1, 1000), (20, 3, 7, 1000), (5, 5, 4, 3)] {
+    for (users, slots, window, requests) in [(1, 1, 1, 500), (7, 7, 1, 1000), (20, 3, 7, 1000), (5, 5, 4, 3)]
+    {
         let target = responder(length(), 0, Duration::ZERO);
         let load = load(users, Until::Requests(requests));
         let connections = connections(slots, 0, window);

@@ -151,7 +151,10 @@ pub(super) fn worker(
         },
         max_lateness: load.max_lateness,
         graceful_stop: load.graceful_stop,
-        queue_limit: usize::try_from(late).unwrap_or(usize::MAX).clamp(QUEUE_LIMITS.0, QUEUE_LIMITS.1).max(users),
+        queue_limit: usize::try_from(late)
+            .unwrap_or(usize::MAX)
+            .clamp(QUEUE_LIMITS.0, QUEUE_LIMITS.1)
+            .max(users),
         all_completions: scenario.report.requests || scenario.script.is_some(),
         seed: plan.seed,
     }

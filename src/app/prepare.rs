@@ -33,7 +33,11 @@ pub(super) struct Prepared {
 }
 
 /// Loads, checks and compiles every row of a scenario, one without a matrix. Warnings go to stderr.
-pub(super) fn prepare(path: &Path, overrides: &OverrideArgs, segment: Segment) -> Result<Vec<Prepared>, Error> {
+pub(super) fn prepare(
+    path: &Path,
+    overrides: &OverrideArgs,
+    segment: Segment,
+) -> Result<Vec<Prepared>, Error> {
     let rows = Scenario::load_rows(path, &overrides_of(overrides))
         .map_err(|problems| Error::Scenario(Box::new(problems)))?;
     warn(&rows);

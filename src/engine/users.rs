@@ -180,7 +180,10 @@ mod tests {
         users.free(1, 7, 20 * MS);
         users.free(0, 8, 10 * MS);
         assert_eq!(users.next_ready(), Some(15 * MS));
-        assert_eq!((users.take(), users.take(), users.take()), (Some((15 * MS, 0)), Some((25 * MS, 1)), None));
+        assert_eq!(
+            (users.take(), users.take(), users.take()),
+            (Some((15 * MS, 0)), Some((25 * MS, 1)), None)
+        );
     }
 
     #[test]

@@ -176,7 +176,10 @@ mod tests {
         let expected = format!("*3\r\n$3\r\nSET\r\n$8\r\nrecord:7\r\n${}\r\n{value}\r\n", value.len());
         assert_eq!(written(RESP, "SET {key} {value}", value), expected);
         assert_eq!(written(RESP, "GET {key}", ""), "*2\r\n$3\r\nGET\r\n$8\r\nrecord:7\r\n");
-        assert_eq!(written(RESP, "SET 'a {id}' x{n:03}", ""), "*3\r\n$3\r\nSET\r\n$3\r\na 7\r\n$4\r\nx009\r\n");
+        assert_eq!(
+            written(RESP, "SET 'a {id}' x{n:03}", ""),
+            "*3\r\n$3\r\nSET\r\n$3\r\na 7\r\n$4\r\nx009\r\n"
+        );
     }
 
     #[test]

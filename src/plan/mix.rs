@@ -99,7 +99,9 @@ mod tests {
         let order = |seed| (0..64).map(|n| mix(&[1, 1], seed).kind_of(n)).collect::<Vec<_>>();
         assert_eq!(order(1), order(1));
         assert_ne!(order(1), order(2));
-        assert!(order(1).chunks(2).any(|pair| pair == [0, 1]) && order(1).chunks(2).any(|pair| pair == [1, 0]));
+        assert!(
+            order(1).chunks(2).any(|pair| pair == [0, 1]) && order(1).chunks(2).any(|pair| pair == [1, 0])
+        );
     }
 
     proptest! {

@@ -240,7 +240,10 @@ impl DryRun<'_> {
         let need = self.preflight;
         let allowed = grouped(need.in_flight_allowed);
         if self.plan.closed.is_some() {
-            return format!("{} at most, one for each user; {allowed} allowed", grouped(need.in_flight_needed));
+            return format!(
+                "{} at most, one for each user; {allowed} allowed",
+                grouped(need.in_flight_needed)
+            );
         }
         if self.plan.peak() == Tps::ZERO {
             return format!("{allowed} allowed");

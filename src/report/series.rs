@@ -220,8 +220,11 @@ pub fn comparisons(passes: &[Pass], first: &str, second: &str) -> Vec<Comparison
         let mut add = |name: &str, is_time: bool, figure: &dyn Fn(&Measured) -> Option<f64>| {
             let (Some(first), Some(second)) = (of(first, figure), of(second, figure)) else { return };
             // The name of the one kind of a row says it all.
-            let metric =
-                if label.is_empty() || label.ends_with(name) { name.to_string() } else { format!("{label}: {name}") };
+            let metric = if label.is_empty() || label.ends_with(name) {
+                name.to_string()
+            } else {
+                format!("{label}: {name}")
+            };
             found.push(Comparison { metric, first, second, is_time });
         };
         let owned: Vec<Pass> = of_row.iter().map(|pass| (*pass).clone()).collect();
@@ -305,7 +308,8 @@ pub fn svg(name: &str, passes: &[Pass]) -> String {
     );
     let title = format!("{name}: {}", paths(passes).join(", "));
     let _ = writeln!(out, "<title>{}</title>", escaped(&title));
-    let _ = writeln!(out, "<text x=\"{LEFT}\" y=\"24\" font-size=\"15\">{}</text>", escaped(&plain(&title, 80)));
+    let _ =
+        writeln!(out, "<text x=\"{LEFT}\" y=\"24\" font-size=\"15\">{}</text>", escaped(&plain(&title, 80)));
     let measured = |pass: &Pass| pass.measured.clone().unwrap_or_default();
     let speeds: Vec<f64> = passes.iter().map(|pass| measured(pass).per_second).collect();
     let errors: Vec<f64> = passes.iter().map(|pass| 100.0 * measured(pass).error_rate).collect();
@@ -417,7 +421,10 @@ mod tests {
         (failed.measured, failed.outcome, failed.exit_code) = (None, "unreachable".to_string(), 100);
         let passes = [pass(1, "500", None, 1665.35), failed];
         let shown = text(&passes, false);
-        assert!(shown.contains("156 819") && shown.contains("0.1 %") && shown.contains("UNREACHABLE"), "{shown}");
+        assert!(
+            shown.contains("156 819") && shown.contains("0.1 %") && shown.contains("UNREACHABLE"),
+            "{shown}"
+        );
         let csv = String::from_utf8(csv(&passes)).expect("text");
         let mut reader = ::csv::Reader::from_reader(csv.as_bytes());
         let head = reader.headers().expect("a header").clone();
@@ -432,7 +439,13 @@ mod tests {
 
     #[test]
     fn two_targets_are_compared_by_the_medians_of_their_rounds() {
-        let rates = [(Some("ours"), 10.0), (Some("theirs"), 5.0), (Some("ours"), 30.0), (Some("theirs"), 5.0), (Some("ours"), 20.0)];
+        let rates = [
+            (Some("ours"), 10.0),
+            (Some("theirs"), 5.0),
+            (Some("ours"), 30.0),
+            (Some("theirs"), 5.0),
+            (Some("ours"), 20.0),
+        ];
         let passes: Vec<Pass> = rates.map(|(target, rate)| pass(1, "1", target, rate)).into();
         let found = comparisons(&passes, "ours", "theirs");
         let names: Vec<&str> = found.iter().map(|line| line.metric.as_str()).collect();

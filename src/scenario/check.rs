@@ -241,7 +241,11 @@ fn mix(load: &Load, check: &mut Check<'_, '_>) {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if kind.name.is_empty() || kind.name.len() > 100 || !kind.name.chars().all(allowed) {
             let message = format!("{} cannot be the name of a kind of requests", quoted(&kind.name));
-            check.fail(&format!("{path}.name"), message, "write a `name` of letters, digits, `.`, `_` and `-`");
+            check.fail(
+                &format!("{path}.name"),
+                message,
+                "write a `name` of letters, digits, `.`, `_` and `-`",
+            );
         } else if let Some(first) = names.insert(&kind.name, index) {
             let message = format!("the name {} is already that of load.mix[{first}]", quoted(&kind.name));
             check.fail(&format!("{path}.name"), message, "give each kind its own `name`");

@@ -237,7 +237,9 @@ impl Decode for Load {
             }
         }
         let stages = match model {
-            Model::Open => fields.required("stages", "write `stages: [ { hold: 100, duration: 10s } ]`", sink),
+            Model::Open => {
+                fields.required("stages", "write `stages: [ { hold: 100, duration: 10s } ]`", sink)
+            }
             Model::Closed => None,
         };
         let closed = model == Model::Closed;
@@ -324,8 +326,9 @@ impl Decode for Option<Compare> {
         };
         match &target.kind {
             Kind::Scalar(scalar) if scalar.is_null() || scalar.text.trim().is_empty() => Some(None),
-            Kind::Scalar(scalar) => second_target(target, &scalar.text, path, sink)
-                .map(|target| Some(Compare { target, rounds })),
+            Kind::Scalar(scalar) => {
+                second_target(target, &scalar.text, path, sink).map(|target| Some(Compare { target, rounds }))
+            }
             _ => Address::decode(target, path, sink).map(|target| Some(Compare { target, rounds })),
         }
     }

@@ -175,7 +175,8 @@ impl Series {
             }
             Err(error) => {
                 pass.exit_code = error.code();
-                pass.outcome = if matches!(error, Error::Interrupted) { "interrupted" } else { "failed" }.to_string();
+                pass.outcome =
+                    if matches!(error, Error::Interrupted) { "interrupted" } else { "failed" }.to_string();
                 if let (Some(hint), false) = (error.hint(), args.quiet) {
                     say(&format!("hint: {hint}"));
                 }
@@ -210,7 +211,8 @@ impl Series {
             tables.push_str(&series::comparison_text(&found, first, second, colour()));
         }
         if args.json {
-            let text = serde_json::to_string_pretty(&serde_json::json!({ "rows": self.json })).unwrap_or_default();
+            let text =
+                serde_json::to_string_pretty(&serde_json::json!({ "rows": self.json })).unwrap_or_default();
             to_stdout(format!("{text}\n").as_bytes());
         }
         if !args.quiet {
