@@ -180,12 +180,14 @@ fn bars(all: &MultiProgress, plan: &Plan) -> Shown {
 
 /// The line of numbers. A narrow terminal cuts its end, so what went wrong stands before the times.
 fn figures(live: &Live) -> String {
+    // Users have no plan to be held against.
+    let planned =
+        if live.rate_planned > 0.0 { format!("/{}", rate(live.rate_planned)) } else { String::new() };
     format!(
-        "sent {}/{} due  {}/{} per s  in flight {}  conn {}  errors {}  dropped {}  p50 {}  p99 {}  lag p99 {}",
+        "sent {}/{} due  {}{planned} per s  in flight {}  conn {}  errors {}  dropped {}  p50 {}  p99 {}  lag p99 {}",
         grouped(live.sent),
         grouped(live.due),
         rate(live.rate_actual),
-        rate(live.rate_planned),
         grouped(live.in_flight),
         grouped(live.connections),
         grouped(live.failed),

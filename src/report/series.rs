@@ -81,7 +81,7 @@ impl Pass {
     /// The values alone, for a picture.
     fn short(&self) -> String {
         let values: Vec<String> = self.values.iter().map(|(_, value)| plain(value, 16)).collect();
-        values.join(" ")
+        if values.is_empty() { format!("round {}", self.round) } else { values.join(" ") }
     }
 }
 
@@ -306,10 +306,12 @@ pub fn svg(name: &str, passes: &[Pass]) -> String {
          .faint {{ fill: #8d96a0 }} .line {{ stroke: #30363d }} .a {{ fill: #4493f8 }} .b {{ fill: #ab7df8 }}\n\
          .bad {{ fill: #f85149 }} }}\n</style>\n<rect class=\"back\" width=\"100%\" height=\"100%\"/>\n"
     );
-    let title = format!("{name}: {}", paths(passes).join(", "));
+    let paths = paths(passes);
+    let title = if paths.is_empty() { name.to_string() } else { format!("{name}: {}", paths.join(", ")) };
     let _ = writeln!(out, "<title>{}</title>", escaped(&title));
     let _ =
         writeln!(out, "<text x=\"{LEFT}\" y=\"24\" font-size=\"15\">{}</text>", escaped(&plain(&title, 80)));
+    legend(&mut out, passes);
     let measured = |pass: &Pass| pass.measured.clone().unwrap_or_default();
     let speeds: Vec<f64> = passes.iter().map(|pass| measured(pass).per_second).collect();
     let errors: Vec<f64> = passes.iter().map(|pass| 100.0 * measured(pass).error_rate).collect();
@@ -321,6 +323,29 @@ pub fn svg(name: &str, passes: &[Pass]) -> String {
     out
 }
 
+/// Which colour is whose, where there are two targets.
+fn legend(out: &mut String, passes: &[Pass]) {
+    let mut targets: Vec<&str> = Vec::new();
+    for target in passes.iter().filter_map(|pass| pass.target.as_deref()) {
+        if !targets.contains(&target) {
+            targets.push(target);
+        }
+    }
+    let mut x = WIDTH - RIGHT;
+    for (target, class) in targets.iter().zip(["a", "b"]).rev() {
+        let target = plain(target, SHOWN);
+        // Letters are about this wide; a little too much room does no harm.
+        x -= 7.0 * target.chars().count() as f64 + 26.0;
+        let _ = writeln!(
+            out,
+            "<rect class=\"{class}\" x=\"{x:.1}\" y=\"36\" width=\"10\" height=\"10\" rx=\"2\"/>\
+             <text x=\"{:.1}\" y=\"45\">{}</text>",
+            x + 15.0,
+            escaped(&target)
+        );
+    }
+}
+
 fn panel(
     out: &mut String,
     top: f64,
@@ -330,7 +355,8 @@ fn panel(
     show: impl Fn(f64) -> String,
     class: Option<&str>,
 ) {
-    let highest = ceiling(values.iter().copied().fold(0.0, f64::max));
+    // Some room above the highest bar, for its figure.
+    let highest = ceiling(values.iter().copied().fold(0.0, f64::max) * 1.08);
     let ground = top + PANEL;
     let _ = writeln!(out, "<text class=\"faint\" x=\"{LEFT}\" y=\"{}\">{title}</text>", top - 10.0);
     for tick in 0..=TICKS {

@@ -220,7 +220,7 @@ fn closed(scenario: &Scenario, check: &mut Check<'_, '_>) {
             _ => "leave it out, or raise connections.count",
         };
         check.fail("connections.window", message, help);
-    } else if u64::from(users) < count && check.written("load", "users") {
+    } else if users > 0 && u64::from(users) < count && check.written("load", "users") {
         let message = format!("{users} users need no more than {users} connections: the others stay closed");
         check.warn("connections.count", message, "lower it, or raise load.users");
     }
