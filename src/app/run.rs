@@ -177,6 +177,8 @@ struct Crew {
     summaries: Vec<oneshot::Sender<serde_json::Value>>,
     events: mpsc::Receiver<(u64, engine::Event)>,
     lane_events: mpsc::Receiver<lane::Event>,
+    /// What lanes told before all workers were ready: a short load may be fed by then.
+    early: Vec<lane::Event>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -336,6 +338,7 @@ impl Crew {
             summaries: Vec::new(),
             events,
             lane_events,
+            early: Vec::new(),
             threads: Vec::new(),
         };
         let (_, ring) = feed::sizes(parts::prefetch(&prepared.plan, &prepared.loaded.scenario, workers));

@@ -315,7 +315,7 @@ pub fn svg(name: &str, passes: &[Pass]) -> String {
     let measured = |pass: &Pass| pass.measured.clone().unwrap_or_default();
     let speeds: Vec<f64> = passes.iter().map(|pass| measured(pass).per_second).collect();
     let errors: Vec<f64> = passes.iter().map(|pass| 100.0 * measured(pass).error_rate).collect();
-    panel(&mut out, TOP, "operations per second", &speeds, passes, |v| rate(v), None);
+    panel(&mut out, TOP, "operations per second", &speeds, passes, rate, None);
     let second = TOP + PANEL + GAP;
     let share = |v: f64| format!("{} %", (v * 1000.0).round() / 1000.0);
     panel(&mut out, second, "error rate", &errors, passes, share, Some("bad"));

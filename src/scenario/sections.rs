@@ -223,7 +223,7 @@ impl Decode for Load {
         let fields = Fields::open(node, path, LOAD, sink)?;
         let default = Load::with_stages(Vec::new());
         let is_there = |key: &&str| fields.node(key).is_some();
-        let users_stand_there = CLOSED.iter().any(|key| is_there(&key)) && !is_there(&"stages");
+        let users_stand_there = CLOSED.iter().any(is_there) && !is_there(&"stages");
         let meant = if users_stand_there { Model::Closed } else { Model::Open };
         let model = fields.or("model", meant, sink);
         let (foreign, its_model, own) = match model {
