@@ -67,6 +67,8 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, Error> {
     let (mut run, summary) = order.carry_out(args, mode, &interrupts)?;
     let code = summary.verdict.exit_code;
     let keeps_store = run.keeps_store(args.keep_store);
+    // Before it is said that a signal is waited for, or one that answers would be lost.
+    run.interrupts.forget_earlier();
     run.show(&summary, keeps_store);
     if keeps_store {
         run.interrupts.wait_for_next();

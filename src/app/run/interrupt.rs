@@ -90,9 +90,13 @@ impl Interrupts {
         }
     }
 
-    /// Waits for a signal; one that has come before does not count.
-    pub(super) fn wait_for_next(&self) {
+    /// Signals that have come so far do not count for [`Interrupts::wait_for_next`].
+    pub(super) fn forget_earlier(&self) {
         while self.signals.try_recv().is_ok() {}
+    }
+
+    /// Waits for a signal.
+    pub(super) fn wait_for_next(&self) {
         // A watcher that is gone cannot be waited for.
         let _ = self.signals.recv();
     }
