@@ -8,6 +8,7 @@
 mod connection;
 mod inflight;
 mod pacer;
+mod users;
 mod worker;
 
 use std::net::SocketAddr;
@@ -19,9 +20,10 @@ use tokio::sync::oneshot;
 use crate::clock::Clock;
 use crate::handoff::{Batch, Chunk, Receiver, Sender};
 use crate::ledger::{Outcomes, Receipts};
+use crate::plan::closed::Closed;
 use crate::plan::connections::Connections;
-use crate::plan::segment::Segment;
-use crate::recorder::shard::{Closed, Window};
+use crate::plan::segment::{Segment, Share};
+use crate::recorder::shard::{self, KindTally, Window};
 use crate::units::Nanos;
 use crate::wire::Codec;
 
@@ -47,10 +49,14 @@ pub struct Config {
     pub workers: u64,
     /// Which part of the plan this process sends.
     pub segment: Segment,
-    /// Requests in the whole plan.
+    /// Requests in the whole plan. In the closed model the number that no request reaches.
     pub total: u64,
-    /// Ends of the stages, in nanoseconds from time zero.
-    pub stage_ends_ns: Vec<u64>,
+    /// Who sends in the closed model; `None` in the open one.
+    pub closed: Option<Closed>,
+    /// The stages.
+    pub stages: Vec<shard::Stage>,
+    /// Kinds of requests that are told apart; 0 where they are not.
+    pub kinds: usize,
     /// The connections.
     pub connections: Connections,
     /// Addresses of the target; connections take them in turn.
@@ -71,6 +77,19 @@ pub struct Config {
     pub all_completions: bool,
     /// For the spread of back-off.
     pub seed: u64,
+}
+
+impl Config {
+    /// The requests of this worker.
+    pub fn share(&self) -> Share {
+        let (segment, slots) = (self.segment, self.connections.count);
+        match &self.closed {
+            None => Share::new(self.total, segment, slots, self.worker, self.workers),
+            Some(closed) => {
+                Share::of_users(self.total, segment, closed.users, slots, self.worker, self.workers)
+            }
+        }
+    }
 }
 
 /// How a run is told to end before its time.
@@ -201,7 +220,7 @@ pub enum Event {
     /// The first connections could not be opened.
     Unreachable(Trouble),
     /// A window is complete.
-    Window(Closed),
+    Window(shard::Closed),
     /// A connection ended.
     Connection(ConnectionRecord),
     /// Something went wrong.
@@ -213,14 +232,20 @@ pub enum Event {
 }
 
 /// What one worker counted over the whole run.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Totals {
+    /// Requests that came due, or that a user began.
+    pub begun: u64,
     /// First bytes given to the kernel.
     pub sent: u64,
     /// How requests ended.
     pub outcomes: Outcomes,
     /// What came back.
     pub receipts: Receipts,
+    /// The same by kind of request, warm-up left out; empty where kinds are not told apart.
+    pub kinds: Vec<KindTally>,
+    /// The words of the first response that was an error.
+    pub first_error_reply: Option<String>,
     /// Connections opened.
     pub opened: u64,
     /// Connections opened in place of another.

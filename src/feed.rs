@@ -5,6 +5,7 @@
 //! ring. Neither Redis nor Lua ever moves a send: what they are too slow for is sent late, measured,
 //! or dropped and counted.
 
+pub mod payload;
 mod prefetch;
 mod shape;
 
@@ -16,8 +17,10 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::datastore::{self, Datastore};
+use crate::feed::payload::Payloads;
 use crate::handoff::{Chunk, Sender};
 use crate::plan::keys::Keys;
+use crate::plan::mix::Mix;
 use crate::plan::schedule::Schedule;
 use crate::plan::segment::Share;
 use crate::records::generator::Generator;
@@ -59,16 +62,20 @@ pub type Kept = Rc<RefCell<HashMap<u64, Box<[u8]>>>>;
 /// What a feed works with.
 #[derive(Debug)]
 pub struct Parts {
-    /// Due times.
-    pub schedule: Arc<Schedule>,
+    /// Due times; `None` in the closed model, in which users decide.
+    pub schedule: Option<Arc<Schedule>>,
     /// Which record a request is for.
     pub keys: Arc<Keys>,
     /// The worker's requests.
     pub share: Share,
     /// Keys and values of records.
     pub generator: Arc<Generator>,
-    /// Where records are.
-    pub datastore: Datastore,
+    /// Of which kind a request is.
+    pub mix: Arc<Mix>,
+    /// What a request of each kind looks like.
+    pub payloads: Arc<Payloads>,
+    /// Where records are; `None` where they are made from the template.
+    pub datastore: Option<Datastore>,
     /// What to do without a record.
     pub on_missing: OnMissing,
     /// Shapes payloads.
@@ -83,7 +90,8 @@ pub struct Parts {
     pub chunk: usize,
     /// Time zero, once it is known.
     pub clock: Arc<OnceLock<Clock>>,
-    /// Requests whose record cannot be had until this long after their due time are dropped.
+    /// Requests whose record cannot be had until this long after their due time are dropped; in the
+    /// closed model, this long after it was first asked for.
     pub max_lateness: Nanos,
 }
 

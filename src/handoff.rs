@@ -27,10 +27,13 @@ pub enum Fate {
 pub struct Item {
     /// The request number.
     pub n: u64,
-    /// When it is due, in nanoseconds from time zero.
+    /// When it is due, in nanoseconds from time zero. In the closed model the worker fills it in, when a
+    /// user takes the request.
     pub due_ns: u64,
     /// The stage it belongs to.
     pub stage: u16,
+    /// Its kind, where there are several; else 0.
+    pub kind: u8,
     /// Send or drop.
     pub fate: Fate,
     /// Where its encoded frame lies in the chunk's bytes.

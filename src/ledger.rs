@@ -148,6 +148,8 @@ pub struct Receipts {
     pub unknown: u64,
     /// Bytes that are no frame.
     pub malformed: u64,
+    /// Of the matched, those that say that the target refuses the request (a RESP error).
+    pub error_replies: u64,
 }
 
 impl Receipts {
@@ -158,6 +160,7 @@ impl Receipts {
         self.late += other.late;
         self.unknown += other.unknown;
         self.malformed += other.malformed;
+        self.error_replies += other.error_replies;
     }
 }
 
@@ -203,6 +206,13 @@ impl fmt::Display for Imbalance {
 }
 
 impl Ledger {
+    /// Requests that were sent and did not get the answer they wanted: failed, timed out, or answered with
+    /// an error.
+    pub fn errors(&self) -> u64 {
+        let outcomes = &self.outcomes;
+        outcomes.failed() + outcomes.of(Outcome::TimedOut) + self.receipts.error_replies
+    }
+
     /// Checks every equation.
     ///
     /// # Errors

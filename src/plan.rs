@@ -3,10 +3,12 @@
 //! [`compile::compile`] turns a scenario into a [`Plan`]: due times, records, stages, connections and
 //! limits. A plan is pure and immutable: it does no I/O and reads no clock, and `--dry-run` prints it.
 
+pub mod closed;
 pub mod compile;
 pub mod connections;
 pub mod fingerprint;
 pub mod keys;
+pub mod mix;
 mod poisson;
 pub mod preflight;
 pub mod schedule;
@@ -14,10 +16,12 @@ pub mod segment;
 
 use std::sync::Arc;
 
+use crate::plan::closed::Closed;
 use crate::plan::connections::{Connections, Expected};
 use crate::plan::keys::Keys;
+use crate::plan::mix::Mix;
 use crate::plan::schedule::{Schedule, StageTotals};
-use crate::plan::segment::Segment;
+use crate::plan::segment::{Segment, Share};
 use crate::units::{Nanos, Tps};
 
 /// One stage as it will happen.
@@ -25,7 +29,7 @@ use crate::units::{Nanos, Tps};
 pub struct Stage {
     /// Its name: from the scenario, or its kind and number.
     pub name: String,
-    /// `hold`, `ramp`, `step`, `sine`, `pause` or `lua`.
+    /// `hold`, `ramp`, `step`, `sine`, `pause` or `lua`; `closed` for the one stage of the closed model.
     pub kind: &'static str,
     /// The rate at its start.
     pub from: Tps,
@@ -51,10 +55,14 @@ pub struct Plan {
     pub name: String,
     /// Every random choice follows from it.
     pub seed: u64,
-    /// When each request is due.
+    /// When each request is due; empty in the closed model.
     pub schedule: Arc<Schedule>,
+    /// Who sends in the closed model; `None` in the open one.
+    pub closed: Option<Closed>,
     /// Which record each request sends.
     pub keys: Arc<Keys>,
+    /// Of which kind each request is.
+    pub mix: Arc<Mix>,
     /// The stages in order.
     pub stages: Vec<Stage>,
     /// The part of the plan that this process sends.
@@ -75,18 +83,50 @@ pub struct StageShare {
 }
 
 impl Plan {
-    /// Requests that this segment sends.
+    /// Requests that this segment sends; 0 where only time ends a closed load.
     pub fn scheduled(&self) -> u64 {
-        self.segment.count(self.schedule.total())
+        self.segment.count(self.total().unwrap_or(0))
     }
 
-    /// Connections that this segment opens, if none fails.
+    /// Requests over all segments; `None` where only time ends a closed load.
+    pub fn total(&self) -> Option<u64> {
+        match &self.closed {
+            None => Some(self.schedule.total()),
+            Some(closed) => closed.total(),
+        }
+    }
+
+    /// When nothing new begins any more; `None` where a number of requests ends a closed load.
+    pub fn end(&self) -> Option<Nanos> {
+        match &self.closed {
+            None => Some(self.schedule.end()),
+            Some(closed) => closed.end(),
+        }
+    }
+
+    /// The requests of one worker of this segment.
+    pub fn share(&self, worker: u64, workers: u64) -> Share {
+        let (segment, slots) = (self.segment, self.connections.count);
+        match &self.closed {
+            None => Share::new(self.schedule.total(), segment, slots, worker, workers),
+            Some(closed) => Share::of_users(closed.below(), segment, closed.users, slots, worker, workers),
+        }
+    }
+
+    /// Connections that this segment opens, if none fails. In the closed model those of a run in which
+    /// all users send equally often: a fast one may need more, another less.
     pub fn expected_connections(&self) -> Expected {
-        self.connections.expected(self.schedule.total(), self.segment)
+        match &self.closed {
+            None => self.connections.expected(self.schedule.total(), self.segment),
+            Some(closed) => self.connections.expected_of_users(closed, self.segment),
+        }
     }
 
     /// What this segment sends in a stage.
     pub fn share_of(&self, stage: &Stage) -> StageShare {
+        if self.closed.is_some() {
+            return StageShare { scheduled: self.scheduled(), due: None };
+        }
         let (first, end) = (stage.totals.first, stage.totals.first + stage.totals.scheduled);
         let before = self.segment.count(first);
         let scheduled = self.segment.count(end) - before;

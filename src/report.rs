@@ -13,6 +13,7 @@ pub mod json;
 pub mod progress;
 pub mod requests;
 pub mod screen;
+pub mod series;
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};

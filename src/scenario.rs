@@ -1,8 +1,8 @@
 //! What the user wrote: the scenario file as types, with every problem at its place.
 //!
 //! ```text
-//! file ── tree ──► --set ──► ${vars} ──► sections, stages ──► check ──► Scenario
-//!         limits   sets      vars        decode: each field by itself
+//! file ── tree ──► --set ──► rows ──► ${vars} ──► sections, stages ──► check ──► Scenario
+//!         limits   sets      matrix   vars        decode: each field by itself
 //! ```
 //!
 //! The file is first read as a tree of values with places (`tree`), and only then as types, field by
@@ -12,6 +12,7 @@
 mod check;
 mod decode;
 mod diagnostics;
+mod matrix;
 pub mod schema;
 mod sections;
 mod sets;
@@ -59,6 +60,15 @@ pub struct Loaded {
     sources: Sources,
 }
 
+/// One row of a scenario's matrix, or the one scenario of a file that has none.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// The paths of the matrix and what stands there in this row; empty without a matrix.
+    pub values: Vec<(String, String)>,
+    /// The scenario of this row.
+    pub loaded: Loaded,
+}
+
 /// Where a key stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -71,11 +81,19 @@ pub struct Place {
 }
 
 impl Scenario {
-    /// Reads a scenario file.
+    /// Reads a scenario file; the first row where there is a matrix.
     ///
     /// # Errors
     /// Everything that is wrong with the file, at once.
     pub fn load(path: &Path, overrides: &Overrides) -> Result<Loaded, Problems> {
+        Scenario::load_rows(path, overrides).map(first_row)
+    }
+
+    /// Reads a scenario file with all rows of its matrix, in their order. There is at least one.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any row, at once.
+    pub fn load_rows(path: &Path, overrides: &Overrides) -> Result<Vec<Row>, Problems> {
         let file = path.display().to_string();
         let refuse = |text: &str, message: String, help: &str| {
             let sources = Sources::new(file.clone(), text);
@@ -93,7 +111,7 @@ impl Scenario {
         }
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         match String::from_utf8(bytes) {
-            Ok(text) => Scenario::from_text(&file, dir, &text, overrides),
+            Ok(text) => Scenario::rows_from_text(&file, dir, &text, overrides),
             Err(error) => Err(not_utf8(&file, error.as_bytes(), error.utf8_error().valid_up_to())),
         }
     }
@@ -104,6 +122,19 @@ impl Scenario {
     /// # Errors
     /// Everything that is wrong with the text, at once.
     pub fn from_text(file: &str, dir: &Path, text: &str, overrides: &Overrides) -> Result<Loaded, Problems> {
+        Scenario::rows_from_text(file, dir, text, overrides).map(first_row)
+    }
+
+    /// Reads all rows of a scenario from its text, as [`Scenario::load_rows`] does.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any row, at once.
+    pub fn rows_from_text(
+        file: &str,
+        dir: &Path,
+        text: &str,
+        overrides: &Overrides,
+    ) -> Result<Vec<Row>, Problems> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut sources = Sources::new(file.to_string(), text);
         if text.len() > tree::MAX_FILE {
@@ -124,38 +155,59 @@ impl Scenario {
         let given = vars::Given { vars: &var_flags, env: &overrides.env };
 
         let mut sink = Sink::new(&sources);
-        let read = read(text, &set_flags, &given, &mut sink);
-        let failed = check::has_errors(&sink);
-        let (mut list, more) = (sink.list, sink.more);
-        match read {
-            Some((root, scenario)) if !failed => {
-                diagnostics::sort(&mut list);
-                Ok(Loaded { scenario, warnings: list, dir: dir.to_path_buf(), root, sources })
-            }
-            _ => {
-                if list.is_empty() {
-                    list.push(sources.problem_of_file("the scenario cannot be read".to_string(), ""));
+        let base = tree::parse(text, 0, 0, &mut sink).map(|mut root| {
+            sets::apply(&mut root, &set_flags, &mut sink);
+            let axes = matrix::axes(&mut root, &set_flags, &mut sink);
+            (root, axes)
+        });
+        let (mut list, mut more) = (sink.list, sink.more);
+        let mut rows = Vec::new();
+        if let Some((root, axes)) = base {
+            for row in 0..matrix::rows(&axes) {
+                let mut sink = Sink::new(&sources);
+                let root = matrix::tree_of(&root, &axes, row, &mut sink);
+                let read = read(root, &axes, &given, &mut sink);
+                more += sink.more;
+                let failed = check::has_errors(&sink);
+                if !failed && let Some((root, values, scenario)) = read {
+                    let (sources, dir) = (sources.clone(), dir.to_path_buf());
+                    let loaded = Loaded { scenario, warnings: sink.list.clone(), dir, root, sources };
+                    rows.push(Row { values, loaded });
                 }
-                Err(Problems { more, ..Problems::new(&sources, list) })
+                // What is wrong in every row is told once.
+                let new: Vec<Problem> = sink.list.into_iter().filter(|p| !list.contains(p)).collect();
+                list.extend(new);
             }
         }
+        if list.iter().any(|problem| problem.severity == Severity::Error) || rows.is_empty() {
+            if list.is_empty() {
+                list.push(sources.problem_of_file("the scenario cannot be read".to_string(), ""));
+            }
+            return Err(Problems { more, ..Problems::new(&sources, list) });
+        }
+        for row in &mut rows {
+            diagnostics::sort(&mut row.loaded.warnings);
+        }
+        Ok(rows)
     }
 }
 
-fn read(
-    text: &str,
-    sets: &[sets::Set],
-    given: &vars::Given<'_>,
-    sink: &mut Sink<'_>,
-) -> Option<(Node, Scenario)> {
-    let mut root = tree::parse(text, 0, 0, sink)?;
-    sets::apply(&mut root, sets, sink);
+fn first_row(rows: Vec<Row>) -> Loaded {
+    // A file that could be read has a row: without a matrix, the file itself.
+    rows.into_iter().next().map_or_else(|| unreachable!("a scenario has a row"), |row| row.loaded)
+}
+
+/// What became of the tree of one row.
+type Read = (Node, Vec<(String, String)>, Scenario);
+
+fn read(mut root: Node, axes: &[matrix::Axis], given: &vars::Given<'_>, sink: &mut Sink<'_>) -> Option<Read> {
     vars::apply(&mut root, given, sink);
+    let values = matrix::values_of(&root, axes);
     let scenario = sections::scenario(&root, sink);
     check::tree(&root, sink);
     let scenario = scenario?;
     check::scenario(&scenario, &root, sink);
-    Some((root, scenario))
+    Some((root, values, scenario))
 }
 
 fn not_utf8(file: &str, bytes: &[u8], at: usize) -> Problems {

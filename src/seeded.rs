@@ -24,6 +24,28 @@ pub const fn below(choice: u64, bound: u64) -> u64 {
     ((choice as u128 * bound as u128) >> 64) as u64
 }
 
+/// Where `index` goes in a permutation of `0..count` that follows from `key`, without a table: a Feistel
+/// network over the next power of four, walked again until it lands inside. `index` must be below `count`.
+pub const fn permuted(index: u64, count: u64, key: u64) -> u64 {
+    let bits = (64 - (count - 1).leading_zeros()).div_ceil(2);
+    let half = if bits == 0 { 1 } else { bits };
+    let mask = (1u64 << half) - 1;
+    let mut x = index;
+    loop {
+        let (mut left, mut right) = (x >> half, x & mask);
+        let mut round = 0u64;
+        while round < 6 {
+            let mixed = mix(key ^ (round << 56) ^ right) & mask;
+            (left, right) = (right, left ^ mixed);
+            round += 1;
+        }
+        x = (left << half) | right;
+        if x < count {
+            return x;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,11 +9,12 @@ use runner::clock::Clock;
 use runner::engine::{self, Config, Control, Event, Gauges, OnOverload, Pacing, Ports, Totals};
 use runner::handoff::{self, Batch, Chunk, Fate, Item};
 use runner::ledger::{Ledger, Outcome};
+use runner::plan::closed::{self, Think, Until};
 use runner::plan::connections::Connections;
 use runner::plan::schedule::{Arrivals, Piece, Schedule, Shape};
 use runner::plan::segment::{Segment, Share};
 use runner::recorder::histogram::{Latencies, percentile_us};
-use runner::recorder::shard::Closed;
+use runner::recorder::shard::{Closed, Stage};
 use runner::responder::{self, Responder};
 use runner::units::{Nanos, Tps};
 use runner::wire::{Codec, Correlate, Framing, length};
@@ -46,7 +47,9 @@ fn config(schedule: &Schedule, connections: Connections, addresses: Vec<SocketAd
         workers: 1,
         segment: Segment::WHOLE,
         total: schedule.total(),
-        stage_ends_ns: schedule.stages().iter().map(|s| s.end.0).collect(),
+        closed: None,
+        stages: schedule.stages().iter().map(|s| Stage { end_ns: s.end.0, warmup: false }).collect(),
+        kinds: 0,
         connections,
         addresses: addresses.into(),
         codec,
@@ -81,6 +84,8 @@ struct Result {
     completions: u64,
     connections: u64,
     unreachable: bool,
+    /// The highest end of a connection: requests that one carried.
+    most_on_one: u64,
 }
 
 impl Result {
@@ -121,21 +126,27 @@ fn run(schedule: &Schedule, config: Config, during: impl FnOnce(&Control) + Send
         gauges: Arc::new(Gauges::default()),
     };
     let codec = config.codec;
-    let share =
-        Share::new(schedule.total(), config.segment, config.connections.count, config.worker, config.workers);
+    let (share, is_open) = (config.share(), config.closed.is_none());
     std::thread::scope(|scope| {
         scope.spawn(|| engine::run_worker(config, ports).expect("a runtime"));
         scope.spawn(move || {
-            let mut cursor = schedule.cursor();
+            let mut cursor = is_open.then(|| schedule.cursor());
             let mut numbers = share.peekable();
             while numbers.peek().is_some() {
                 let mut chunk = payloads.empty();
                 for n in numbers.by_ref().take(100) {
-                    let (due, stage) = cursor.due_at(n);
+                    let (due, stage) = cursor.as_mut().map_or((Nanos::ZERO, 0), |cursor| cursor.due_at(n));
                     let frame = chunk.bytes.len() as u32;
                     codec.encode_request(&mut chunk.bytes, n, b"GET payload").expect("fits");
                     let frame = frame..chunk.bytes.len() as u32;
-                    chunk.items.push(Item { n, due_ns: due.0, stage: stage as u16, fate: Fate::Send, frame });
+                    chunk.items.push(Item {
+                        n,
+                        due_ns: due.0,
+                        stage: stage as u16,
+                        kind: 0,
+                        fate: Fate::Send,
+                        frame,
+                    });
                 }
                 let mut full = Some(chunk);
                 while let Some(chunk) = full.take() {
@@ -183,7 +194,10 @@ fn run(schedule: &Schedule, config: Config, during: impl FnOnce(&Control) + Send
                         result.latencies.merge(&latencies);
                     }
                 }
-                Event::Connection(_) => result.connections += 1,
+                Event::Connection(record) => {
+                    result.connections += 1;
+                    result.most_on_one = result.most_on_one.max(record.sent);
+                }
                 Event::Finished(totals) => result.totals = *totals,
                 Event::Trouble(_) | Event::Overloaded => {}
             }
@@ -395,4 +409,190 @@ fn segments_and_workers_make_up_the_whole() {
         sent += result.totals.sent;
     }
     assert_eq!(sent, 500);
+}
+
+// ---------------------------------------------------------------------------------------------
+// The closed model
+
+fn load(users: u64, until: Until) -> closed::Closed {
+    closed::Closed { users, until, at_most: None, think: Think::default(), ramp_up: Nanos::ZERO }
+}
+
+fn closed_config(
+    load: closed::Closed,
+    connections: Connections,
+    addresses: Vec<SocketAddr>,
+    codec: Codec,
+) -> Config {
+    let end_ns = load.end().map_or(u64::MAX, |end| end.0);
+    Config {
+        total: load.below(),
+        closed: Some(load),
+        stages: vec![Stage { end_ns, warmup: false }],
+        ..config(&nothing(), connections, addresses, codec)
+    }
+}
+
+/// The schedule of a closed load.
+fn nothing() -> Schedule {
+    Schedule::new(Vec::new(), Arrivals::Uniform)
+}
+
+#[test]
+fn users_send_exactly_as_many_requests_as_are_asked_for() {
+    for (users, slots, window, requests) in [(1, 1, 1, 500), (7, 7, 1, 1000), (20, 3, 7, 1000), (5, 5, 4, 3)]
+    {
+        let target = responder(length(), 0, Duration::ZERO);
+        let load = load(users, Until::Requests(requests));
+        let connections = connections(slots, 0, window);
+        let config = closed_config(load, connections, target.addresses().to_vec(), length());
+        let result = run(&nothing(), config, |_| {});
+        result.assert_balances(requests);
+        assert_eq!((result.totals.begun, result.of(Outcome::Matched)), (requests, requests));
+        assert_eq!(result.completions, requests);
+        assert_eq!(target.stop().issued, requests);
+    }
+}
+
+#[test]
+fn a_user_waits_for_each_response_and_thinks_after_it() {
+    let target = responder(length(), 0, Duration::from_millis(20));
+    let mut load = load(4, Until::Requests(40));
+    load.think = Think { from: Nanos::from_millis(30), to: Nanos::from_millis(30) };
+    let config = closed_config(load, connections(4, 0, 1), target.addresses().to_vec(), length());
+    let result = run(&nothing(), config, |_| {});
+    result.assert_balances(40);
+    // Ten requests of each user: ten responses of 20 ms, and nine pauses of 30 ms between them.
+    assert!(result.totals.finished >= Nanos::from_millis(10 * 20 + 9 * 30), "{:?}", result.totals.finished);
+    // What a user thinks is no part of the response time: it counts from when the user was ready.
+    assert!(percentile_us(&result.latencies.response, 50.0) < 49_000);
+    assert_eq!(result.latencies.service.len(), 40);
+}
+
+#[test]
+fn time_ends_a_load_and_what_is_in_flight_comes_home() {
+    let target = responder(length(), 0, Duration::from_millis(50));
+    let until = Until::Time(Nanos::from_millis(400));
+    let config = closed_config(load(8, until), connections(8, 0, 1), target.addresses().to_vec(), length());
+    let result = run(&nothing(), config, |_| {});
+    result.assert_balances(result.totals.begun);
+    assert_eq!(result.of(Outcome::NotReached), 0);
+    assert_eq!(result.totals.sent, result.of(Outcome::Matched));
+    // Each user can begin one at 0, 50, 100 … and none at 400 ms or later.
+    assert!((8..=64).contains(&result.totals.begun), "{}", result.totals.begun);
+    assert!(result.totals.finished >= Nanos::from_millis(400));
+}
+
+#[test]
+fn users_begin_along_the_ramp() {
+    let target = responder(length(), 0, Duration::ZERO);
+    let mut load = load(10, Until::Requests(10));
+    load.ramp_up = Nanos::from_millis(500);
+    load.think = Think { from: Nanos::from_secs(60), to: Nanos::from_secs(60) };
+    let config = closed_config(load, connections(10, 0, 1), target.addresses().to_vec(), length());
+    let result = run(&nothing(), config, |_| {});
+    result.assert_balances(10);
+    // The last of ten begins at 450 ms, and nobody twice: they would think for a minute.
+    assert!(result.totals.finished >= Nanos::from_millis(450));
+    assert!(result.totals.finished < Nanos::from_secs(30));
+}
+
+#[test]
+fn a_limit_replaces_connections_under_users_too() {
+    let target = responder(length(), 10, Duration::ZERO);
+    let config = closed_config(
+        load(4, Until::Requests(400)),
+        Connections { stagger: false, ..connections(4, 10, 1) },
+        target.addresses().to_vec(),
+        length(),
+    );
+    let result = run(&nothing(), config, |_| {});
+    result.assert_balances(400);
+    assert_eq!((result.of(Outcome::Matched), result.most_on_one), (400, 10));
+    assert!(result.totals.opened >= 40, "{}", result.totals.opened);
+    assert!(result.totals.opened <= 48, "{} for 40 that are needed", result.totals.opened);
+}
+
+#[test]
+fn a_request_that_times_out_frees_its_user() {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let address = listener.local_addr().expect("bound");
+    for codec in [length(), Codec { framing: Framing::Resp { limit: 1000 }, correlate: Correlate::Order }] {
+        let mut config =
+            closed_config(load(2, Until::Requests(6)), connections(2, 0, 4), vec![address], codec);
+        config.connections.request_timeout = Nanos::from_millis(60);
+        let result = run(&nothing(), config, |_| {});
+        result.assert_balances(6);
+        assert_eq!((result.totals.sent, result.of(Outcome::TimedOut)), (6, 6), "{codec:?}");
+        assert!(result.totals.finished >= Nanos::from_millis(180), "three after the other");
+    }
+}
+
+#[test]
+fn users_go_on_when_their_connection_is_lost() {
+    let codec = Codec { framing: Framing::Line { limit: 1000 }, correlate: Correlate::Order };
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let address = listener.local_addr().expect("bound");
+    // Answers nine requests on each connection, and closes it at the tenth.
+    let serve = move || {
+        use std::io::{BufRead, BufReader, Write};
+        for stream in listener.incoming().map_while(std::result::Result::ok) {
+            let mut writer = stream.try_clone().expect("a second handle");
+            let lines = BufReader::new(stream).lines().map_while(std::result::Result::ok);
+            for (number, line) in lines.enumerate() {
+                if line == "stop" {
+                    return;
+                }
+                if number == 9 || writeln!(writer, "{line}").is_err() {
+                    break;
+                }
+            }
+        }
+    };
+    let serving = std::thread::spawn(serve);
+    let config = closed_config(load(1, Until::Requests(100)), connections(1, 0, 1), vec![address], codec);
+    let result = run(&nothing(), config, |_| {});
+    let mut last = std::net::TcpStream::connect(address).expect("still listening");
+    std::io::Write::write_all(&mut last, b"stop\n").expect("sent");
+    serving.join().expect("no panic");
+    result.assert_balances(100);
+    assert_eq!((result.totals.begun, result.of(Outcome::Matched)), (100, 90));
+    assert_eq!(result.of(Outcome::Eof) + result.of(Outcome::Reset), 10);
+}
+
+#[test]
+fn a_stopped_load_waits_for_what_is_in_flight() {
+    let target = responder(length(), 0, Duration::from_millis(20));
+    let load = load(4, Until::Requests(1_000_000));
+    let config = closed_config(load, connections(4, 0, 1), target.addresses().to_vec(), length());
+    let result = run(&nothing(), config, |control| {
+        while target.stats().issued < 40 {
+            std::thread::yield_now();
+        }
+        control.drain();
+    });
+    result.assert_balances(1_000_000);
+    assert_eq!(result.totals.sent, result.of(Outcome::Matched));
+    assert_eq!(result.of(Outcome::NotReached), 1_000_000 - result.totals.begun);
+}
+
+#[test]
+fn users_and_requests_are_shared_out_among_segments_and_workers() {
+    let target = responder(length(), 0, Duration::ZERO);
+    let (mut begun, mut matched) = (0, 0);
+    for index in 0..2 {
+        for worker in 0..3 {
+            let load = load(10, Until::Requests(1001));
+            let connections = connections(5, 0, 16);
+            let mut config = closed_config(load, connections, target.addresses().to_vec(), length());
+            config.segment = Segment::new(index, 2).expect("a half");
+            (config.worker, config.workers) = (worker, 3);
+            let share = config.share().remaining();
+            let result = run(&nothing(), config, |_| {});
+            result.assert_balances(share);
+            begun += result.totals.begun;
+            matched += result.of(Outcome::Matched);
+        }
+    }
+    assert_eq!((begun, matched), (1001, 1001));
 }

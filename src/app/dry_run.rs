@@ -18,10 +18,10 @@ pub(super) struct Sheet<'a> {
 impl Sheet<'_> {
     fn with<T>(&self, print: impl FnOnce(DryRun<'_>) -> T) -> T {
         let scenario = &self.prepared.loaded.scenario;
-        let target = match &scenario.target.addresses {
-            None => format!("built-in responder on {} ports", scenario.responder.ports),
-            Some(addresses) => addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-        };
+        let mut target = parts::target_in_words(scenario);
+        if let Some(compare) = &scenario.compare_with {
+            target.push_str(&format!(", in turns with {}", compare.target));
+        }
         let thresholds: Vec<String> = scenario.thresholds.iter().map(|t| t.check.clone()).collect();
         print(DryRun {
             plan: &self.prepared.plan,

@@ -15,6 +15,7 @@ use crate::app::error::Error;
 use crate::clock::Clock;
 use crate::datastore::{self, Datastore};
 use crate::engine::Control;
+use crate::feed::payload::Payloads;
 use crate::feed::{self, Kept};
 use crate::handoff::{Batch, Chunk, Completion, Receiver, Sender};
 use crate::ledger::Outcome;
@@ -24,6 +25,7 @@ use crate::mapping::journal::Journal;
 use crate::mapping::verify::LastWritten;
 use crate::mapping::writer;
 use crate::plan::keys::Keys;
+use crate::plan::mix::Mix;
 use crate::plan::schedule::Schedule;
 use crate::plan::segment::Share;
 use crate::records::generator::Generator;
@@ -35,7 +37,12 @@ use crate::wire::Codec;
 /// What the lanes of a run share.
 #[derive(Debug, Clone)]
 pub(super) struct Common {
-    pub schedule: Arc<Schedule>,
+    /// `None` in the closed model.
+    pub schedule: Option<Arc<Schedule>>,
+    pub mix: Arc<Mix>,
+    pub payloads: Arc<Payloads>,
+    /// Records are made from the template, and not looked for.
+    pub made_records: bool,
     pub keys: Arc<Keys>,
     pub generator: Arc<Generator>,
     pub datastore: datastore::Config,
@@ -123,7 +130,9 @@ async fn work(common: Common, own: Own, events: &mpsc::Sender<Event>) -> Result<
         keys: common.keys.clone(),
         share: own.share,
         generator: common.generator.clone(),
-        datastore: datastore.clone(),
+        mix: common.mix.clone(),
+        payloads: common.payloads.clone(),
+        datastore: (!common.made_records).then(|| datastore.clone()),
         on_missing: common.on_missing,
         script: script.clone(),
         keep: kept.clone(),

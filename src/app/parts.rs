@@ -9,7 +9,8 @@ use crate::mapping::form;
 use crate::mapping::verify::Extent;
 use crate::plan::Plan;
 use crate::plan::preflight::{Machine, Target};
-use crate::scenario::schema::{self, MapInto, ReportFile, Scenario, Word};
+use crate::recorder::shard::Stage;
+use crate::scenario::schema::{self, Addresses, MapInto, ReportFile, Scenario, Word};
 use crate::units::{Nanos, Tps};
 use crate::wire::{Codec, Correlate, Framing, length};
 use crate::{engine, feed, responder, store};
@@ -64,6 +65,28 @@ pub(super) fn addresses(typed: &[schema::Address]) -> Result<Vec<SocketAddr>, Er
     Ok(addresses)
 }
 
+/// Who is loaded, for people.
+pub(super) fn target_in_words(scenario: &Scenario) -> String {
+    match &scenario.target.addresses {
+        Addresses::Responder => format!("built-in responder on {} ports", scenario.responder.ports),
+        Addresses::Store if scenario.redis.is_embedded() => "the embedded store".to_string(),
+        Addresses::Store => scenario.redis.masked_url().into_owned(),
+        Addresses::Given(list) => list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// Where a store listens that its URL names: `redis://host[:port][/db]`, as the scenario was checked.
+pub(super) fn store_address(url: &str) -> Result<Vec<SocketAddr>, Error> {
+    let rest = url.strip_prefix("redis://").unwrap_or(url);
+    let host = rest.split(['/', '?']).next().unwrap_or(rest);
+    let parsed = host.parse::<schema::Address>().or_else(|_| format!("{host}:6379").parse());
+    let address = parsed.map_err(|error| Error::Resolve {
+        address: host.to_string(),
+        source: std::io::Error::new(std::io::ErrorKind::InvalidInput, error.to_string()),
+    })?;
+    addresses(&[address])
+}
+
 /// The built-in responder.
 pub(super) fn responder(scenario: &Scenario, cores: usize) -> responder::Config {
     responder::Config {
@@ -102,14 +125,17 @@ pub(super) fn worker(
     workers: u64,
 ) -> engine::Config {
     let load = &scenario.load;
+    let users = plan.closed.as_ref().map_or(0, |closed| closed.users as usize);
     let late = u128::from(plan.peak().units()) * u128::from(load.max_lateness.0)
         / (u128::from(Tps::UNITS_PER_TPS) * 1_000_000_000);
     engine::Config {
         worker,
         workers,
         segment: plan.segment,
-        total: plan.schedule.total(),
-        stage_ends_ns: plan.stages.iter().map(|stage| stage.totals.end.0).collect(),
+        total: plan.closed.as_ref().map_or(plan.schedule.total(), |closed| closed.below()),
+        closed: plan.closed,
+        stages: plan.stages.iter().map(|stage| stage_of(plan, stage)).collect(),
+        kinds: plan.mix.kinds().len(),
         connections: plan.connections.clone(),
         addresses,
         codec: codec(&scenario.target),
@@ -125,10 +151,19 @@ pub(super) fn worker(
         },
         max_lateness: load.max_lateness,
         graceful_stop: load.graceful_stop,
-        queue_limit: usize::try_from(late).unwrap_or(usize::MAX).clamp(QUEUE_LIMITS.0, QUEUE_LIMITS.1),
+        queue_limit: usize::try_from(late)
+            .unwrap_or(usize::MAX)
+            .clamp(QUEUE_LIMITS.0, QUEUE_LIMITS.1)
+            .max(users),
         all_completions: scenario.report.requests || scenario.script.is_some(),
         seed: plan.seed,
     }
+}
+
+/// A stage as the recorder sees it. When a closed load with a number of requests ends, nobody knows.
+fn stage_of(plan: &Plan, stage: &crate::plan::Stage) -> Stage {
+    let end_ns = if plan.end().is_some() { stage.totals.end.0 } else { u64::MAX };
+    Stage { end_ns, warmup: stage.warmup }
 }
 
 /// What to do without a record.
@@ -143,6 +178,9 @@ pub(super) fn on_missing(scenario: &Scenario) -> feed::OnMissing {
 /// Records that one worker reads ahead.
 pub(super) fn prefetch(plan: &Plan, scenario: &Scenario, workers: u64) -> u64 {
     let peak = plan.peak().units() / Tps::UNITS_PER_TPS / plan.segment.of();
+    // Users without a pause take what there is: as much again for each of them.
+    let users = plan.closed.as_ref().map_or(0, |closed| plan.segment.count(closed.users) * 2);
+    let peak = peak.max(users * 1000 / PREFETCH_MS);
     let asked = u64::from(scenario.redis.prefetch);
     (asked.max(peak * PREFETCH_MS / 1000).min(MAX_PREFETCH.max(asked)) / workers).max(1)
 }
@@ -178,12 +216,15 @@ pub(super) fn extent(scenario: &Scenario) -> Extent {
 /// Who answers, for the preflight.
 pub(super) fn target(scenario: &Scenario) -> Target {
     match &scenario.target.addresses {
-        None => Target {
+        Addresses::Responder => Target {
             addresses: scenario.responder.ports.into(),
             built_in: true,
             delay: scenario.responder.delay,
         },
-        Some(addresses) => Target {
+        Addresses::Store => {
+            Target { addresses: 1, built_in: scenario.redis.is_embedded(), delay: Nanos::ZERO }
+        }
+        Addresses::Given(addresses) => Target {
             addresses: addresses.iter().map(|a| u64::from(a.last_port - a.first_port) + 1).sum(),
             built_in: false,
             delay: Nanos::ZERO,
@@ -220,6 +261,9 @@ pub(super) fn file_names(scenario: &Scenario) -> Vec<String> {
     let asked = ReportFile::WORDS.iter().filter(|(_, file)| report.files.contains(file));
     let mut files: Vec<String> =
         always.into_iter().chain(asked.map(|(word, _)| format!("{word}.csv"))).collect();
+    if !scenario.load.mix.is_empty() {
+        files.push("mix.csv".to_string());
+    }
     if report.requests {
         files.push("requests.csv".to_string());
     }

@@ -2,51 +2,97 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::app::error::Error;
 use crate::app::{colour, parts, say};
 use crate::cli::OverrideArgs;
+use crate::feed::payload::{self, Payloads};
 use crate::mapping;
 use crate::mapping::form::Form;
 use crate::plan::Plan;
 use crate::plan::compile::{Violation, compile};
+use crate::plan::mix::Kind;
 use crate::plan::segment::Segment;
 use crate::records::generator::{self, Generator};
 use crate::scenario::schema::{Scenario, StageKind};
-use crate::scenario::{Loaded, Overrides};
+use crate::scenario::{Loaded, Overrides, Problems, Row};
 use crate::script::{self, Script};
 
-/// A scenario that can be run.
-#[derive(Debug)]
+/// A scenario, or one row of its matrix, that can be run.
+#[derive(Debug, Clone)]
 pub(super) struct Prepared {
+    /// The paths of the matrix and what stands there in this row; empty without a matrix.
+    pub values: Vec<(String, String)>,
     pub loaded: Loaded,
     pub plan: Plan,
+    /// What requests of a mix look like.
+    pub payloads: Arc<Payloads>,
     /// What every worker's script is made from.
     pub script: Option<script::Config>,
 }
 
-/// Loads, checks and compiles. Warnings go to stderr.
-pub(super) fn prepare(path: &Path, overrides: &OverrideArgs, segment: Segment) -> Result<Prepared, Error> {
-    let loaded = load(path, overrides)?;
-    if !loaded.warnings.is_empty() {
-        say(&loaded.problems(loaded.warnings.clone()).render(colour()));
-    }
-    compiled(loaded, segment)
+/// Loads, checks and compiles every row of a scenario, one without a matrix. Warnings go to stderr.
+pub(super) fn prepare(
+    path: &Path,
+    overrides: &OverrideArgs,
+    segment: Segment,
+) -> Result<Vec<Prepared>, Error> {
+    let rows = load(path, overrides)?;
+    warn(&rows);
+    compiled(rows, segment)
 }
 
 /// The same without a word; warnings are in [`Prepared::loaded`].
-pub(super) fn examine(path: &Path, overrides: &OverrideArgs) -> Result<Prepared, Error> {
+pub(super) fn examine(path: &Path, overrides: &OverrideArgs) -> Result<Vec<Prepared>, Error> {
     compiled(load(path, overrides)?, Segment::WHOLE)
 }
 
-/// Reads the scenario and no more.
-pub(super) fn load(path: &Path, overrides: &OverrideArgs) -> Result<Loaded, Error> {
-    Scenario::load(path, &overrides_of(overrides)).map_err(|problems| Error::Scenario(Box::new(problems)))
+/// Reads every row of the scenario and no more.
+pub(super) fn load(path: &Path, overrides: &OverrideArgs) -> Result<Vec<Row>, Error> {
+    Scenario::load_rows(path, &overrides_of(overrides))
+        .map_err(|problems| Error::Scenario(Box::new(problems)))
 }
 
-fn compiled(loaded: Loaded, segment: Segment) -> Result<Prepared, Error> {
+fn compiled(rows: Vec<Row>, segment: Segment) -> Result<Vec<Prepared>, Error> {
+    let mut prepared = Vec::with_capacity(rows.len());
+    let mut wrong: Option<Box<Problems>> = None;
+    for row in rows {
+        match prepare_row(row, segment) {
+            Ok(row) => prepared.push(row),
+            // What is wrong with any row is told at once, and each thing once.
+            Err(Error::Scenario(problems)) => match &mut wrong {
+                None => wrong = Some(problems),
+                Some(known) => {
+                    let new = problems.list.into_iter().filter(|problem| !known.list.contains(problem));
+                    let new: Vec<_> = new.collect();
+                    known.list.extend(new);
+                }
+            },
+            Err(other) => return Err(other),
+        }
+    }
+    wrong.map_or(Ok(prepared), |problems| Err(Error::Scenario(problems)))
+}
+
+/// Says what is probably not meant, each thing once.
+fn warn(rows: &[Row]) {
+    let mut warnings = Vec::new();
+    for warning in rows.iter().flat_map(|row| &row.loaded.warnings) {
+        if !warnings.contains(warning) {
+            warnings.push(warning.clone());
+        }
+    }
+    if let (Some(first), false) = (rows.first(), warnings.is_empty()) {
+        say(&first.loaded.problems(warnings).render(colour()));
+    }
+}
+
+fn prepare_row(row: Row, segment: Segment) -> Result<Prepared, Error> {
+    let Row { values, loaded } = row;
     let config = script_config(&loaded)?;
     let mut script = config.as_ref().map(Script::load).transpose()?;
+    let shapes_payloads = script.as_ref().is_some_and(|script| script.hooks().request);
     let mut failed = None;
     let mut rate_at = |function: &str, seconds: f64| match &mut script {
         None => Err("a lua stage needs a script".to_string()),
@@ -61,6 +107,13 @@ fn compiled(loaded: Loaded, segment: Segment) -> Result<Prepared, Error> {
         return Err(error.into());
     }
     let mut violations = templates(&loaded.scenario);
+    if shapes_payloads && !loaded.scenario.load.mix.is_empty() {
+        violations.push(Violation {
+            path: "load.mix".to_string(),
+            message: "the `request` hook of the script makes the payloads".to_string(),
+            help: Some("remove the mix, or the hook".to_string()),
+        });
+    }
     let plan = match compiled {
         Ok(plan) if violations.is_empty() => plan,
         Ok(_) => return Err(in_their_place(&loaded, violations)),
@@ -69,7 +122,23 @@ fn compiled(loaded: Loaded, segment: Segment) -> Result<Prepared, Error> {
             return Err(in_their_place(&loaded, violations));
         }
     };
-    Ok(Prepared { loaded, plan, script: config })
+    // Those that are none are among the violations above.
+    let payloads = payloads(&loaded.scenario).unwrap_or_default();
+    Ok(Prepared { values, loaded, plan, payloads: Arc::new(payloads), script: config })
+}
+
+/// What the requests of the mix look like.
+fn payloads(scenario: &Scenario) -> Result<Payloads, Vec<(usize, payload::Error)>> {
+    let kinds = scenario.load.mix.iter().map(|kind| Kind {
+        name: kind.name.clone(),
+        weight: kind.weight.into(),
+        payload: kind.payload.clone(),
+    });
+    Payloads::new(&kinds.collect::<Vec<_>>(), parts::codec(&scenario.target).framing)
+}
+
+fn payload_violation((index, error): (usize, payload::Error)) -> Violation {
+    Violation { path: format!("load.mix[{index}].payload"), message: error.to_string(), help: None }
 }
 
 /// Placeholders that are none, in the templates of records and mappings.
@@ -94,6 +163,7 @@ fn templates(scenario: &Scenario) -> Vec<Violation> {
     {
         add(&path, source.to_string());
     }
+    violations.extend(payloads(scenario).err().unwrap_or_default().into_iter().map(payload_violation));
     violations
 }
 

@@ -4,16 +4,20 @@
 mod collect;
 mod conclude;
 mod interrupt;
+mod series;
+
+pub(super) use series::runs_of;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::app::error::Error;
+use crate::app::error::{Error, exit};
 use crate::app::prepare::{Prepared, prepare};
 use crate::app::{colour, dry_run, flush, lane, parts, say, to_stdout};
 use crate::cli::RunArgs;
@@ -25,8 +29,7 @@ use crate::mapping::form::{self, Form};
 use crate::mapping::journal::{Header, Journal};
 use crate::mapping::verify::{Extent, LastWritten};
 use crate::plan::keys::Keys;
-use crate::plan::preflight::{Machine, Preflight};
-use crate::plan::segment::Share;
+use crate::plan::preflight::{Concern, Machine, Preflight};
 use crate::recorder::shard::Window;
 use crate::recorder::summary::Summary;
 use crate::records::generator::Generator;
@@ -34,6 +37,7 @@ use crate::report::progress::{self, Mode, Progress};
 use crate::report::requests::RequestsCsv;
 use crate::report::{self, Folder};
 use crate::responder::Responder;
+use crate::scenario::schema::{Addresses, Source};
 use crate::store;
 
 /// Batches of completions that may lie between a worker and its lane.
@@ -48,53 +52,105 @@ const LEAD: Duration = Duration::from_millis(2);
 /// Runs a scenario, or prints its plan.
 pub(super) fn run(args: &RunArgs) -> Result<u8, Error> {
     let path = args.scenario.clone().unwrap_or_default();
-    let prepared = prepare(&path, &args.overrides, args.segment)?;
-    let machine = parts::machine();
-    let preflight = Preflight::of(&prepared.plan, parts::target(&prepared.loaded.scenario), machine);
-    let concerns = preflight.concerns(&prepared.plan);
-    let started_at = clock::wall();
-    let run_id = args.run_id.clone().unwrap_or_else(|| report::run_id(&prepared.plan.name, started_at));
-    let folder_path = args.out.clone().unwrap_or_else(|| prepared.loaded.scenario.report.dir.join(&run_id));
-    let sheet = dry_run::Sheet {
-        path: &path,
-        prepared: &prepared,
-        preflight,
-        concerns: &concerns,
-        folder: &folder_path,
-    };
+    let mut rows = prepare(&path, &args.overrides, args.segment)?;
+    if series::is_series(&rows) {
+        return series::run(args, &path, rows);
+    }
+    let Some(prepared) = rows.pop() else { return Ok(exit::PASSED) };
+    let order = Order::new(&path, prepared, args.run_id.clone(), args.out.clone());
     if args.dry_run {
+        let sheet = order.sheet();
         let text = if args.json { sheet.json() } else { sheet.text() };
         return Ok(to_stdout(text.as_bytes()));
     }
-    for concern in &concerns {
-        if concern.fatal {
-            return Err(Error::Preflight(concern.clone()));
-        }
-        if !args.quiet {
-            say(&format!("warning: {}\nhint: {}", concern.message, concern.help));
-        }
-    }
-    let folder = Folder::create(&folder_path)?;
-    if !flush::journals(folder.path())?.is_empty() {
-        return Err(Error::JournalLeft(folder_path));
-    }
-    folder.write("plan.json", sheet.json().as_bytes())?;
-    let effective = prepared.loaded.effective_yaml().unwrap_or_else(|error| format!("# {error}\n"));
-    folder.write("effective.yaml", effective.as_bytes())?;
-
-    let mode = Mode::of_stderr(args.quiet);
-    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| LOG_FILTER.to_string());
-    progress::init_logging(mode, &filter)?;
-    let mut run = Run::start(args, prepared, machine, run_id, folder, mode)?;
-    let mut summary = run.execute()?;
-    run.keep_books(&mut summary)?;
+    order.check(args.quiet)?;
+    let mode = start_logging(args)?;
+    let interrupts = Rc::new(interrupt::Interrupts::watch(args.quiet)?);
+    let (mut run, summary) = order.carry_out(args, mode, &interrupts)?;
     let code = summary.verdict.exit_code;
     let keeps_store = run.keeps_store(args.keep_store);
+    // Before it is said that a signal is waited for, or one that answers would be lost.
+    run.interrupts.forget_earlier();
     run.show(&summary, keeps_store);
     if keeps_store {
         run.interrupts.wait_for_next();
     }
     Ok(code)
+}
+
+/// Log lines beside the bars. Once in a process.
+fn start_logging(args: &RunArgs) -> Result<Mode, Error> {
+    let mode = Mode::of_stderr(args.quiet);
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| LOG_FILTER.to_string());
+    progress::init_logging(mode, &filter)?;
+    Ok(mode)
+}
+
+/// One run that is to be: its plan, what it needs, and where its files go.
+struct Order {
+    path: PathBuf,
+    prepared: Prepared,
+    machine: Machine,
+    preflight: Preflight,
+    concerns: Vec<Concern>,
+    run_id: String,
+    folder: PathBuf,
+}
+
+impl Order {
+    /// `run_id`: its name, instead of one from the clock. `folder`: the run folder, instead of a new one under
+    /// `report.dir`.
+    fn new(path: &Path, prepared: Prepared, run_id: Option<String>, folder: Option<PathBuf>) -> Order {
+        let machine = parts::machine();
+        let preflight = Preflight::of(&prepared.plan, parts::target(&prepared.loaded.scenario), machine);
+        let concerns = preflight.concerns(&prepared.plan);
+        let run_id = run_id.unwrap_or_else(|| report::run_id(&prepared.plan.name, clock::wall()));
+        let folder = folder.unwrap_or_else(|| prepared.loaded.scenario.report.dir.join(&run_id));
+        Order { path: path.to_path_buf(), prepared, machine, preflight, concerns, run_id, folder }
+    }
+
+    fn sheet(&self) -> dry_run::Sheet<'_> {
+        dry_run::Sheet {
+            path: &self.path,
+            prepared: &self.prepared,
+            preflight: self.preflight,
+            concerns: &self.concerns,
+            folder: &self.folder,
+        }
+    }
+
+    /// Whether the machine has what the plan needs. What it lacks without being in the way is said.
+    fn check(&self, quiet: bool) -> Result<(), Error> {
+        for concern in &self.concerns {
+            if concern.fatal {
+                return Err(Error::Preflight(concern.clone()));
+            }
+            if !quiet {
+                say(&format!("warning: {}\nhint: {}", concern.message, concern.help));
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs it and writes its files.
+    fn carry_out(
+        self,
+        args: &RunArgs,
+        mode: Mode,
+        interrupts: &Rc<interrupt::Interrupts>,
+    ) -> Result<(Run, Summary), Error> {
+        let folder = Folder::create(&self.folder)?;
+        if !flush::journals(folder.path())?.is_empty() {
+            return Err(Error::JournalLeft(self.folder));
+        }
+        folder.write("plan.json", self.sheet().json().as_bytes())?;
+        let effective = self.prepared.loaded.effective_yaml().unwrap_or_else(|error| format!("# {error}\n"));
+        folder.write("effective.yaml", effective.as_bytes())?;
+        let mut run = Run::start(args, self, folder, mode, interrupts.clone())?;
+        let mut summary = run.execute()?;
+        run.keep_books(&mut summary)?;
+        Ok((run, summary))
+    }
 }
 
 /// A run with all its parts.
@@ -113,7 +169,7 @@ struct Run {
     datastore: crate::datastore::Config,
     crew: Crew,
     progress: Option<Progress>,
-    interrupts: interrupt::Interrupts,
+    interrupts: Rc<interrupt::Interrupts>,
 }
 
 /// The threads of a run and how they are reached.
@@ -126,6 +182,8 @@ struct Crew {
     summaries: Vec<oneshot::Sender<serde_json::Value>>,
     events: mpsc::Receiver<(u64, engine::Event)>,
     lane_events: mpsc::Receiver<lane::Event>,
+    /// What lanes told before all workers were ready: a short load may be fed by then.
+    early: Vec<lane::Event>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -133,15 +191,15 @@ impl Run {
     /// Starts every part, so that only time zero is missing.
     fn start(
         args: &RunArgs,
-        prepared: Prepared,
-        machine: Machine,
-        run_id: String,
+        order: Order,
         folder: Folder,
         mode: Mode,
+        interrupts: Rc<interrupt::Interrupts>,
     ) -> Result<Run, Error> {
+        let Order { prepared, machine, run_id, .. } = order;
         let scenario = &prepared.loaded.scenario;
         let control = Arc::new(Control::default());
-        let interrupts = interrupt::Interrupts::watch(control.clone(), args.quiet)?;
+        interrupts.attend(&control);
         let store = match scenario.redis.is_embedded() {
             true => Some(store::Server::start(parts::store(scenario))?),
             false => None,
@@ -150,8 +208,12 @@ impl Run {
             store.as_ref().map_or(scenario.redis.url.clone(), |store| format!("redis://{}", store.addr()));
         let datastore = crate::datastore::Config { url, timeout: scenario.redis.timeout.as_duration() };
         let (responder, addresses) = match &scenario.target.addresses {
-            Some(typed) => (None, parts::addresses(typed)?),
-            None => {
+            Addresses::Given(typed) => (None, parts::addresses(typed)?),
+            Addresses::Store => match &store {
+                Some(store) => (None, vec![store.addr()]),
+                None => (None, parts::store_address(&scenario.redis.url)?),
+            },
+            Addresses::Responder => {
                 let responder = Responder::start(&parts::responder(scenario, machine.cores))?;
                 let addresses = responder.addresses().to_vec();
                 (Some(responder), addresses)
@@ -171,7 +233,10 @@ impl Run {
         let progress = Progress::new(&prepared.plan, mode);
         let workers = parts::workers(args.workers, machine.cores, prepared.plan.expected_connections().slots);
         let common = lane::Common {
-            schedule: prepared.plan.schedule.clone(),
+            schedule: prepared.plan.closed.is_none().then(|| prepared.plan.schedule.clone()),
+            mix: prepared.plan.mix.clone(),
+            payloads: prepared.payloads.clone(),
+            made_records: scenario.records.source == Source::Template,
             keys: prepared.plan.keys.clone(),
             generator: Arc::new(Generator::seeded(
                 &scenario.records.key,
@@ -215,9 +280,7 @@ impl Run {
 
     /// Shows how it ended: the screen, the JSON, and the last line that says why.
     fn show(&mut self, summary: &Summary, keeps_store: bool) {
-        if let Some(progress) = self.progress.take() {
-            progress.finish();
-        }
+        self.end_progress();
         if self.json {
             to_stdout(report::screen::summary_json(summary).as_bytes());
         }
@@ -232,6 +295,13 @@ impl Run {
         let word = if verdict.passed { "PASSED" } else { "FAILED" };
         let why = if verdict.reason.is_empty() { String::new() } else { format!(": {}", verdict.reason) };
         say(&format!("{word} {} (exit {}){why}", self.run_id, verdict.exit_code));
+    }
+
+    /// Takes the bars away.
+    fn end_progress(&mut self) {
+        if let Some(progress) = self.progress.take() {
+            progress.finish();
+        }
     }
 
     fn files(&self) -> Vec<String> {
@@ -277,6 +347,7 @@ impl Crew {
             summaries: Vec::new(),
             events,
             lane_events,
+            early: Vec::new(),
             threads: Vec::new(),
         };
         let (_, ring) = feed::sizes(parts::prefetch(&prepared.plan, &prepared.loaded.scenario, workers));
@@ -293,13 +364,7 @@ impl Crew {
             let plan = &prepared.plan;
             let own = lane::Own {
                 worker,
-                share: Share::new(
-                    plan.schedule.total(),
-                    plan.segment,
-                    plan.connections.count,
-                    worker,
-                    workers,
-                ),
+                share: plan.share(worker, workers),
                 payloads,
                 completions: wants_any.then_some(completions),
                 journal: common.form.as_ref().map(|form| journal(form, &common, folder, worker)),

@@ -1,6 +1,6 @@
 //! `runner serve`: wires the HTTP server to a store, to scenarios and to this program, until Ctrl-C.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +8,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::app::error::{Error, exit};
-use crate::app::prepare::{Prepared, examine};
+use crate::app::prepare::{Prepared, examine, load};
+use crate::app::run::runs_of;
 use crate::app::{parts, say};
 use crate::cli::{OverrideArgs, ServeArgs};
 use crate::scenario::{Problem, Severity};
 use crate::serve::{self, About, Changes, Finding, Inspection, Server};
+use crate::units::Nanos;
 use crate::{datastore, store};
 
 /// How long Redis may take for one answer: nobody's schedule waits for it.
@@ -98,17 +100,15 @@ fn inspect(path: &Path, changes: &Changes) -> Inspection {
         return Inspection { about: None, findings: vec![finding] };
     }
     match examine(path, &overrides) {
-        Ok(Prepared { loaded, plan, .. }) => Inspection {
-            about: Some(About {
-                name: plan.name.clone(),
-                description: Some(loaded.scenario.description.clone()).filter(|text| !text.is_empty()),
-                scheduled: plan.scheduled(),
-                duration: plan.schedule.end(),
-                plan: plan.fingerprint.clone(),
-                wants_store: loaded.scenario.redis.is_embedded(),
-            }),
-            findings: loaded.warnings.iter().map(finding).collect(),
-        },
+        Ok(rows) => {
+            let mut findings: Vec<Finding> = Vec::new();
+            for found in rows.iter().flat_map(|row| &row.loaded.warnings).map(finding) {
+                if !findings.contains(&found) {
+                    findings.push(found);
+                }
+            }
+            Inspection { about: about(&rows), findings }
+        }
         Err(Error::Scenario(problems)) => {
             Inspection { about: None, findings: problems.list.iter().map(finding).collect() }
         }
@@ -118,19 +118,44 @@ fn inspect(path: &Path, changes: &Changes) -> Inspection {
     }
 }
 
+/// What all rows together would do.
+fn about(rows: &[Prepared]) -> Option<About> {
+    let Prepared { loaded, plan, .. } = rows.first()?;
+    // Nobody knows the sum where one of them is not known.
+    let scheduled = rows.iter().map(|row| {
+        let total = row.plan.total()?;
+        total.checked_mul(runs_of(row))
+    });
+    let duration = rows.iter().map(|row| {
+        let Nanos(end) = row.plan.end()?;
+        end.checked_mul(runs_of(row))
+    });
+    Some(About {
+        name: plan.name.clone(),
+        description: Some(loaded.scenario.description.clone()).filter(|text| !text.is_empty()),
+        runs: rows.iter().map(runs_of).sum(),
+        scheduled: scheduled.sum(),
+        duration: duration.sum::<Option<u64>>().map(Nanos),
+        plan: plan.fingerprint.clone(),
+        wants_store: loaded.scenario.redis.is_embedded(),
+    })
+}
+
 /// A request may change numbers and texts, but not which file of this machine is read as a script: what is wrong
 /// with a file shows what is in it.
 fn another_script(path: &Path, overrides: &OverrideArgs) -> Option<Finding> {
     if overrides.set.is_empty() && overrides.var.is_empty() {
         return None;
     }
-    let script = |overrides: &OverrideArgs| {
-        crate::app::prepare::load(path, overrides).ok().and_then(|loaded| loaded.script_path())
+    // Every row of a matrix may name another.
+    let scripts = |overrides: &OverrideArgs| -> Vec<PathBuf> {
+        let rows = load(path, overrides).unwrap_or_default();
+        rows.iter().filter_map(|row| row.loaded.script_path()).collect()
     };
-    let changed = script(overrides)?;
+    let own = scripts(&OverrideArgs::default());
     let help = "write a scenario with that script into the folder".to_owned();
-    (script(&OverrideArgs::default()) != Some(changed))
-        .then(|| error_of("script.file", "a request may not choose the script".to_owned(), Some(help)))
+    let is_other = scripts(overrides).iter().any(|script| !own.contains(script));
+    is_other.then(|| error_of("script.file", "a request may not choose the script".to_owned(), Some(help)))
 }
 
 fn error_of(path: &str, message: String, help: Option<String>) -> Finding {

@@ -1,7 +1,7 @@
 //! `runner validate`: every problem of every scenario, without opening a socket.
 
 use crate::app::error::{Error, exit};
-use crate::app::prepare::prepare;
+use crate::app::prepare::{Prepared, prepare};
 use crate::app::{colour, say, to_stdout};
 use crate::cli::ValidateArgs;
 use crate::plan::segment::Segment;
@@ -11,10 +11,10 @@ pub(super) fn validate(args: &ValidateArgs) -> Result<u8, Error> {
     let mut wrong = 0;
     for path in &args.scenarios {
         match prepare(path, &args.overrides, Segment::WHOLE) {
-            Ok(prepared) => {
-                let (plan, path) = (&prepared.plan, path.display());
-                let line = format!("{path}: ok, {} requests, plan {}\n", plan.scheduled(), plan.fingerprint);
-                to_stdout(line.as_bytes());
+            Ok(rows) => {
+                for row in rows {
+                    to_stdout(found(&path.display().to_string(), &row).as_bytes());
+                }
             }
             Err(error) => {
                 wrong += 1;
@@ -31,4 +31,15 @@ pub(super) fn validate(args: &ValidateArgs) -> Result<u8, Error> {
         say(&format!("error: {wrong} of {of} scenarios cannot be run (exit {code})"));
     }
     Ok(code)
+}
+
+/// What a scenario, or a row of its matrix, comes to.
+fn found(path: &str, row: &Prepared) -> String {
+    let plan = &row.plan;
+    let values = row.values.iter().map(|(path, value)| format!(" {path}={value}"));
+    let requests = match (plan.total(), plan.end()) {
+        (None, Some(end)) => format!("requests for {end}"),
+        _ => format!("{} requests", plan.scheduled()),
+    };
+    format!("{path}:{} ok, {requests}, plan {}\n", values.collect::<String>(), plan.fingerprint)
 }

@@ -7,6 +7,8 @@
 
 use std::collections::VecDeque;
 
+use crate::handoff::Item;
+use crate::recorder::shard::Mark;
 use crate::wire::Correlate;
 
 /// Request numbers that timed out and are remembered, to tell late responses from duplicates.
@@ -19,7 +21,16 @@ pub(crate) struct Entry {
     pub due_ns: u64,
     pub sent_ns: u64,
     pub stage: u16,
+    pub kind: u8,
     state: State,
+}
+
+impl Entry {
+    /// What the recorder has to know of it.
+    #[inline]
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { due_ns: self.due_ns, stage: self.stage, kind: self.kind }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,8 +78,9 @@ impl Inflight {
     }
 
     #[inline]
-    pub(crate) fn push(&mut self, n: u64, due_ns: u64, stage: u16, sent_ns: u64) {
-        self.entries.push_back(Entry { n, due_ns, sent_ns, stage, state: State::Waiting });
+    pub(crate) fn push(&mut self, item: &Item, sent_ns: u64) {
+        let Item { n, due_ns, stage, kind, .. } = *item;
+        self.entries.push_back(Entry { n, due_ns, sent_ns, stage, kind, state: State::Waiting });
         self.waiting += 1;
     }
 
@@ -166,12 +178,14 @@ impl Inflight {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handoff::Fate;
     use proptest::prelude::*;
 
     fn filled(correlate: Correlate, numbers: &[u64]) -> Inflight {
         let mut inflight = Inflight::new(correlate, 10, 16);
         for &n in numbers {
-            inflight.push(n, n * 100, 0, n * 100);
+            let item = Item { n, due_ns: n * 100, stage: 0, kind: 0, fate: Fate::Send, frame: 0..0 };
+            inflight.push(&item, n * 100);
         }
         inflight
     }
@@ -207,7 +221,7 @@ mod tests {
         let mut inflight = filled(Correlate::Id, &[0, 10]);
         assert_eq!(
             inflight.time_out(500, 499),
-            Some(Entry { n: 0, due_ns: 0, sent_ns: 0, stage: 0, state: State::Waiting })
+            Some(Entry { n: 0, due_ns: 0, sent_ns: 0, stage: 0, kind: 0, state: State::Waiting })
         );
         assert_eq!(inflight.time_out(500, 499), None);
         assert_eq!(inflight.take(Some(0)), Found::Late);

@@ -24,11 +24,11 @@ use tokio::task::{LocalSet, yield_now};
 use crate::clock::{self, Alarm, Clock};
 use crate::engine::connection::{Connection, Queued};
 use crate::engine::pacer::{BURST, Pacer, Wait};
+use crate::engine::users::Users;
 use crate::engine::{Config, Event, OnOverload, Ports, Totals};
 use crate::handoff::{Batch, Chunk, Completion, Fate, Item};
 use crate::ledger::Outcome;
-use crate::plan::segment::Share;
-use crate::recorder::shard::Shard;
+use crate::recorder::shard::{Mark, Shard};
 use crate::units::Nanos;
 
 /// Time-outs, lateness, windows and gauges are looked after this often.
@@ -53,7 +53,8 @@ struct Slot {
     spare: Option<usize>,
     opening: bool,
     opened: u64,
-    /// Requests of the plan that no connection has taken yet.
+    /// Requests of the plan that no connection has taken yet. Not kept in the closed model, in which
+    /// nobody knows beforehand which slot a request will go over.
     unassigned: u64,
     /// The highest request number sent on it, to tell duplicates from inventions.
     last_sent: Option<u64>,
@@ -100,6 +101,8 @@ struct Worker {
     spare_room: u64,
     shard: Shard,
     pacer: Pacer,
+    /// Who sends, in the closed model.
+    users: Option<Users>,
     read_buffer: Box<[u8]>,
     batch: Box<Batch>,
     overflow: VecDeque<Box<Batch>>,
@@ -121,6 +124,12 @@ struct Worker {
     was_starved: bool,
 }
 
+/// What the recorder has to know of a request.
+#[inline]
+fn mark(item: &Item) -> Mark {
+    Mark { due_ns: item.due_ns, stage: item.stage, kind: item.kind }
+}
+
 /// Something that only a task can do.
 #[derive(Debug)]
 enum Wanted {
@@ -135,6 +144,8 @@ enum Next {
     Wait(Wait),
     /// Payloads are late: wait for one, or until this instant.
     Starved(u64),
+    /// Wait until a user is ready before this instant, or for the instant.
+    Users(u64),
     Finished,
 }
 
@@ -170,6 +181,7 @@ async fn work(config: Config, mut ports: Ports) -> io::Result<()> {
 /// The loop of the worker: a turn, then as much waiting as the turn says.
 async fn pace(shared: &Shared, alarm: &mut Alarm) -> io::Result<()> {
     let bell = shared.borrow().ports.source.bell();
+    let users = shared.borrow().users.as_ref().map_or_else(|| bell.clone(), Users::bell);
     loop {
         let next = shared.borrow_mut().turn();
         Worker::open_wanted(shared);
@@ -183,6 +195,13 @@ async fn pace(shared: &Shared, alarm: &mut Alarm) -> io::Result<()> {
             Next::Starved(until_ns) => tokio::select! {
                 () = bell.notified() => {}
                 woken = alarm.wait_until(Nanos(until_ns)) => woken?,
+            },
+            Next::Users(until_ns) => tokio::select! {
+                () = users.notified() => {}
+                woken = alarm.wait_until(Nanos(until_ns)) => {
+                    woken?;
+                    shared.borrow_mut().woke(until_ns);
+                }
             },
         }
     }
@@ -205,6 +224,12 @@ async fn first_payloads(shared: &Shared) {
 
 impl Worker {
     fn new(config: Config, ports: Ports) -> Worker {
+        let users = config.closed.as_ref().map(|closed| {
+            let worker = (config.worker, config.workers);
+            Users::new(closed, &config.connections, config.segment, worker, config.seed)
+        });
+        // What a slot of the closed model will carry is asked of its users.
+        let total = if users.is_some() { 0 } else { config.total };
         let slots: Vec<Slot> = (0..config.connections.count)
             .filter(|slot| slot % config.workers == config.worker)
             .map(|number| Slot {
@@ -213,21 +238,21 @@ impl Worker {
                 spare: None,
                 opening: false,
                 opened: 0,
-                unassigned: config.segment.count_on_slot(config.total, number, config.connections.count),
+                unassigned: config.segment.count_on_slot(total, number, config.connections.count),
                 last_sent: None,
                 queue: VecDeque::new(),
                 failures: 0,
                 down: false,
             })
             .collect();
-        let share =
-            Share::new(config.total, config.segment, config.connections.count, config.worker, config.workers);
+        let share = config.share();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let spare = cores.saturating_sub(config.workers as usize);
         let spare_room = (config.connections.limit / 4).clamp(1, SPARE_ROOM);
         Worker {
-            shard: Shard::new(config.stage_ends_ns.clone()),
+            shard: Shard::new(config.stages.clone(), config.kinds),
             pacer: Pacer::new(config.pacing, spare),
+            users,
             share: share.remaining(),
             config,
             ports,
@@ -284,15 +309,35 @@ impl Worker {
         if self.stopped || self.overflow.len() > OVERFLOW_BATCHES {
             return Next::Wait(Wait::Until(self.next_sweep_ns));
         }
-        if !self.pacer.gathers(now_ns) {
+        if self.users.is_some() || !self.pacer.gathers(now_ns) {
             self.fire(now_ns);
         }
-        match self.next_due() {
-            Some(due_ns) => {
-                Next::Wait(self.pacer.wait(self.clock.now_ns(), Some(due_ns), self.next_sweep_ns))
+        let wait = match self.next_due() {
+            Some(due_ns) => self.pacer.wait(self.clock.now_ns(), Some(due_ns), self.next_sweep_ns),
+            None if self.front.is_some() || self.ports.source.is_finished() => {
+                Wait::Until(self.next_sweep_ns)
             }
-            None if self.ports.source.is_finished() => Next::Wait(Wait::Until(self.next_sweep_ns)),
-            None => Next::Starved(self.next_sweep_ns),
+            None => return Next::Starved(self.next_sweep_ns),
+        };
+        match (wait, &mut self.users) {
+            (Wait::Until(at_ns), Some(users)) => {
+                users.will_look(at_ns);
+                Next::Users(at_ns)
+            }
+            (wait, _) => Next::Wait(wait),
+        }
+    }
+
+    /// Lets users go who have become ready by what was just received, without a turn in between.
+    fn fire_users(&mut self) {
+        if self.users.as_ref().is_none_or(|users| users.next_ready().is_none()) {
+            return;
+        }
+        if !self.stopped && self.overflow.len() <= OVERFLOW_BATCHES {
+            self.fire(self.clock.now_ns());
+        }
+        if let Some(users) = &mut self.users {
+            users.ring_if_early();
         }
     }
 
@@ -307,32 +352,54 @@ impl Worker {
         self.flush_dirty();
     }
 
-    /// When the next request is due; `None` while no payload is there.
+    /// When the next request is to leave; `None` while no payload is there, or no user to send it.
     fn next_due(&mut self) -> Option<u64> {
         if self.front.is_none() {
-            let chunk = self.ports.source.try_recv()?;
-            if chunk.items.is_empty() {
-                self.ports.source.recycle(chunk);
-                return None;
-            }
-            let open = chunk.items.len() as u32;
-            let key = self.chunks.slab.insert((chunk, open));
-            self.front = Some(Queued { chunk: key as u32, item: 0 });
-            if self.was_starved {
-                self.was_starved = false;
-                let late =
-                    self.chunks.item(Queued { chunk: key as u32, item: 0 }).due_ns < self.clock.now_ns();
-                self.totals.starved += u64::from(late);
-            }
+            self.take_chunk()?;
         }
-        self.front.map(|front| self.chunks.item(front).due_ns)
+        match &self.users {
+            None => self.front.map(|front| self.chunks.item(front).due_ns),
+            Some(users) => users.next_ready(),
+        }
+    }
+
+    /// Takes the next chunk of payloads, if one is there.
+    fn take_chunk(&mut self) -> Option<()> {
+        let chunk = self.ports.source.try_recv()?;
+        if chunk.items.is_empty() {
+            self.ports.source.recycle(chunk);
+            return None;
+        }
+        let open = chunk.items.len() as u32;
+        let front = Queued { chunk: self.chunks.slab.insert((chunk, open)) as u32, item: 0 };
+        self.front = Some(front);
+        if self.was_starved {
+            self.was_starved = false;
+            let wanted_ns = match &self.users {
+                None => Some(self.chunks.item(front).due_ns),
+                Some(users) => users.next_ready(),
+            };
+            let late = wanted_ns.is_some_and(|wanted_ns| wanted_ns < self.clock.now_ns());
+            self.totals.starved += u64::from(late);
+        }
+        Some(())
     }
 
     fn fire_front(&mut self, now_ns: u64) {
         let Some(front) = self.front else { return };
-        let chunk = &self.chunks.slab[front.chunk as usize].0;
-        let (items, item) = (chunk.items.len() as u32, &chunk.items[front.item as usize]);
-        let (n, due_ns, stage, fate) = (item.n, item.due_ns, item.stage, item.fate);
+        let chunk = &mut self.chunks.slab[front.chunk as usize].0;
+        let items = chunk.items.len() as u32;
+        let item = &mut chunk.items[front.item as usize];
+        let slot = match &mut self.users {
+            None => (item.n % self.config.connections.count / self.config.workers) as usize,
+            Some(users) => {
+                let Some((ready_ns, slot)) = users.take() else { return };
+                item.due_ns = ready_ns;
+                slot
+            }
+        };
+        let (mark, fate) = (mark(item), item.fate);
+        let due_ns = mark.due_ns;
         let following = Queued { item: front.item + 1, ..front };
         self.front = (following.item < items).then_some(following);
         if self.front.is_none() && self.ports.source.waiting() == 0 {
@@ -340,9 +407,8 @@ impl Worker {
         }
         self.consumed += 1;
         self.last_due_ns = due_ns;
-        self.shard.scheduled(due_ns, stage);
+        self.shard.scheduled(mark);
         self.pacer.sent(due_ns, now_ns);
-        let slot = (n % self.config.connections.count / self.config.workers) as usize;
         let outcome = match fate {
             Fate::Drop(outcome) => Some(outcome),
             Fate::Send if now_ns - due_ns > self.config.max_lateness.0 => Some(Outcome::Late),
@@ -373,10 +439,11 @@ impl Worker {
 
     fn drop_request(&mut self, slot: usize, queued: Queued, outcome: Outcome) {
         let item = self.chunks.item(queued);
-        let (n, due_ns, stage) = (item.n, item.due_ns, item.stage);
-        self.shard.ended(due_ns, stage, outcome);
-        self.slots[slot].unassigned -= 1;
+        let (n, due_ns, mark) = (item.n, item.due_ns, mark(item));
+        self.shard.ended(mark, outcome);
+        self.taken(slot);
         self.release(queued);
+        self.free_user(slot, n, None);
         if self.config.all_completions {
             self.complete(Completion {
                 n,
@@ -389,6 +456,38 @@ impl Worker {
                 generation: 0,
                 body: 0..0,
             });
+        }
+    }
+
+    /// One request fewer is to be taken by a connection of the slot.
+    #[inline]
+    fn taken(&mut self, slot: usize) {
+        let slot = &mut self.slots[slot];
+        slot.unassigned = slot.unassigned.saturating_sub(1);
+    }
+
+    /// In the closed model, the user of a request that has ended thinks and sends the next. `ended_ns`
+    /// is now where it is not given.
+    #[inline]
+    fn free_user(&mut self, slot: usize, n: u64, ended_ns: Option<u64>) {
+        if let Some(users) = &mut self.users {
+            users.free(slot, n, ended_ns.unwrap_or_else(|| self.clock.now_ns()));
+        }
+    }
+
+    /// Requests that a slot will still be asked for, as far as is known.
+    fn still_wanted(&self, slot: usize) -> u64 {
+        let waiting = &self.slots[slot];
+        match &self.users {
+            None => waiting.unassigned,
+            Some(users) => {
+                let left = if self.stopped || !users.go_on(self.clock.now_ns()) {
+                    0
+                } else {
+                    self.share - self.consumed
+                };
+                users.share_of(slot, left).saturating_add(waiting.queue.len() as u64)
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use crate::feed::shape::Shaper;
 use crate::feed::{Error, OnMissing, Parts, Totals};
 use crate::handoff::{Chunk, Sender};
 use crate::plan::keys::Keys;
+use crate::plan::mix::Mix;
 use crate::plan::schedule::Cursor;
 use crate::plan::segment::Share;
 use crate::records::generator::Generator;
@@ -41,6 +42,7 @@ pub(super) struct Wanted {
     pub id: u64,
     pub due: Nanos,
     pub stage: u16,
+    pub kind: u8,
 }
 
 /// Requests with their records.
@@ -66,6 +68,8 @@ impl Feed {
             keys,
             share,
             generator,
+            mix,
+            payloads,
             datastore,
             on_missing,
             script,
@@ -82,10 +86,13 @@ impl Feed {
             on_missing,
             clock,
             max_lateness,
+            is_open: schedule.is_some(),
+            needs_values: script.is_some() || payloads.use_values(),
             totals: RefCell::default(),
         });
-        let mut shaper = Shaper::new(codec, script, keep);
-        let mut upcoming = Upcoming { cursor: schedule.cursor(), share, keys };
+        let mut shaper = Shaper::new(codec, script, keep, payloads);
+        let cursor = schedule.as_ref().map(|schedule| schedule.cursor());
+        let mut upcoming = Upcoming { cursor, share, keys, mix };
         let mut fetches: VecDeque<JoinHandle<Result<Fetched, Error>>> = VecDeque::new();
         let bell = sink.bell();
         // How large payloads are shows after the first few.
@@ -141,18 +148,21 @@ async fn finished(
 }
 
 struct Upcoming<'a> {
-    cursor: Cursor<'a>,
+    /// `None` in the closed model: what a user sends next is due when the user is ready.
+    cursor: Option<Cursor<'a>>,
     share: Share,
     keys: Arc<Keys>,
+    mix: Arc<Mix>,
 }
 
 impl Upcoming<'_> {
     fn next(&mut self, count: usize) -> Vec<Wanted> {
         let mut wanted = Vec::with_capacity(count);
         for n in self.share.by_ref().take(count) {
-            let (due, stage) = self.cursor.due_at(n);
-            // Plans have far fewer stages than 65,536: the scenario says so.
-            wanted.push(Wanted { n, id: self.keys.id_of(n), due, stage: stage as u16 });
+            let (due, stage) = self.cursor.as_mut().map_or((Nanos::ZERO, 0), |cursor| cursor.due_at(n));
+            let (id, kind) = (self.keys.id_of(n), self.mix.kind_of(n));
+            // Plans have far fewer stages than 65,536 and kinds than 256: the scenario says so.
+            wanted.push(Wanted { n, id, due, stage: stage as u16, kind: kind as u8 });
         }
         wanted
     }
@@ -160,10 +170,13 @@ impl Upcoming<'_> {
 
 struct Fetcher {
     generator: Arc<Generator>,
-    datastore: Datastore,
+    /// `None` where records are made from the template.
+    datastore: Option<Datastore>,
     on_missing: OnMissing,
     clock: Arc<OnceLock<Clock>>,
     max_lateness: Nanos,
+    is_open: bool,
+    needs_values: bool,
     totals: RefCell<Totals>,
 }
 
@@ -179,10 +192,13 @@ impl Fetcher {
                 key
             })
             .collect();
+        let Some(datastore) = &self.datastore else { return Ok(self.made(wanted, keys)) };
         let mut away = false;
+        // A user waits from now on; in the open model the due time counts, wherever it lies.
+        let asked_ns = self.clock.get().filter(|_| !self.is_open).map_or(0, Clock::now_ns);
         loop {
             let watch = Stopwatch::start();
-            let result = self.try_fetch(&wanted, &keys).await;
+            let result = self.try_fetch(datastore, &wanted, &keys).await;
             self.took(watch.elapsed());
             match result {
                 Ok(values) => return Ok(Fetched { wanted, keys, values }),
@@ -193,12 +209,12 @@ impl Fetcher {
                 }
                 Err(error) => return Err(error),
             }
-            if self.is_too_late(&wanted) {
+            if self.is_too_late(&wanted, asked_ns) {
                 let values = vec![None; keys.len()];
                 return Ok(Fetched { wanted, keys, values });
             }
             // Whether it is back shows at the next attempt.
-            let _ = clock::timeout(LOOK, self.datastore.back()).await;
+            let _ = clock::timeout(LOOK, datastore.back()).await;
         }
     }
 
@@ -207,13 +223,31 @@ impl Fetcher {
         totals.slowest_fetch = totals.slowest_fetch.max(elapsed);
     }
 
-    fn is_too_late(&self, wanted: &[Wanted]) -> bool {
-        let (Some(clock), Some(last)) = (self.clock.get(), wanted.last()) else { return false };
-        clock.now_ns() > last.due.0.saturating_add(self.max_lateness.0)
+    /// Records that no store holds.
+    fn made(&self, wanted: Vec<Wanted>, keys: Vec<Vec<u8>>) -> Fetched {
+        let make = |wanted: &Wanted| {
+            let mut value = Vec::new();
+            if self.needs_values {
+                self.generator.value(wanted.id, &mut value);
+            }
+            Some(value)
+        };
+        let values = wanted.iter().map(make).collect();
+        Fetched { wanted, keys, values }
     }
 
-    async fn try_fetch(&self, wanted: &[Wanted], keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, Error> {
-        let mut values = self.datastore.get_many(keys).await?;
+    fn is_too_late(&self, wanted: &[Wanted], asked_ns: u64) -> bool {
+        let (Some(clock), Some(last)) = (self.clock.get(), wanted.last()) else { return false };
+        clock.now_ns() > last.due.0.max(asked_ns).saturating_add(self.max_lateness.0)
+    }
+
+    async fn try_fetch(
+        &self,
+        datastore: &Datastore,
+        wanted: &[Wanted],
+        keys: &[Vec<u8>],
+    ) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        let mut values = datastore.get_many(keys).await?;
         let missing: Vec<usize> = (0..values.len()).filter(|&at| values[at].is_none()).collect();
         if missing.is_empty() {
             return Ok(values);
@@ -224,13 +258,14 @@ impl Fetcher {
                 let key = String::from_utf8_lossy(&keys[missing[0]]).into_owned();
                 return Err(Error::Missing { key });
             }
-            OnMissing::Generate => self.generate(wanted, keys, &missing, &mut values).await?,
+            OnMissing::Generate => self.generate(datastore, wanted, keys, &missing, &mut values).await?,
         }
         Ok(values)
     }
 
     async fn generate(
         &self,
+        datastore: &Datastore,
         wanted: &[Wanted],
         keys: &[Vec<u8>],
         missing: &[usize],
@@ -242,7 +277,7 @@ impl Fetcher {
             self.generator.value(wanted[at].id, &mut value);
             made.push((&keys[at], value));
         }
-        let written = self.datastore.set_missing(&made).await?;
+        let written = datastore.set_missing(&made).await?;
         self.totals.borrow_mut().generated += written;
         for (&at, (_, value)) in missing.iter().zip(made) {
             values[at] = Some(value);

@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use crate::feed::payload::{Filling, Payloads, Writer};
 use crate::feed::prefetch::{Fetched, Wanted};
 use crate::feed::{Error, Kept, Totals};
 use crate::handoff::{Chunk, Fate, Item};
@@ -17,14 +19,22 @@ pub(super) struct Shaper {
     codec: Codec,
     script: Option<Rc<RefCell<Script>>>,
     keep: Option<Kept>,
+    payloads: Arc<Payloads>,
+    writer: Writer,
     payload: Vec<u8>,
     totals: Totals,
 }
 
 impl Shaper {
-    pub(super) fn new(codec: Codec, script: Option<Rc<RefCell<Script>>>, keep: Option<Kept>) -> Shaper {
+    pub(super) fn new(
+        codec: Codec,
+        script: Option<Rc<RefCell<Script>>>,
+        keep: Option<Kept>,
+        payloads: Arc<Payloads>,
+    ) -> Shaper {
         let script = script.filter(|script| script.borrow().hooks().request);
-        Shaper { codec, script, keep, payload: Vec::new(), totals: Totals::default() }
+        let (payload, totals) = (Vec::new(), Totals::default());
+        Shaper { codec, script, keep, payloads, writer: Writer::default(), payload, totals }
     }
 
     /// The totals of the feed: those of fetching with those of shaping.
@@ -47,13 +57,18 @@ impl Shaper {
                 }
             };
             let frame = start..chunk.bytes.len() as u32;
-            chunk.items.push(Item { n: wanted.n, due_ns: wanted.due.0, stage: wanted.stage, fate, frame });
+            let Wanted { n, due, stage, kind, .. } = *wanted;
+            chunk.items.push(Item { n, due_ns: due.0, stage, kind, fate, frame });
         }
         Ok(())
     }
 
     fn frame(&mut self, wanted: &Wanted, key: &[u8], value: &[u8], out: &mut Vec<u8>) -> Result<Fate, Error> {
         let encoded = match &self.script {
+            None if !self.payloads.is_empty() => {
+                let filling = Filling { n: wanted.n, id: wanted.id, key, value };
+                self.writer.write(&self.payloads, wanted.kind.into(), &filling, self.codec, out)
+            }
             None => self.codec.encode_record(out, wanted.n, key, value),
             Some(script) => {
                 let record = Record { id: wanted.id, key, value, seq: wanted.n, due: wanted.due };

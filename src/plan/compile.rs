@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
+use crate::plan::closed::{Closed, Think, Until};
 use crate::plan::connections::Connections;
 use crate::plan::fingerprint;
 use crate::plan::keys::{Keys, Order};
-use crate::plan::schedule::{Arrivals, Piece, SAMPLE_NS, Schedule, Shape};
+use crate::plan::mix::{Kind, Mix};
+use crate::plan::schedule::{Arrivals, Piece, SAMPLE_NS, Schedule, Shape, StageTotals};
 use crate::plan::segment::Segment;
 use crate::plan::{Plan, Stage};
 use crate::scenario::schema::{self, OnExhausted, Scenario, StageKind};
@@ -71,13 +73,33 @@ pub fn compile(
         }
     };
     let keys = keys(scenario)?;
-    let schedule = schedule(scenario, shapes, arrivals, &keys)?;
-    let stages = stages(scenario, &schedule);
+    let mix = mix(scenario);
+    let (schedule, closed, stages) = match scenario.load.model {
+        schema::Model::Open => {
+            let schedule = schedule(scenario, shapes, arrivals, &keys)?;
+            let stages = stages(scenario, &schedule);
+            (schedule, None, stages)
+        }
+        schema::Model::Closed => {
+            let closed = closed(scenario, segment, &keys)?;
+            (Schedule::new(Vec::new(), Arrivals::Uniform), Some(closed), vec![closed_stage(&closed)])
+        }
+    };
+    let fingerprint = fingerprint::of(fingerprint::Of {
+        schedule: &schedule,
+        closed: closed.as_ref(),
+        keys: &keys,
+        key_template: &scenario.records.key,
+        kinds: &mix,
+        seed: scenario.seed,
+    });
     Ok(Plan {
         name: scenario.name.clone(),
         seed: scenario.seed,
-        fingerprint: fingerprint::of(&schedule, &keys, &scenario.records.key),
+        fingerprint,
         schedule: Arc::new(schedule),
+        closed,
+        mix: Arc::new(mix),
         keys: Arc::new(keys),
         stages,
         segment,
@@ -130,6 +152,66 @@ fn schedule(
         }
         _ => Ok(schedule),
     }
+}
+
+fn mix(scenario: &Scenario) -> Mix {
+    let kinds = scenario.load.mix.iter().map(|kind| Kind {
+        name: kind.name.clone(),
+        weight: kind.weight.into(),
+        payload: kind.payload.clone(),
+    });
+    Mix::new(kinds.collect(), scenario.seed)
+}
+
+/// The closed load, and whether it can be shared out.
+fn closed(scenario: &Scenario, segment: Segment, keys: &Keys) -> Result<Closed, Vec<Violation>> {
+    let load = &scenario.load;
+    let wrong = |path: &str, message: String, help: &str| Err(vec![Violation::new(path, message, help)]);
+    let until = match (load.requests, load.duration) {
+        (Some(requests), _) if requests > MAX_REQUESTS => {
+            let message = format!("{requests} requests are more than the limit of {MAX_REQUESTS}");
+            return wrong("load.requests", message, "write fewer");
+        }
+        (Some(requests), _) => Until::Requests(requests),
+        (None, duration) => Until::Time(duration.unwrap_or_default()),
+    };
+    let users = u64::from(load.users.unwrap_or(scenario.connections.count));
+    if users < segment.of() {
+        let message = format!("{users} users cannot be shared out among {} segments", segment.of());
+        return wrong("load.users", message, "write at least one user for each segment");
+    }
+    let exhausts = matches!(keys.order(), Order::Sequential | Order::Shuffle);
+    let at_most = match (scenario.records.on_exhausted, until) {
+        (OnExhausted::Stop, _) if exhausts => Some(keys.count()),
+        (OnExhausted::Fail, Until::Requests(needed)) if exhausts && needed > keys.count() => {
+            let message = format!(
+                "the load sends {needed} requests but the range holds {} records, and on_exhausted is `fail`",
+                keys.count()
+            );
+            let help = "widen the range, lower load.requests, or set on_exhausted to loop or stop";
+            return wrong("records.range", message, help);
+        }
+        (OnExhausted::Fail, Until::Time(_)) if exhausts => {
+            let message = "nobody knows beforehand how many requests a closed load with a duration sends";
+            return wrong("records.on_exhausted", message.to_string(), "write loop or stop");
+        }
+        _ => None,
+    };
+    let think = Think { from: load.think.from, to: load.think.to };
+    Ok(Closed { users, until, at_most, think, ramp_up: load.ramp_up })
+}
+
+/// The one stage that reports show of a closed load.
+fn closed_stage(closed: &Closed) -> Stage {
+    let totals = StageTotals {
+        start: Nanos::ZERO,
+        end: closed.end().unwrap_or(Nanos::ZERO),
+        first: 0,
+        scheduled: closed.total().unwrap_or(0),
+        peak: Tps::ZERO,
+    };
+    let (name, kind) = ("closed".to_string(), "closed");
+    Stage { name, kind, from: Tps::ZERO, to: Tps::ZERO, warmup: false, totals }
 }
 
 fn shape(stage: &schema::Stage, rate_at: &mut RateAt<'_>) -> Result<Shape, (String, &'static str)> {
@@ -223,6 +305,37 @@ mod tests {
         let loaded = Scenario::from_text("test.yaml", Path::new("."), yaml, &Overrides::default())
             .expect("a scenario");
         compile(&loaded.scenario, Segment::WHOLE, &mut |_, t| Ok(100.0 * t))
+    }
+
+    #[test]
+    fn a_closed_load_ends_with_its_requests_its_time_or_its_records() {
+        let plan = |load: &str, records: &str| {
+            compiled(&format!("name: t\nrecords: {{ range: 1..300{records} }}\nload: {{ {load} }}\n"))
+        };
+        let requests = plan("users: 5, requests: 1000", "").expect("compiles");
+        assert_eq!((requests.total(), requests.end(), requests.scheduled()), (Some(1000), None, 1000));
+        assert_eq!(requests.connections.count, 5, "connections follow the users");
+        let timed = plan("users: 5, duration: 3s", "").expect("compiles");
+        assert_eq!((timed.total(), timed.end()), (None, Some(Nanos::from_secs(3))));
+        let stopped = plan("users: 5, requests: 1000", ", on_exhausted: stop").expect("compiles");
+        assert_eq!(stopped.total(), Some(300));
+        for (load, path) in [
+            ("users: 5, requests: 1000", "records.range"),
+            ("users: 5, duration: 3s", "records.on_exhausted"),
+            ("users: 5, requests: 2000000000000000", "load.requests"),
+        ] {
+            assert_eq!(plan(load, ", on_exhausted: fail").expect_err("refused")[0].path, path);
+        }
+    }
+
+    #[test]
+    fn a_segment_without_a_user_is_refused() {
+        let yaml = "name: t\nload: { users: 2, requests: 10 }\n";
+        let loaded = Scenario::from_text("test.yaml", Path::new("."), yaml, &Overrides::default())
+            .expect("a scenario");
+        let third = Segment::new(0, 3).expect("a third");
+        let violations = compile(&loaded.scenario, third, &mut |_, _| Ok(0.0)).expect_err("no user");
+        assert_eq!(violations[0].path, "load.users");
     }
 
     const HEAD: &str = "name: t\nrecords: { range: 1..100 }\nscript: { file: x.lua }\n";

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::plan::closed::Closed;
 use crate::plan::segment::Segment;
 use crate::units::Nanos;
 
@@ -57,6 +58,24 @@ impl Connections {
             let opened = self.opened_on_slot(slot, segment.count_on_slot(total, slot, self.count));
             expected.slots += u64::from(opened > 0);
             expected.opened += opened;
+        }
+        expected
+    }
+
+    /// Connections that a segment opens in the closed model when its users send equally often. Without
+    /// a number of requests, those that are open at a time.
+    pub fn expected_of_users(&self, closed: &Closed, segment: Segment) -> Expected {
+        let users = segment.count(closed.users).max(1);
+        let requests = segment.count(closed.total().unwrap_or(0));
+        let mut expected = Expected::default();
+        for slot in 0..self.count {
+            let on_slot = closed.users_on_slot(segment, slot, self.count);
+            if on_slot == 0 {
+                continue;
+            }
+            let share = u128::from(requests) * u128::from(on_slot) / u128::from(users);
+            expected.slots += 1;
+            expected.opened += self.opened_on_slot(slot, share as u64).max(1);
         }
         expected
     }

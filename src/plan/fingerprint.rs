@@ -8,23 +8,89 @@
 //!    apart, because each keeps its own total, and the seed counts.
 //! 2. The number of requests, which `on_exhausted: stop` may have cut.
 //! 3. The records: key template, ranges (neighbours joined), order, and the seed where it matters.
+//! 4. In the closed model, in place of 1 and 2: users, requests or time, think time (with the seed where
+//!    it varies) and ramp-up.
+//! 5. The mix, where there is one: weights, payloads, and the seed.
 //!
-//! Equal fingerprints mean equal due times and keys, but for the chance of one in 2^64.
+//! Equal fingerprints mean equal due times and keys, but for the chance of one in 2^64. In the closed
+//! model, whose times follow from the target, they mean equal requests under equal rules.
 
+use crate::plan::closed::{Closed, Until};
 use crate::plan::keys::Keys;
+use crate::plan::mix::Mix;
 use crate::plan::schedule::{Arrivals, Piece, Schedule};
 use crate::seeded::mix;
 
 /// The version of the canonical form; it changes when due times or keys change their meaning.
 const VERSION: u64 = 1;
 
+/// Marks what only some plans have.
+const CLOSED: u64 = 0x636c_6f73_6564;
+const MIXED: u64 = 0x6d69_7865_6400;
+
+/// What a fingerprint is taken of.
+#[derive(Debug, Clone, Copy)]
+pub struct Of<'a> {
+    /// When requests are due, in the open model.
+    pub schedule: &'a Schedule,
+    /// Who sends, in the closed one.
+    pub closed: Option<&'a Closed>,
+    /// Which records are sent.
+    pub keys: &'a Keys,
+    /// The template of their keys.
+    pub key_template: &'a str,
+    /// Of which kinds the requests are.
+    pub kinds: &'a Mix,
+    /// The scenario's seed.
+    pub seed: u64,
+}
+
 /// The fingerprint in 16 hexadecimal digits.
-pub fn of(schedule: &Schedule, keys: &Keys, key_template: &str) -> String {
+pub fn of(plan: Of<'_>) -> String {
     let mut hash = Hash(mix(VERSION));
-    curve(schedule, &mut hash);
-    hash.word(schedule.total());
-    records(keys, key_template, &mut hash);
+    match plan.closed {
+        None => {
+            curve(plan.schedule, &mut hash);
+            hash.word(plan.schedule.total());
+        }
+        Some(closed) => users(closed, plan.seed, &mut hash),
+    }
+    records(plan.keys, plan.key_template, &mut hash);
+    kinds(plan.kinds, &mut hash);
     format!("{:016x}", hash.0)
+}
+
+fn users(closed: &Closed, seed: u64, hash: &mut Hash) {
+    hash.word(CLOSED);
+    hash.word(closed.users);
+    match closed.until {
+        Until::Requests(requests) => hash.word(requests),
+        Until::Time(end) => {
+            hash.word(u64::MAX);
+            hash.word(end.0);
+        }
+    }
+    hash.word(closed.at_most.map_or(u64::MAX, |most| most));
+    hash.word(closed.think.from.0);
+    hash.word(closed.think.to.0);
+    if closed.think.from != closed.think.to {
+        hash.word(seed);
+    }
+    hash.word(closed.ramp_up.0);
+}
+
+fn kinds(mix: &Mix, hash: &mut Hash) {
+    if mix.is_empty() {
+        return;
+    }
+    hash.word(MIXED);
+    for kind in mix.kinds() {
+        hash.word(kind.weight);
+        hash.text(&kind.payload);
+    }
+    if let Some(seed) = mix.seed() {
+        hash.word(seed);
+    }
 }
 
 struct Hash(u64);
@@ -32,6 +98,15 @@ struct Hash(u64);
 impl Hash {
     fn word(&mut self, word: u64) {
         self.0 = mix(self.0 ^ mix(word)).wrapping_add(self.0.rotate_left(23));
+    }
+
+    fn text(&mut self, text: &str) {
+        self.word(text.len() as u64);
+        for bytes in text.as_bytes().chunks(8) {
+            let mut word = [0; 8];
+            word[..bytes.len()].copy_from_slice(bytes);
+            self.word(u64::from_le_bytes(word));
+        }
     }
 
     fn piece(&mut self, piece: &Piece) {
@@ -81,12 +156,7 @@ fn joined(a: &Piece, b: &Piece) -> Option<Piece> {
 }
 
 fn records(keys: &Keys, key_template: &str, hash: &mut Hash) {
-    hash.word(key_template.len() as u64);
-    for bytes in key_template.as_bytes().chunks(8) {
-        let mut word = [0; 8];
-        word[..bytes.len()].copy_from_slice(bytes);
-        hash.word(u64::from_le_bytes(word));
-    }
+    hash.text(key_template);
     hash.word(keys.order() as u64);
     if let Some(seed) = keys.seed() {
         hash.word(seed);
@@ -112,9 +182,11 @@ fn records(keys: &Keys, key_template: &str, hash: &mut Hash) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::closed::Think;
     use crate::plan::keys::Order;
+    use crate::plan::mix::Kind;
     use crate::plan::schedule::Shape;
-    use crate::units::{IdRange, NANOS_PER_SEC, Tps};
+    use crate::units::{IdRange, NANOS_PER_SEC, Nanos, Tps};
 
     fn hold(tps: u64, secs: u64) -> Shape {
         let rate = Tps::per_second(tps).units();
@@ -129,7 +201,54 @@ mod tests {
         seed: u64,
     ) -> String {
         let ranges = ranges.iter().map(|&(a, b)| IdRange::new(a, b).expect("a range")).collect();
-        of(&Schedule::new(shapes, arrivals), &Keys::new(ranges, order, seed), "record:{id}")
+        of(Of {
+            schedule: &Schedule::new(shapes, arrivals),
+            closed: None,
+            keys: &Keys::new(ranges, order, seed),
+            key_template: "record:{id}",
+            kinds: &Mix::default(),
+            seed,
+        })
+    }
+
+    fn closed_print(closed: Closed, kinds: Vec<Kind>, seed: u64) -> String {
+        of(Of {
+            schedule: &Schedule::new(Vec::new(), Arrivals::Uniform),
+            closed: Some(&closed),
+            keys: &Keys::new(vec![IdRange::new(1, 9).expect("a range")], Order::Sequential, seed),
+            key_template: "record:{id}",
+            kinds: &Mix::new(kinds, seed),
+            seed,
+        })
+    }
+
+    #[test]
+    fn a_closed_plan_is_known_by_its_users_its_end_its_thinking_and_its_mix() {
+        let think = |from, to| Think { from: Nanos(from), to: Nanos(to) };
+        let base = Closed {
+            users: 5,
+            until: Until::Requests(100),
+            at_most: None,
+            think: think(1, 1),
+            ramp_up: Nanos::ZERO,
+        };
+        let kind = |weight, payload: &str| Kind { name: "k".into(), weight, payload: payload.into() };
+        let first = closed_print(base, vec![], 1);
+        assert_eq!(first, closed_print(base, vec![], 2), "nothing here depends on the seed");
+        for other in [
+            closed_print(Closed { users: 6, ..base }, vec![], 1),
+            closed_print(Closed { until: Until::Requests(101), ..base }, vec![], 1),
+            closed_print(Closed { until: Until::Time(Nanos(100)), ..base }, vec![], 1),
+            closed_print(Closed { think: think(1, 2), ..base }, vec![], 1),
+            closed_print(Closed { ramp_up: Nanos(1), ..base }, vec![], 1),
+            closed_print(base, vec![kind(1, "GET {key}")], 1),
+        ] {
+            assert_ne!(first, other);
+        }
+        let mixed = |seed| closed_print(base, vec![kind(1, "GET {key}"), kind(2, "PING")], seed);
+        assert_ne!(mixed(1), mixed(2));
+        let varied = |seed| closed_print(Closed { think: think(1, 2), ..base }, vec![], seed);
+        assert_ne!(varied(1), varied(2));
     }
 
     #[test]

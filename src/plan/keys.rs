@@ -97,24 +97,8 @@ impl Keys {
         self.ranges[range].first() + (index - self.before[range])
     }
 
-    /// A permutation of `0..count` without a table: a Feistel network over the next power of four,
-    /// walked again until it lands inside.
     fn shuffled(&self, index: u64, epoch: u64) -> u64 {
-        let half = (64 - (self.count - 1).leading_zeros()).div_ceil(2).max(1);
-        let mask = (1u64 << half) - 1;
-        let key = seeded::choice(self.seed, PURPOSE_SHUFFLE, epoch);
-        let mut x = index;
-        loop {
-            let (mut left, mut right) = (x >> half, x & mask);
-            for round in 0..6u64 {
-                let mixed = seeded::mix(key ^ (round << 56) ^ right) & mask;
-                (left, right) = (right, left ^ mixed);
-            }
-            x = (left << half) | right;
-            if x < self.count {
-                return x;
-            }
-        }
+        seeded::permuted(index, self.count, seeded::choice(self.seed, PURPOSE_SHUFFLE, epoch))
     }
 }
 

@@ -87,6 +87,10 @@ impl Preflight {
         let spare = if connections.limit == 0 { 0 } else { slots };
         let ends = if target.built_in { 2 } else { 1 };
         let listeners = if target.built_in { target.addresses } else { 0 };
+        let needed = match &plan.closed {
+            None => needed,
+            Some(closed) => plan.segment.count(closed.users).into(),
+        };
         Preflight {
             in_flight_allowed,
             fills_at: Nanos(u64::try_from(fills_at).unwrap_or(u64::MAX)),
@@ -96,7 +100,10 @@ impl Preflight {
             ports_available: machine.ephemeral_ports * target.addresses * sources,
             descriptors_needed: (slots + spare) * ends + listeners + OTHER_DESCRIPTORS,
             descriptors_available: machine.descriptors,
-            records_needed: plan.scheduled().min(plan.keys.count()),
+            records_needed: match plan.total() {
+                Some(_) => plan.scheduled().min(plan.keys.count()),
+                None => plan.keys.count(),
+            },
         }
     }
 

@@ -96,13 +96,16 @@ pub(crate) fn lcm(a: u64, b: u64) -> u64 {
     a / gcd(a, b) * b
 }
 
-/// The requests of one worker: those of a segment whose slot belongs to the worker, in order.
+/// The requests of one worker, in order: those of a segment whose slot belongs to the worker, or, in the
+/// closed model, as many as go with the worker's part of the users.
 #[derive(Debug, Clone)]
 pub struct Share {
     next: u64,
     total: u64,
     segment: Segment,
     slots: u64,
+    /// Users of the segment, in the closed model.
+    users: Option<u64>,
     worker: u64,
     workers: u64,
 }
@@ -110,13 +113,31 @@ pub struct Share {
 impl Share {
     /// The share of `worker` (from 0) of `workers` in the requests `0..total` of `segment`.
     pub fn new(total: u64, segment: Segment, slots: u64, worker: u64, workers: u64) -> Share {
-        Share { next: segment.index, total, segment, slots, worker, workers }
+        Share { next: segment.index, total, segment, slots, users: None, worker, workers }
+    }
+
+    /// The share of a worker in a closed load of `users` over all segments. The requests of the segment
+    /// are dealt out to its users in turn; a worker has those of the users on its slots, and whoever of
+    /// them is ready first takes the next. The segment must have a user.
+    pub fn of_users(
+        total: u64,
+        segment: Segment,
+        users: u64,
+        slots: u64,
+        worker: u64,
+        workers: u64,
+    ) -> Share {
+        let users = segment.count(users);
+        let share = Share { users: Some(users), ..Share::new(total, segment, slots, worker, workers) };
+        let mut first_turn = (0..users).map(|user| segment.index + user * segment.of);
+        // A worker without a user has no request, however many there are.
+        if first_turn.any(|n| share.owns(n)) { share } else { Share { next: total, ..share } }
     }
 
     /// How many requests are left.
     pub fn remaining(&self) -> u64 {
         // The pattern repeats after `period` requests of the segment.
-        let period = lcm(self.segment.of, self.slots) / self.segment.of;
+        let period = self.users.unwrap_or_else(|| lcm(self.segment.of, self.slots) / self.segment.of).max(1);
         let left =
             if self.next >= self.total { 0 } else { (self.total - 1 - self.next) / self.segment.of + 1 };
         let count =
@@ -125,7 +146,17 @@ impl Share {
     }
 
     fn owns(&self, n: u64) -> bool {
-        self.workers == 1 || n % self.slots % self.workers == self.worker
+        if self.workers == 1 {
+            return true;
+        }
+        let whose = match self.users {
+            None => n,
+            Some(users) => {
+                let user = (n - self.segment.index) / self.segment.of % users.max(1);
+                self.segment.index + user * self.segment.of
+            }
+        };
+        whose % self.slots % self.workers == self.worker
     }
 }
 
@@ -168,6 +199,43 @@ mod tests {
             let segment = Segment { index, of };
             let one_by_one = (0..total).filter(|n| n % of == index && n % slots == slot).count() as u64;
             prop_assert_eq!(segment.count_on_slot(total, slot, slots), one_by_one);
+        }
+    }
+
+    #[test]
+    fn a_worker_without_a_user_has_no_request_even_of_an_endless_load() {
+        // Users 0 and 2 of the first half live on slots 0 and 2, which belong to the first worker.
+        let half = Segment::new(0, 2).expect("a half");
+        let share = |worker| Share::of_users(1 << 60, half, 4, 4, worker, 2);
+        assert_eq!((share(1).remaining(), share(1).next()), (0, None));
+        assert_eq!(share(0).take(3).collect::<Vec<_>>(), [0, 2, 4]);
+    }
+
+    proptest! {
+        /// In the closed model too, and each worker has as many as its users would send in turn.
+        #[test]
+        fn shares_of_users_make_up_the_plan(
+            total in 0u64..2000, segments in 1u64..6, users in 6u64..40, slots in 1u64..13, workers in 1u64..5,
+        ) {
+            let workers = workers.min(slots);
+            let mut all = Vec::new();
+            for index in 0..segments {
+                let segment = Segment::new(index, segments).expect("inside");
+                let mut of_segment = 0;
+                for worker in 0..workers {
+                    let share = Share::of_users(total, segment, users, slots, worker, workers);
+                    let remaining = share.remaining();
+                    let requests: Vec<u64> = share.collect();
+                    prop_assert_eq!(remaining, requests.len() as u64);
+                    let has_users = (index..users).step_by(segments as usize).any(|u| u % slots % workers == worker);
+                    prop_assert!(has_users || remaining == 0, "requests that nobody sends");
+                    of_segment += remaining;
+                    all.extend(requests);
+                }
+                prop_assert_eq!(segment.count(total), of_segment);
+            }
+            all.sort_unstable();
+            prop_assert_eq!(all, (0..total).collect::<Vec<_>>());
         }
     }
 

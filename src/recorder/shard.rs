@@ -12,6 +12,49 @@ use crate::units::NANOS_PER_SEC;
 /// Seconds and stages that may be open before a new one is allocated.
 const STOCK: usize = 4;
 
+/// One stage of the load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stage {
+    /// When it ends, in nanoseconds from time zero; `u64::MAX` where that is not known.
+    pub end_ns: u64,
+    /// Sent, but outside of the statistics.
+    pub warmup: bool,
+}
+
+/// What is counted by: when a request was due, its stage and its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// When it was due, in nanoseconds from time zero.
+    pub due_ns: u64,
+    /// Its stage.
+    pub stage: u16,
+    /// Its kind, where there are several.
+    pub kind: u8,
+}
+
+/// What happened to the requests of one kind.
+#[derive(Debug, Clone, Default)]
+pub struct KindTally {
+    /// Requests sent.
+    pub sent: u64,
+    /// How they ended, dropped ones too.
+    pub outcomes: Outcomes,
+    /// Responses that were errors.
+    pub error_replies: u64,
+    /// How long they took.
+    pub latencies: Box<Latencies>,
+}
+
+impl KindTally {
+    /// Adds the same kind of another worker.
+    pub fn merge(&mut self, other: &KindTally) {
+        self.sent += other.sent;
+        self.outcomes.merge(&other.outcomes);
+        self.error_replies += other.error_replies;
+        self.latencies.merge(&other.latencies);
+    }
+}
+
 /// What happened to the requests that were due in one second or one stage.
 #[derive(Debug, Clone, Default)]
 pub struct Window {
@@ -21,6 +64,8 @@ pub struct Window {
     pub sent: u64,
     /// How they ended.
     pub outcomes: Outcomes,
+    /// Responses that were errors.
+    pub error_replies: u64,
     /// How long they took; nothing where nothing was sent.
     pub latencies: Option<Box<Latencies>>,
     /// Requests in flight when the window ended.
@@ -36,6 +81,7 @@ impl Window {
         self.scheduled += other.scheduled;
         self.sent += other.sent;
         self.outcomes.merge(&other.outcomes);
+        self.error_replies += other.error_replies;
         if let Some(theirs) = &other.latencies {
             self.latencies.get_or_insert_default().merge(theirs);
         }
@@ -50,6 +96,7 @@ impl Window {
         }
         self.outcomes = Outcomes::default();
         (self.scheduled, self.sent, self.in_flight, self.connections) = (0, 0, 0, 0);
+        self.error_replies = 0;
         self.gauged = false;
     }
 
@@ -96,8 +143,9 @@ impl Row {
 pub struct Shard {
     seconds: Row,
     stages: Row,
-    stage_ends_ns: Vec<u64>,
+    plan: Vec<Stage>,
     stock: Vec<Window>,
+    kinds: Vec<KindTally>,
     /// First bytes given to the kernel.
     pub sent: u64,
     /// How requests ended.
@@ -107,64 +155,95 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// A shard for stages that end at the given instants.
-    pub fn new(stage_ends_ns: Vec<u64>) -> Shard {
+    /// A shard for these stages, which tells so many kinds of requests apart (0 for none).
+    pub fn new(plan: Vec<Stage>, kinds: usize) -> Shard {
         let row = || Row { first: 0, windows: VecDeque::with_capacity(64) };
         let stocked = || Window { latencies: Some(Box::default()), ..Window::default() };
         let stock = (0..STOCK).map(|_| stocked()).collect();
         Shard {
             seconds: row(),
             stages: row(),
-            stage_ends_ns,
+            plan,
             stock,
+            kinds: vec![KindTally::default(); kinds],
             sent: 0,
             outcomes: Outcomes::default(),
             receipts: Receipts::default(),
         }
     }
 
+    /// The tally of a kind, where kinds are told apart and the stage counts.
+    #[inline]
+    fn kind(&mut self, mark: Mark) -> Option<&mut KindTally> {
+        let tally = self.kinds.get_mut(usize::from(mark.kind))?;
+        let warmup = self.plan.get(usize::from(mark.stage)).is_some_and(|stage| stage.warmup);
+        (!warmup).then_some(tally)
+    }
+
     /// A request came due.
     #[inline]
-    pub fn scheduled(&mut self, due_ns: u64, stage: u16) {
-        self.seconds.at(due_ns / NANOS_PER_SEC, &mut self.stock).scheduled += 1;
-        self.stages.at(u64::from(stage), &mut self.stock).scheduled += 1;
+    pub fn scheduled(&mut self, mark: Mark) {
+        self.seconds.at(mark.due_ns / NANOS_PER_SEC, &mut self.stock).scheduled += 1;
+        self.stages.at(u64::from(mark.stage), &mut self.stock).scheduled += 1;
     }
 
     /// Its first byte was given to the kernel.
     #[inline]
-    pub fn sent(&mut self, due_ns: u64, stage: u16, sent_ns: u64) {
+    pub fn sent(&mut self, mark: Mark, sent_ns: u64) {
         self.sent += 1;
-        let lag = sent_ns.saturating_sub(due_ns);
-        let second = self.seconds.at(due_ns / NANOS_PER_SEC, &mut self.stock);
+        let lag = sent_ns.saturating_sub(mark.due_ns);
+        let second = self.seconds.at(mark.due_ns / NANOS_PER_SEC, &mut self.stock);
         second.sent += 1;
         second.latencies().lag.saturating_record(lag);
-        let stage = self.stages.at(u64::from(stage), &mut self.stock);
+        let stage = self.stages.at(u64::from(mark.stage), &mut self.stock);
         stage.sent += 1;
         stage.latencies().lag.saturating_record(lag);
+        if let Some(kind) = self.kind(mark) {
+            kind.sent += 1;
+            kind.latencies.lag.saturating_record(lag);
+        }
     }
 
-    /// Its response came in time.
+    /// Its response came in time. `refused`: it says that the target refuses the request.
     #[inline]
-    pub fn matched(&mut self, due_ns: u64, stage: u16, sent_ns: u64, received_ns: u64) {
+    pub fn matched(&mut self, mark: Mark, sent_ns: u64, received_ns: u64, refused: bool) {
         self.outcomes.add(Outcome::Matched, 1);
-        let response = received_ns.saturating_sub(due_ns);
+        let response = received_ns.saturating_sub(mark.due_ns);
         let service = received_ns.saturating_sub(sent_ns);
-        let second = self.seconds.at(due_ns / NANOS_PER_SEC, &mut self.stock);
+        let errors = u64::from(refused);
+        self.receipts.error_replies += errors;
+        let second = self.seconds.at(mark.due_ns / NANOS_PER_SEC, &mut self.stock);
         second.outcomes.add(Outcome::Matched, 1);
+        second.error_replies += errors;
         second.latencies().response.saturating_record(response);
         second.latencies().service.saturating_record(service);
-        let stage = self.stages.at(u64::from(stage), &mut self.stock);
+        let stage = self.stages.at(u64::from(mark.stage), &mut self.stock);
         stage.outcomes.add(Outcome::Matched, 1);
+        stage.error_replies += errors;
         stage.latencies().response.saturating_record(response);
         stage.latencies().service.saturating_record(service);
+        if let Some(kind) = self.kind(mark) {
+            kind.outcomes.add(Outcome::Matched, 1);
+            kind.error_replies += errors;
+            kind.latencies.response.saturating_record(response);
+            kind.latencies.service.saturating_record(service);
+        }
     }
 
     /// It ended in another way, after it had come due.
     #[inline]
-    pub fn ended(&mut self, due_ns: u64, stage: u16, outcome: Outcome) {
+    pub fn ended(&mut self, mark: Mark, outcome: Outcome) {
         self.outcomes.add(outcome, 1);
-        self.seconds.at(due_ns / NANOS_PER_SEC, &mut self.stock).outcomes.add(outcome, 1);
-        self.stages.at(u64::from(stage), &mut self.stock).outcomes.add(outcome, 1);
+        self.seconds.at(mark.due_ns / NANOS_PER_SEC, &mut self.stock).outcomes.add(outcome, 1);
+        self.stages.at(u64::from(mark.stage), &mut self.stock).outcomes.add(outcome, 1);
+        if let Some(kind) = self.kind(mark) {
+            kind.outcomes.add(outcome, 1);
+        }
+    }
+
+    /// Gives the tallies of the kinds away, when the run is over.
+    pub fn take_kinds(&mut self) -> Vec<KindTally> {
+        std::mem::take(&mut self.kinds)
     }
 
     /// Requests that never came due.
@@ -209,7 +288,7 @@ impl Shard {
             hand_over(Closed::Second(self.seconds.first, window));
             self.seconds.first += 1;
         }
-        while let Some(&end_ns) = self.stage_ends_ns.get(self.stages.first as usize) {
+        while let Some(&Stage { end_ns, .. }) = self.plan.get(self.stages.first as usize) {
             let open = self.stages.windows.front().map_or(0, |w| w.open());
             if !finished && (due_through_ns < end_ns || open > 0) {
                 break;
@@ -221,7 +300,7 @@ impl Shard {
     }
 
     fn schedule_seconds(&self) -> u64 {
-        self.stage_ends_ns.last().map_or(0, |end| end.div_ceil(NANOS_PER_SEC))
+        self.plan.last().map_or(0, |stage| stage.end_ns.div_ceil(NANOS_PER_SEC))
     }
 
     /// Takes back an emptied window.
@@ -238,6 +317,45 @@ mod tests {
 
     const SECOND: u64 = NANOS_PER_SEC;
 
+    fn shard(ends: &[u64]) -> Shard {
+        Shard::new(ends.iter().map(|&end_ns| Stage { end_ns, warmup: false }).collect(), 0)
+    }
+
+    fn at(due_ns: u64) -> Mark {
+        Mark { due_ns, stage: 0, kind: 0 }
+    }
+
+    #[test]
+    fn kinds_are_counted_apart_and_without_warm_up() {
+        let stage = |end_ns, warmup| Stage { end_ns, warmup };
+        let mut shard = Shard::new(vec![stage(SECOND, true), stage(2 * SECOND, false)], 2);
+        for (due_ns, stage, kind) in [(0, 0, 0), (SECOND, 1, 0), (SECOND, 1, 1), (SECOND, 1, 1)] {
+            let mark = Mark { due_ns, stage, kind };
+            shard.scheduled(mark);
+            shard.sent(mark, due_ns + 10);
+            shard.matched(mark, due_ns + 10, due_ns + 30, kind == 1);
+        }
+        shard.ended(Mark { due_ns: SECOND, stage: 1, kind: 0 }, Outcome::Overload);
+        let kinds = shard.take_kinds();
+        let counts = kinds.iter().map(|k| (k.sent, k.outcomes.of(Outcome::Matched), k.error_replies));
+        assert_eq!(counts.collect::<Vec<_>>(), [(1, 1, 0), (2, 2, 2)]);
+        assert_eq!((kinds[0].outcomes.dropped(), kinds[1].latencies.service.len()), (1, 2));
+        assert_eq!(shard.receipts.error_replies, 2);
+    }
+
+    #[test]
+    fn a_stage_whose_end_is_not_known_is_handed_over_at_the_end() {
+        let mut shard = shard(&[u64::MAX]);
+        shard.scheduled(at(5));
+        shard.ended(at(5), Outcome::Late);
+        assert_eq!(close(&mut shard, 2 * SECOND, false), [(0, 1), (1, 0)]);
+        let mut stages = 0;
+        shard.close(3 * SECOND, 3 * SECOND, 0, 0, true, |closed| {
+            stages += u32::from(matches!(closed, Closed::Stage(0, _)));
+        });
+        assert_eq!(stages, 1);
+    }
+
     fn close(shard: &mut Shard, now_ns: u64, finished: bool) -> Vec<(u64, u64)> {
         let mut rows = Vec::new();
         shard.close(now_ns, now_ns, 3, 10, finished, |closed| {
@@ -250,31 +368,31 @@ mod tests {
 
     #[test]
     fn a_second_is_handed_over_when_its_last_request_has_ended() {
-        let mut shard = Shard::new(vec![3 * SECOND]);
-        shard.scheduled(SECOND - 1, 0);
-        shard.sent(SECOND - 1, 0, SECOND + 5);
+        let mut shard = shard(&[3 * SECOND]);
+        shard.scheduled(at(SECOND - 1));
+        shard.sent(at(SECOND - 1), SECOND + 5);
         assert_eq!(close(&mut shard, SECOND + 10, false), []);
-        shard.matched(SECOND - 1, 0, SECOND + 5, SECOND + 20);
+        shard.matched(at(SECOND - 1), SECOND + 5, SECOND + 20, false);
         assert_eq!(close(&mut shard, SECOND + 30, false), [(0, 1)]);
         assert_eq!(close(&mut shard, 2 * SECOND + 30, false), [(1, 0)]);
     }
 
     #[test]
     fn a_worker_that_is_late_counts_in_the_second_and_the_stage_of_the_due_time() {
-        let mut shard = Shard::new(vec![2 * SECOND]);
+        let mut shard = shard(&[2 * SECOND]);
         let mut rows = Vec::new();
         let mut stages = Vec::new();
         let mut take = |closed| match closed {
             Closed::Second(index, window) => rows.push((index, window.scheduled)),
             Closed::Stage(index, window) => stages.push((index, window.scheduled)),
         };
-        shard.scheduled(0, 0);
-        shard.ended(0, 0, Outcome::Late);
+        shard.scheduled(at(0));
+        shard.ended(at(0), Outcome::Late);
         // Three seconds have passed, but what was due at 0.5 s and 1.5 s is still to come.
         shard.close(3 * SECOND, SECOND / 2, 0, 0, false, &mut take);
         for due_ns in [SECOND / 2, 3 * SECOND / 2] {
-            shard.scheduled(due_ns, 0);
-            shard.ended(due_ns, 0, Outcome::Late);
+            shard.scheduled(at(due_ns));
+            shard.ended(at(due_ns), Outcome::Late);
         }
         shard.close(3 * SECOND, 3 * SECOND, 0, 0, false, &mut take);
         assert_eq!((rows, stages), (vec![(0, 2), (1, 1)], vec![(0, 3)]));
@@ -282,15 +400,15 @@ mod tests {
 
     #[test]
     fn every_second_of_the_schedule_gets_a_row_even_an_empty_one() {
-        let mut shard = Shard::new(vec![SECOND, 4 * SECOND]);
-        shard.scheduled(0, 0);
-        shard.ended(0, 0, Outcome::Late);
+        let mut shard = shard(&[SECOND, 4 * SECOND]);
+        shard.scheduled(at(0));
+        shard.ended(at(0), Outcome::Late);
         assert_eq!(close(&mut shard, 10 * SECOND, true), [(0, 1), (1, 0), (2, 0), (3, 0)]);
     }
 
     #[test]
     fn a_stage_without_requests_is_handed_over_too() {
-        let mut shard = Shard::new(vec![SECOND, 2 * SECOND]);
+        let mut shard = shard(&[SECOND, 2 * SECOND]);
         let mut stages = Vec::new();
         shard.close(5 * SECOND, 5 * SECOND, 0, 0, true, |closed| {
             if let Closed::Stage(index, _) = closed {
@@ -302,10 +420,10 @@ mod tests {
 
     #[test]
     fn times_are_taken_from_the_due_time() {
-        let mut shard = Shard::new(vec![SECOND]);
-        shard.scheduled(1000, 0);
-        shard.sent(1000, 0, 4000);
-        shard.matched(1000, 0, 4000, 9000);
+        let mut shard = shard(&[SECOND]);
+        shard.scheduled(at(1000));
+        shard.sent(at(1000), 4000);
+        shard.matched(at(1000), 4000, 9000, false);
         let mut seen = None;
         shard.close(SECOND, SECOND, 0, 0, true, |closed| {
             if let Closed::Stage(_, window) = closed {

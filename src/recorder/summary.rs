@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use crate::ledger::{Imbalance, Ledger};
+use crate::ledger::{Imbalance, Ledger, Outcome};
 use crate::recorder::histogram::Latencies;
-use crate::recorder::shard::{Closed, Window};
+use crate::recorder::shard::{Closed, KindTally, Window};
 use crate::units::Nanos;
 
 /// One row of `seconds.csv`: what was due in one second of the schedule.
@@ -35,9 +35,35 @@ pub struct StageRow {
     pub window: Window,
 }
 
+/// One row of `mix.csv`: what happened to one kind of request, warm-up left out.
+#[derive(Debug, Clone)]
+pub struct KindRow {
+    /// Its name.
+    pub name: String,
+    /// Its weight in the mix.
+    pub weight: u64,
+    /// What happened.
+    pub tally: KindTally,
+}
+
+impl KindRow {
+    /// Requests that did not get the answer they wanted: failed, timed out, dropped, or answered with an
+    /// error.
+    pub fn errors(&self) -> u64 {
+        let outcomes = &self.tally.outcomes;
+        outcomes.failed() + outcomes.of(Outcome::TimedOut) + outcomes.dropped() + self.tally.error_replies
+    }
+}
+
 impl StageRow {
-    /// Requests per second that were planned.
+    /// The kind of the one stage of a closed load.
+    pub const CLOSED: &str = "closed";
+
+    /// Requests per second that were planned; 0 in the closed model, which plans none.
     pub fn rate_planned(&self) -> f64 {
+        if self.kind == StageRow::CLOSED {
+            return 0.0;
+        }
         per_second(self.planned, self.duration)
     }
 
@@ -248,8 +274,10 @@ pub struct Summary {
     pub started_at: SystemTime,
     /// From time zero until the last request had ended.
     pub duration: Nanos,
-    /// How long the schedule is.
+    /// How long the schedule is; as long as the run where its requests end a closed load.
     pub scheduled_duration: Nanos,
+    /// Whether users sent (closed model), and not a schedule.
+    pub closed: bool,
     /// How it ended.
     pub verdict: Verdict,
     /// Where every request ended.
@@ -260,6 +288,8 @@ pub struct Summary {
     pub latencies: Latencies,
     /// The stages.
     pub stages: Vec<StageRow>,
+    /// The kinds of requests, where there are several.
+    pub kinds: Vec<KindRow>,
     /// Connections opened.
     pub connections_opened: u64,
     /// Connections opened in place of another.
@@ -281,18 +311,51 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Requests per second that were planned.
+    /// Requests per second that were planned; 0 in the closed model, which plans none.
     pub fn rate_planned(&self) -> f64 {
+        if self.closed {
+            return 0.0;
+        }
         per_second(self.ledger.scheduled, self.scheduled_duration)
     }
 
     /// Requests per second that were sent, over the time of the schedule that was run.
     pub fn rate_actual(&self) -> f64 {
         // A run that was cut short is measured by the time it had.
-        let cut_short = self.ledger.outcomes.of(crate::ledger::Outcome::NotReached) > 0;
-        let over =
-            if cut_short { self.duration.min(self.scheduled_duration) } else { self.scheduled_duration };
+        let cut_short = self.ledger.outcomes.of(Outcome::NotReached) > 0;
+        let over = if cut_short || self.closed {
+            self.duration.min(self.scheduled_duration)
+        } else {
+            self.scheduled_duration
+        };
         per_second(self.ledger.sent, over)
+    }
+
+    /// Requests that came due or were begun by a user.
+    pub fn operations(&self) -> u64 {
+        self.ledger.scheduled - self.ledger.outcomes.of(Outcome::NotReached).min(self.ledger.scheduled)
+    }
+
+    /// Of these, those that did not get the answer they wanted: dropped, failed, timed out, or answered
+    /// with an error.
+    pub fn errors(&self) -> u64 {
+        self.ledger.outcomes.dropped() + self.ledger.errors()
+    }
+
+    /// Errors as a share of the operations, from 0 to 1.
+    pub fn error_rate(&self) -> f64 {
+        match self.operations() {
+            0 => 0.0,
+            operations => self.errors() as f64 / operations as f64,
+        }
+    }
+
+    /// Requests per second of one kind, over the same time as [`Summary::rate_actual`].
+    pub fn rate_of(&self, kind: &KindRow) -> f64 {
+        match self.ledger.sent {
+            0 => 0.0,
+            sent => self.rate_actual() * kind.tally.sent as f64 / sent as f64,
+        }
     }
 }
 

@@ -7,19 +7,19 @@ use std::net::SocketAddr;
 use crate::ledger::{Outcome, Outcomes};
 use crate::plan::Plan;
 use crate::recorder::histogram::{Latencies, max_us, percentile_us};
-use crate::recorder::shard::Window;
-use crate::recorder::summary::{SecondRow, StageRow, Summary};
+use crate::recorder::shard::{KindTally, Window};
+use crate::recorder::summary::{KindRow, SecondRow, StageRow, Summary};
 use crate::report::figures::{exact_seconds, to_micros};
 use crate::report::{Error, Folder, PartFile, timestamp};
 use crate::units::{NANOS_PER_SEC, Nanos};
 
 /// Columns of `seconds.csv`.
 pub const SECONDS: &str = "second,stage,scheduled,sent,matched,failed,timed_out,dropped,in_flight,connections,\
-                           response_p50_us,response_p99_us,lag_p99_us,service_p99_us,response_max_us";
+                           response_p50_us,response_p99_us,lag_p99_us,service_p99_us,response_max_us,error_replies";
 
 /// Columns of `stages.csv`.
 pub const STAGES: &str = "stage,kind,duration_s,scheduled,sent,matched,rate_planned,rate_actual,response_p50_us,\
-                          response_p99_us,response_max_us,service_p99_us,lag_p99_us,failed,timed_out,dropped,warmup";
+                          response_p99_us,response_max_us,service_p99_us,lag_p99_us,failed,timed_out,dropped,warmup,error_replies";
 
 /// Columns of `summary.csv`.
 pub const SUMMARY: &str = "run_id,scenario,plan,seed,started_at,duration_s,outcome,exit_code,scheduled,sent,dropped,\
@@ -28,7 +28,12 @@ pub const SUMMARY: &str = "run_id,scenario,plan,seed,started_at,duration_s,outco
                            response_p99_us,response_p99_9_us,response_max_us,service_p50_us,service_p90_us,\
                            service_p99_us,service_p99_9_us,service_max_us,lag_p50_us,lag_p90_us,lag_p99_us,\
                            lag_p99_9_us,lag_max_us,received,failed_reset,failed_eof,failed_protocol,failed_refused,\
-                           dropped_late,dropped_overload,dropped_no_record,dropped_script,dropped_stopped,reason";
+                           dropped_late,dropped_overload,dropped_no_record,dropped_script,dropped_stopped,reason,\
+                           error_replies";
+
+/// Columns of `mix.csv`.
+pub const MIX: &str = "kind,weight,sent,matched,failed,timed_out,dropped,error_replies,error_rate,rate_actual,\
+                       response_p50_us,response_p99_us,response_max_us,service_p50_us,service_p99_us,lag_p99_us";
 
 /// Columns of `errors.csv`.
 pub const ERRORS: &str = "kind,address,count,first_us,last_us,detail";
@@ -149,7 +154,7 @@ impl SecondsCsv {
             ]
         });
         let mut fields = vec![second.to_string(), self.stage_at(second).to_string()];
-        fields.extend(numbers.iter().chain(&times).map(u64::to_string));
+        fields.extend(numbers.iter().chain(&times).chain([&window.error_replies]).map(u64::to_string));
         self.rows.row(fields)
     }
 
@@ -272,7 +277,8 @@ pub fn summary_csv(summary: &Summary) -> Vec<u8> {
     row.push(receipts.received.to_string());
     row.extend(FAILED.iter().chain(&DROPPED).map(|&outcome| outcomes.of(outcome).to_string()));
     row.push(summary.verdict.reason.clone());
-    table(SUMMARY, [row])
+    row.push(receipts.error_replies.to_string());
+    table(&names(SUMMARY), [row])
 }
 
 /// The kinds of `failed`, in the order of their columns.
@@ -295,7 +301,7 @@ fn percentiles(latencies: &Latencies) -> Vec<u64> {
 
 /// `stages.csv`: a row for each stage. `scheduled` is what was planned for it.
 pub fn stages_csv(summary: &Summary) -> Vec<u8> {
-    table(STAGES, summary.stages.iter().map(stage_fields))
+    table(&names(STAGES), summary.stages.iter().map(stage_fields))
 }
 
 fn stage_fields(stage: &StageRow) -> Vec<String> {
@@ -326,13 +332,48 @@ fn stage_fields(stage: &StageRow) -> Vec<String> {
             .map(|count| count.to_string()),
     );
     row.push(stage.warmup.to_string());
+    row.push(window.error_replies.to_string());
+    row
+}
+
+/// `mix.csv`: a row for each kind of request.
+pub fn mix_csv(summary: &Summary) -> Vec<u8> {
+    table(&names(MIX), summary.kinds.iter().map(|kind| kind_fields(summary, kind)))
+}
+
+fn kind_fields(summary: &Summary, kind: &KindRow) -> Vec<String> {
+    let KindTally { sent, outcomes, error_replies, latencies } = &kind.tally;
+    let counts = [
+        kind.weight,
+        *sent,
+        outcomes.of(Outcome::Matched),
+        outcomes.failed(),
+        outcomes.of(Outcome::TimedOut),
+        outcomes.dropped(),
+        *error_replies,
+    ];
+    let times = [
+        percentile_us(&latencies.response, 50.0),
+        percentile_us(&latencies.response, 99.0),
+        max_us(&latencies.response),
+        percentile_us(&latencies.service, 50.0),
+        percentile_us(&latencies.service, 99.0),
+        percentile_us(&latencies.lag, 99.0),
+    ];
+    let operations = sent + outcomes.dropped();
+    let error_rate = if operations == 0 { 0.0 } else { kind.errors() as f64 / operations as f64 };
+    let mut row = vec![kind.name.clone()];
+    row.extend(counts.map(|count| count.to_string()));
+    row.push(format!("{error_rate:.6}"));
+    row.push(decimal(summary.rate_of(kind)));
+    row.extend(times.map(|time| time.to_string()));
     row
 }
 
 /// `errors.csv`: a row for each kind and address.
 pub fn errors_csv(summary: &Summary) -> Vec<u8> {
     table(
-        ERRORS,
+        &names(ERRORS),
         summary.errors.iter().map(|error| {
             vec![
                 error.kind.clone(),
@@ -347,14 +388,18 @@ pub fn errors_csv(summary: &Summary) -> Vec<u8> {
 }
 
 /// A rate with three decimals; 0 for what is no number.
-fn decimal(value: f64) -> String {
+pub(super) fn decimal(value: f64) -> String {
     if value.is_finite() { format!("{value:.3}") } else { "0.000".to_string() }
 }
 
-fn table(columns: &str, rows: impl IntoIterator<Item = Vec<String>>) -> Vec<u8> {
+fn names(columns: &str) -> Vec<String> {
+    columns.split(',').map(str::to_string).collect()
+}
+
+pub(super) fn table(columns: &[String], rows: impl IntoIterator<Item = Vec<String>>) -> Vec<u8> {
     // Nothing here can fail: writing to memory does not, and rows may have any length.
     let mut writer = ::csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
-    let mut written = writer.write_record(columns.split(',')).is_ok();
+    let mut written = writer.write_record(columns).is_ok();
     for row in rows {
         written &= writer.write_record(row).is_ok();
     }

@@ -4,11 +4,12 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use crate::plan::closed::Closed;
 use crate::plan::keys::Order;
 use crate::plan::preflight::{Concern, Preflight};
 use crate::plan::schedule::Arrivals;
 use crate::plan::{Plan, Stage};
-use crate::report::figures::{Tone, columns, count, grouped, instant, paint, plain, rate, time};
+use crate::report::figures::{Tone, columns, count, grouped, instant, paint, percent, plain, rate, time};
 use crate::report::json::written;
 use crate::units::{Nanos, Tps};
 
@@ -57,8 +58,17 @@ impl DryRun<'_> {
         fact("target", plain(self.target, 400));
         fact("redis", plain(self.redis, 400));
         out.push('\n');
-        out.push_str(&self.stages());
-        let _ = writeln!(out, "\nrate  {}  peak {}/s\n", sparkline(&plan.rate_curve(CURVE)), plan.peak());
+        match &plan.closed {
+            None => {
+                out.push_str(&self.stages());
+                let curve = sparkline(&plan.rate_curve(CURVE));
+                let _ = writeln!(out, "\nrate  {curve}  peak {}/s\n", plan.peak());
+            }
+            Some(closed) => {
+                out.push_str(&self.users(closed, colour));
+                out.push('\n');
+            }
+        }
         self.needs(colour, &mut out);
         for concern in self.concerns {
             let (mark, tone) = if concern.fatal { ("error", Tone::Bad) } else { ("warning", Tone::Doubt) };
@@ -69,7 +79,49 @@ impl DryRun<'_> {
         out
     }
 
+    /// Who sends in the closed model, and until when.
+    fn users(&self, closed: &Closed, colour: bool) -> String {
+        let plan = self.plan;
+        let mut out = String::new();
+        let mut fact = |name: &str, text: String| {
+            let _ = writeln!(out, "{}  {text}", paint(&format!("{name:<12}"), Tone::Head, colour));
+        };
+        let begin = match closed.ramp_up {
+            Nanos::ZERO => "all begin at time zero".to_string(),
+            ramp_up => format!("begin evenly over {}", time(ramp_up)),
+        };
+        let users = grouped(plan.segment.count(closed.users));
+        fact("users", format!("{users}, each waits for its response; {begin}"));
+        let think = match (closed.think.from, closed.think.to) {
+            (Nanos::ZERO, Nanos::ZERO) => "none".to_string(),
+            (from, to) if from == to => time(from),
+            (from, to) => format!("from {} to {}, seeded", time(from), time(to)),
+        };
+        fact("think time", think);
+        let until = match (closed.end(), closed.at_most) {
+            (None, _) => format!("exactly {}", grouped(plan.scheduled())),
+            (Some(end), None) => format!("as many as are answered in {}", time(end)),
+            (Some(end), Some(most)) => {
+                format!("as many as are answered in {}, at most {}", time(end), grouped(most))
+            }
+        };
+        fact("requests", until);
+        out
+    }
+
+    fn mix(&self) -> String {
+        let total: u64 = self.plan.mix.kinds().iter().map(|kind| kind.weight).sum();
+        let kinds = self.plan.mix.kinds().iter().map(|kind| {
+            let share = percent(kind.weight as f64, total as f64);
+            format!("{} {share} ({})", plain(&kind.name, 40), plain(&kind.payload, 60))
+        });
+        kinds.collect::<Vec<_>>().join(", ")
+    }
+
     fn arrivals(&self) -> &'static str {
+        if self.plan.closed.is_some() {
+            return "closed model";
+        }
         match self.plan.schedule.arrivals() {
             Arrivals::Uniform => "arrivals uniform",
             Arrivals::Poisson { .. } => "arrivals poisson",
@@ -147,6 +199,9 @@ impl DryRun<'_> {
             order(keys.order())
         );
         fact("records", records, true);
+        if !self.plan.mix.is_empty() {
+            fact("mix", self.mix(), true);
+        }
         fact("thresholds", list(self.thresholds, "; "), true);
         fact("files", format!("{} in {}", list(self.files, ", "), plain(self.folder, 400)), true);
     }
@@ -158,6 +213,18 @@ impl DryRun<'_> {
             0 => "without limit".to_string(),
             limit => format!("with a limit of {}", count(limit, "request")),
         };
+        if let Some(closed) = &self.plan.closed {
+            let slots = grouped(expected.slots);
+            return match (closed.total(), connections.limit) {
+                (_, 0) => format!("{slots} {limit}"),
+                (None, _) => format!("{slots} {limit}"),
+                (Some(_), _) => format!(
+                    "{slots} {limit}: about {} opened, {}",
+                    grouped(expected.opened),
+                    count(expected.reconnects(), "reconnect")
+                ),
+            };
+        }
         format!(
             "{} {limit}: {} opened, {}, {}/s at the peak",
             grouped(expected.slots),
@@ -172,6 +239,12 @@ impl DryRun<'_> {
     fn in_flight(&self) -> String {
         let need = self.preflight;
         let allowed = grouped(need.in_flight_allowed);
+        if self.plan.closed.is_some() {
+            return format!(
+                "{} at most, one for each user; {allowed} allowed",
+                grouped(need.in_flight_needed)
+            );
+        }
         if self.plan.peak() == Tps::ZERO {
             return format!("{allowed} allowed");
         }
@@ -189,13 +262,22 @@ impl DryRun<'_> {
         let expected = plan.expected_connections();
         let need = self.preflight;
         written(&Whole {
-            scheduled: plan.scheduled(),
+            scheduled: plan.total().map(|_| plan.scheduled()),
             plan: &plan.fingerprint,
             name: &plan.name,
             seed: plan.seed,
             scenario: self.scenario_path,
             segment: plan.segment.to_string(),
-            duration_ns: plan.schedule.end().0,
+            duration_ns: plan.end().map(|end| end.0),
+            model: if plan.closed.is_some() { "closed" } else { "open" },
+            users: plan.closed.map(|closed| plan.segment.count(closed.users)),
+            think_ns: plan.closed.map(|closed| [closed.think.from.0, closed.think.to.0]),
+            mix: plan
+                .mix
+                .kinds()
+                .iter()
+                .map(|kind| KindJson { name: &kind.name, weight: kind.weight, payload: &kind.payload })
+                .collect(),
             peak: plan.peak().as_f64(),
             stages: plan.stages.iter().map(|stage| StageJson::of(plan, stage)).collect(),
             connections: expected.slots,
@@ -250,13 +332,20 @@ fn sparkline(rates: &[Tps]) -> String {
 
 #[derive(Serialize)]
 struct Whole<'a> {
-    scheduled: u64,
+    /// Null where only time ends a closed load.
+    scheduled: Option<u64>,
     plan: &'a str,
     name: &'a str,
     seed: u64,
     scenario: &'a str,
     segment: String,
-    duration_ns: u64,
+    /// Null where a number of requests ends a closed load.
+    duration_ns: Option<u64>,
+    model: &'static str,
+    /// Null in the open model.
+    users: Option<u64>,
+    think_ns: Option<[u64; 2]>,
+    mix: Vec<KindJson<'a>>,
     peak: f64,
     stages: Vec<StageJson<'a>>,
     connections: u64,
@@ -277,6 +366,13 @@ struct Whole<'a> {
     folder: &'a str,
     files: &'a [String],
     concerns: Vec<ConcernJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct KindJson<'a> {
+    name: &'a str,
+    weight: u64,
+    payload: &'a str,
 }
 
 #[derive(Serialize)]

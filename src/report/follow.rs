@@ -1,5 +1,6 @@
 //! Follow: `seconds.csv` while a run is still writing it, read by another process.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,9 @@ use crate::report::Error;
 
 /// The most that is read at once; what is left comes with the next reading.
 const MAX_READ: u64 = 1 << 20;
+
+/// The file in the folder of a run.
+const NAME: &str = "seconds.csv";
 
 /// A row of `seconds.csv`, as far as progress is concerned. Times are in microseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -43,9 +47,12 @@ pub struct Second {
     pub lag_p99_us: u64,
 }
 
-/// Reads the seconds of a run as they come.
+/// Reads the seconds of a run as they come; of one that is made of several, those of each in turn.
 #[derive(Debug)]
 pub struct Follower {
+    folder: PathBuf,
+    /// Folders within it whose seconds have been turned to.
+    known: HashSet<PathBuf>,
     place: PathBuf,
     file: Option<File>,
     /// What has been read of a line that is not yet whole.
@@ -56,25 +63,72 @@ pub struct Follower {
 impl Follower {
     /// Follows the run in this folder, which need not be there yet.
     pub fn new(folder: &Path) -> Follower {
-        Follower { place: folder.join("seconds.csv"), file: None, rest: Vec::new(), columns: None }
+        Follower {
+            folder: folder.to_path_buf(),
+            known: HashSet::new(),
+            place: folder.join(NAME),
+            file: None,
+            rest: Vec::new(),
+            columns: None,
+        }
     }
 
     /// The seconds that have been written since the last time. Rows that make no sense are left out.
     ///
     /// # Errors
-    /// When the file is there and cannot be read.
+    /// When a file is there and cannot be read.
     pub fn read(&mut self) -> Result<Vec<Second>, Error> {
+        // One run goes on at a time: what was before these is whole, and is read to its end first.
+        let next = self.next_folders();
+        let (mut seconds, mut ended) = self.read_on()?;
+        for folder in next {
+            if !ended {
+                break;
+            }
+            self.place = folder.join(NAME);
+            self.known.insert(folder);
+            (self.file, self.columns) = (None, None);
+            self.rest.clear();
+            let (more, to_its_end) = self.read_on()?;
+            seconds.extend(more);
+            ended = to_its_end;
+        }
+        Ok(seconds)
+    }
+
+    /// Folders of runs that have not been turned to, in the order in which they were made.
+    fn next_folders(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().filter_map(Result::ok);
+        let mut folders: Vec<_> = entries
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .map(|entry| {
+                (
+                    entry.metadata().and_then(|data| data.created().or_else(|_| data.modified())).ok(),
+                    entry.path(),
+                )
+            })
+            .filter(|(_, path)| !self.known.contains(path))
+            .collect();
+        folders.sort();
+        folders.into_iter().map(|(_, path)| path).collect()
+    }
+
+    /// What has been added to the file, and whether that was all.
+    fn read_on(&mut self) -> Result<(Vec<Second>, bool), Error> {
         let failed = |source| Error::Read { path: self.place.clone(), source };
         if self.file.is_none() {
             self.file = self.open().map_err(failed)?;
         }
         // The file that was opened is read to its end, whatever name it has got since.
-        let Some(file) = &mut self.file else { return Ok(Vec::new()) };
+        let Some(file) = &mut self.file else { return Ok((Vec::new(), true)) };
         let read = file.take(MAX_READ).read_to_end(&mut self.rest);
-        read.map_err(|source| Error::Read { path: self.place.clone(), source })?;
-        let Some(end) = self.rest.iter().rposition(|&byte| byte == b'\n') else { return Ok(Vec::new()) };
+        let read = read.map_err(|source| Error::Read { path: self.place.clone(), source })?;
+        let ended = (read as u64) < MAX_READ;
+        let Some(end) = self.rest.iter().rposition(|&byte| byte == b'\n') else {
+            return Ok((Vec::new(), ended));
+        };
         let whole: Vec<u8> = self.rest.drain(..=end).collect();
-        Ok(self.rows(&whole))
+        Ok((self.rows(&whole), ended))
     }
 
     fn open(&self) -> std::io::Result<Option<File>> {
@@ -129,5 +183,36 @@ mod tests {
         assert_eq!((seconds.len(), seconds[0].second, seconds[0].sent), (1, 1, 10));
         let late = Follower::new(&path).read().expect("all of it");
         assert_eq!(late.len(), 2);
+    }
+
+    #[test]
+    fn runs_of_one_folder_are_read_one_after_the_other() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut follower = Follower::new(dir.path());
+        let mut sent = |follower: &mut Follower| {
+            follower.read().expect("seconds").iter().map(|second| second.sent).collect::<Vec<_>>()
+        };
+        let row = |second: u64, sent: u64| format!("{second},s,1,{sent},0,0,0,0,0,0,0,0,0,0,0\n");
+        let begin = |name: &str| {
+            let folder = Folder::create(&dir.path().join(name)).expect("a folder");
+            let mut file = folder.file("seconds.csv").expect("a file");
+            file.write_all(format!("{SECONDS}\n").as_bytes()).and_then(|()| file.flush()).expect("written");
+            file
+        };
+        let mut write = |file: &mut crate::report::PartFile, text: String| {
+            file.write_all(text.as_bytes()).and_then(|()| file.flush()).expect("written");
+        };
+        let mut first = begin("2-b");
+        write(&mut first, row(0, 1));
+        assert_eq!(sent(&mut follower), [1]);
+        // The end of the first comes with the beginning of the second.
+        write(&mut first, row(1, 2));
+        first.finish().expect("renamed");
+        let mut second = begin("1-a");
+        write(&mut second, row(0, 3));
+        assert_eq!(sent(&mut follower), [2, 3]);
+        write(&mut second, row(1, 4));
+        assert_eq!(sent(&mut follower), [4]);
+        assert_eq!(sent(&mut follower), Vec::<u64>::new());
     }
 }

@@ -250,6 +250,11 @@ fn responses(summary: &Summary, found: &mut Vec<String>) {
         (receipts.unknown, "belong to no request"),
         (receipts.malformed, "could not be read"),
     ];
+    let refused = receipts.error_replies;
+    if refused > 0 {
+        let of = grouped(summary.ledger.outcomes.of(Outcome::Matched));
+        found.push(format!("{} of {of} answered that the request is refused", count(refused, "response")));
+    }
     for (number, what) in odd.into_iter().filter(|(number, _)| *number > 0) {
         found.push(format!("{} {what}", count(number, "response")));
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::ledger::{Ledger, Outcome};
 use crate::recorder::histogram::{Latencies, max_us, percentile_us};
-use crate::recorder::summary::{ErrorRow, StageRow, Summary};
+use crate::recorder::summary::{ErrorRow, KindRow, StageRow, Summary};
 use crate::report::csv::{DROPPED, FAILED};
 use crate::report::figures::to_micros;
 use crate::report::health::{bottleneck, warnings};
@@ -37,6 +37,11 @@ struct Whole<'a> {
     service_time: Times,
     lag: Times,
     stages: Vec<Stage<'a>>,
+    /// Empty where kinds are not told apart.
+    mix: Vec<Kind<'a>>,
+    operations: u64,
+    errors_total: u64,
+    error_rate: f64,
     connections: Connections<'a>,
     responder: Option<Responder>,
     read_back: Option<ReadBack>,
@@ -64,6 +69,7 @@ struct Account {
     late: u64,
     unknown: u64,
     malformed: u64,
+    error_replies: u64,
     /// Null when nothing is mapped.
     mapped: Option<u64>,
     map_failed: Option<u64>,
@@ -88,6 +94,7 @@ impl Account {
             late: ledger.receipts.late,
             unknown: ledger.receipts.unknown,
             malformed: ledger.receipts.malformed,
+            error_replies: ledger.receipts.error_replies,
             mapped: ledger.mapping.map(|mapping| mapping.mapped),
             map_failed: ledger.mapping.map(|mapping| mapping.map_failed),
         }
@@ -170,6 +177,42 @@ impl<'a> Stage<'a> {
             response_time: times(|latencies| &latencies.response),
             service_time: times(|latencies| &latencies.service),
             lag: times(|latencies| &latencies.lag),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Kind<'a> {
+    kind: &'a str,
+    weight: u64,
+    sent: u64,
+    matched: u64,
+    failed: u64,
+    timed_out: u64,
+    dropped: u64,
+    error_replies: u64,
+    rate_actual: f64,
+    response_time: Times,
+    service_time: Times,
+    lag: Times,
+}
+
+impl<'a> Kind<'a> {
+    fn of(summary: &Summary, row: &'a KindRow) -> Kind<'a> {
+        let tally = &row.tally;
+        Kind {
+            kind: &row.name,
+            weight: row.weight,
+            sent: tally.sent,
+            matched: tally.outcomes.of(Outcome::Matched),
+            failed: tally.outcomes.failed(),
+            timed_out: tally.outcomes.of(Outcome::TimedOut),
+            dropped: tally.outcomes.dropped(),
+            error_replies: tally.error_replies,
+            rate_actual: summary.rate_of(row),
+            response_time: Times::of(&tally.latencies.response),
+            service_time: Times::of(&tally.latencies.service),
+            lag: Times::of(&tally.latencies.lag),
         }
     }
 }
@@ -307,6 +350,10 @@ fn whole(summary: &Summary) -> Whole<'_> {
         service_time: Times::of(&summary.latencies.service),
         lag: Times::of(&summary.latencies.lag),
         stages: summary.stages.iter().map(Stage::of).collect(),
+        mix: summary.kinds.iter().map(|kind| Kind::of(summary, kind)).collect(),
+        operations: summary.operations(),
+        errors_total: summary.errors(),
+        error_rate: summary.error_rate(),
         connections: Connections {
             opened: summary.connections_opened,
             reconnects: summary.reconnects,

@@ -82,7 +82,10 @@ pub struct Live {
 /// Shows a run while it goes.
 #[derive(Debug)]
 pub struct Progress {
-    total: Nanos,
+    /// When it ends, where that is known.
+    total: Option<Nanos>,
+    /// How many requests there are, where that ends it.
+    requests: u64,
     stages: Vec<String>,
     shown: Shown,
 }
@@ -107,24 +110,28 @@ impl Progress {
             Mode::Quiet => Shown::Quiet,
         };
         let stages = plan.stages.iter().map(|stage| plain(&stage.name, 40)).collect();
-        Progress { total: plan.schedule.end(), stages, shown }
+        Progress { total: plan.end(), requests: plan.scheduled(), stages, shown }
     }
 
     /// Shows the numbers of the moment. May be called as often as one likes: bars are drawn at most
     /// twenty times a second, lines written once for each second of elapsed time.
     pub fn tick(&mut self, live: &Live) {
         let stage = self.stage(live);
+        let times = match self.total {
+            Some(total) => format!("{}/{}", clock(live.elapsed), clock(total)),
+            None => clock(live.elapsed),
+        };
         match &mut self.shown {
             Shown::Bars { bar, numbers, .. } => {
-                bar.set_position(live.elapsed.min(self.total).0 / 1_000_000);
-                bar.set_message(format!("{}/{}  {stage}", clock(live.elapsed), clock(self.total)));
+                let done = self.total.map_or(live.due, |total| live.elapsed.min(total).0 / 1_000_000);
+                bar.set_position(done);
+                bar.set_message(format!("{times}  {stage}"));
                 numbers.set_message(figures(live));
             }
             Shown::Lines { next_second } => {
                 let second = live.elapsed.0 / NANOS_PER_SEC;
                 if second >= *next_second {
                     *next_second = second + 1;
-                    let times = format!("{}/{}", clock(live.elapsed), clock(self.total));
                     say(&format!("{times}  {stage}  {}", figures(live)));
                 }
             }
@@ -153,7 +160,7 @@ impl Progress {
 
     /// `stage 2/4 up`, or what comes after the last.
     fn stage(&self, live: &Live) -> String {
-        if live.elapsed > self.total {
+        if self.total.map_or(live.due >= self.requests, |total| live.elapsed > total) {
             return "waiting for what is in flight".to_string();
         }
         let name = self.stages.get(live.stage).map_or("", String::as_str);
@@ -162,7 +169,7 @@ impl Progress {
 }
 
 fn bars(all: &MultiProgress, plan: &Plan) -> Shown {
-    let bar = all.add(ProgressBar::new(plan.schedule.end().0 / 1_000_000));
+    let bar = all.add(ProgressBar::new(plan.end().map_or(plan.scheduled(), |end| end.0 / 1_000_000)));
     let numbers = all.add(ProgressBar::new_spinner());
     // The templates are constant; were one wrong, indicatif's own would be seen instead.
     if let Ok(style) = ProgressStyle::with_template("{prefix}  [{bar:30}] {percent:>3} %  {wide_msg}") {
@@ -177,12 +184,14 @@ fn bars(all: &MultiProgress, plan: &Plan) -> Shown {
 
 /// The line of numbers. A narrow terminal cuts its end, so what went wrong stands before the times.
 fn figures(live: &Live) -> String {
+    // Users have no plan to be held against.
+    let planned =
+        if live.rate_planned > 0.0 { format!("/{}", rate(live.rate_planned)) } else { String::new() };
     format!(
-        "sent {}/{} due  {}/{} per s  in flight {}  conn {}  errors {}  dropped {}  p50 {}  p99 {}  lag p99 {}",
+        "sent {}/{} due  {}{planned} per s  in flight {}  conn {}  errors {}  dropped {}  p50 {}  p99 {}  lag p99 {}",
         grouped(live.sent),
         grouped(live.due),
         rate(live.rate_actual),
-        rate(live.rate_planned),
         grouped(live.in_flight),
         grouped(live.connections),
         grouped(live.failed),

@@ -36,6 +36,7 @@ pub fn final_screen(summary: &Summary, folder: &Path, files: &[String], colour: 
     part("LEDGER", ledger(summary, colour));
     part("PARTIES", parties(summary, colour));
     part("STAGES", stages(summary));
+    part("MIX", mix(summary));
     part("CONNECTIONS", connections(summary));
     part("GENERATOR", generator(summary, colour));
     part("SCRIPT", script(summary));
@@ -62,12 +63,13 @@ fn verdict(summary: &Summary, colour: bool, out: &mut String) {
         let reason = if verdict.reason.is_empty() { verdict.word } else { &verdict.reason };
         let _ = writeln!(out, "        {} (exit {})", plain(reason, 400), verdict.exit_code);
     }
+    let planned =
+        if summary.closed { String::new() } else { format!("planned {}/s  ", rate(summary.rate_planned())) };
     let facts = format!(
-        "run {}  plan {}  seed {}  planned {}/s  sent {}/s",
+        "run {}  plan {}  seed {}  {planned}sent {}/s",
         plain(&summary.run_id, SHOWN_TEXT),
         plain(&summary.plan, SHOWN_TEXT),
         summary.seed,
-        rate(summary.rate_planned()),
         rate(summary.rate_actual())
     );
     let _ = writeln!(out, "        {}", paint(&facts, Tone::Faint, colour));
@@ -143,6 +145,11 @@ fn ledger(summary: &Summary, colour: bool) -> String {
             ),
         ),
     ];
+    if receipts.error_replies > 0 {
+        let good = outcomes.of(Outcome::Matched) - receipts.error_replies;
+        let parts = format!("answers {} + error replies {}", grouped(good), grouped(receipts.error_replies));
+        rows.push(line("matched", matched.clone(), parts));
+    }
     if let Some(mapping) = ledger.mapping {
         let parts =
             format!("mapped {} + map_failed {}", grouped(mapping.mapped), grouped(mapping.map_failed));
@@ -228,6 +235,28 @@ fn stages(summary: &Summary) -> String {
         rows.push(row);
     }
     columns(2, 2, rows)
+}
+
+fn mix(summary: &Summary) -> String {
+    if summary.kinds.is_empty() {
+        return String::new();
+    }
+    let head = ["kind", "sent", "matched", "errors", "sent", "p50", "p99", "p99.9", "max"];
+    let mut rows = vec![head.map(str::to_string).to_vec()];
+    for kind in &summary.kinds {
+        let response = &kind.tally.latencies.response;
+        let at = |p| if response.is_empty() { 0 } else { response.value_at_percentile(p) };
+        let mut row = vec![
+            plain(&kind.name, 40),
+            grouped(kind.tally.sent),
+            grouped(kind.tally.outcomes.of(Outcome::Matched)),
+            grouped(kind.errors()),
+            format!("{}/s", rate(summary.rate_of(kind))),
+        ];
+        row.extend([50.0, 99.0, 99.9, 100.0].map(|p| time(Nanos(at(p)))));
+        rows.push(row);
+    }
+    columns(2, 1, rows)
 }
 
 fn connections(summary: &Summary) -> String {

@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 
 use super::diagnostics::{Severity, Sink, quoted, suggestion};
-use super::schema::{Correlate, Framing, MapInto, Mapping, Redis, Scenario, StageKind, mask_password};
+use super::schema::{
+    Addresses, Correlate, Framing, Load, MapInto, Mapping, Model, Redis, Scenario, Source, StageKind,
+    mask_password,
+};
 use super::stages::check_name;
 use super::tree::{Kind, Node, locate};
 use super::vars::is_name;
@@ -19,6 +22,10 @@ const MAX_RUN: Nanos = Nanos::from_secs(365 * 86_400);
 const MAX_FRAME: Bytes = Bytes(1 << 30);
 /// Placeholders that are looked at for typos, over all fields.
 const MAX_PLACEHOLDERS: usize = 1000;
+/// Kinds of requests in a mix, and how often one may come for each of another.
+const MAX_KINDS: usize = 16;
+const MAX_WEIGHT: u32 = 1_000_000;
+const MAX_ROUNDS: u32 = 100;
 const MIN_MEMORY: Bytes = Bytes(256 << 10);
 const MAX_MEMORY: Bytes = Bytes(64 << 30);
 
@@ -152,6 +159,8 @@ fn stage_list(root: &Node, stages: &[Node], sink: &mut Sink<'_>) {
 pub(crate) fn scenario(scenario: &Scenario, root: &Node, sink: &mut Sink<'_>) {
     let mut check = Check { root, sink };
     length_of_run(scenario, &mut check);
+    closed(scenario, &mut check);
+    mix(&scenario.load, &mut check);
     redis(&scenario.redis, &mut check);
     records(scenario, &mut check);
     connections(scenario, &mut check);
@@ -176,6 +185,71 @@ fn length_of_run(scenario: &Scenario, check: &mut Check<'_, '_>) {
         .sum();
     if total > u128::from(MAX_RUN.0) {
         check.fail("load.stages", "the stages last longer than 365 days together", "make them shorter");
+    }
+}
+
+fn closed(scenario: &Scenario, check: &mut Check<'_, '_>) {
+    let (load, connections) = (&scenario.load, &scenario.connections);
+    if load.model != Model::Closed {
+        return;
+    }
+    let users = load.users.unwrap_or(connections.count);
+    check.within("load.users", users.into(), 1, MAX_CONNECTIONS.into());
+    if load.requests == Some(0) {
+        check.fail("load.requests", "must be at least 1", "");
+    }
+    if let Some(duration) = load.duration {
+        if load.requests.is_some() {
+            let help = "keep one of them";
+            check.fail("load.duration", "stands beside `requests`: one of them ends the load", help);
+        } else if duration == Nanos::ZERO || duration > MAX_RUN {
+            check.fail("load.duration", "a load lasts from 1ns to 365 days", "write a duration such as 30s");
+        } else if load.ramp_up >= duration {
+            let message = "some users begin when the load is over";
+            check.warn("load.ramp_up", message, "write less than the duration");
+        }
+    }
+    if load.think.from > load.think.to {
+        check.fail("load.think", "`from` is above `to`", "write the shorter time first");
+    }
+    let (count, window) = (u64::from(connections.count), u64::from(connections.window));
+    if count > 0 && u64::from(users).div_ceil(count) > window {
+        let message = format!("{users} users do not fit {count} connections with {window} in flight on each");
+        let help = match scenario.target.framing {
+            Framing::Raw => "raise connections.count to the number of users",
+            _ => "leave it out, or raise connections.count",
+        };
+        check.fail("connections.window", message, help);
+    } else if users > 0 && u64::from(users) < count && check.written("load", "users") {
+        let message = format!("{users} users need no more than {users} connections: the others stay closed");
+        check.warn("connections.count", message, "lower it, or raise load.users");
+    }
+}
+
+fn mix(load: &Load, check: &mut Check<'_, '_>) {
+    if load.mix.len() > MAX_KINDS {
+        check.fail("load.mix", format!("more than {MAX_KINDS} kinds of requests"), "");
+    }
+    let mut names: HashMap<&str, usize> = HashMap::new();
+    for (index, kind) in load.mix.iter().enumerate() {
+        let path = format!("load.mix[{index}]");
+        check.within(&format!("{path}.weight"), kind.weight.into(), 1, MAX_WEIGHT.into());
+        if kind.payload.trim().is_empty() {
+            check.fail(&format!("{path}.payload"), "the payload is empty", "write one such as \"GET {key}\"");
+            continue;
+        }
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if kind.name.is_empty() || kind.name.len() > 100 || !kind.name.chars().all(allowed) {
+            let message = format!("{} cannot be the name of a kind of requests", quoted(&kind.name));
+            check.fail(
+                &format!("{path}.name"),
+                message,
+                "write a `name` of letters, digits, `.`, `_` and `-`",
+            );
+        } else if let Some(first) = names.insert(&kind.name, index) {
+            let message = format!("the name {} is already that of load.mix[{first}]", quoted(&kind.name));
+            check.fail(&format!("{path}.name"), message, "give each kind its own `name`");
+        }
     }
 }
 
@@ -240,6 +314,9 @@ fn records(scenario: &Scenario, check: &mut Check<'_, '_>) {
         check.fail("records.range", "there are no ranges", "write first..last, such as 1..10000");
         return;
     }
+    if records.source == Source::Template && check.written("records", "on_missing") {
+        check.warn("records.on_missing", "is not used: no record is looked for", "remove it");
+    }
     let total = records.range.iter().try_fold(0u64, |total, range| total.checked_add(range.count()));
     if total.is_none() {
         check.fail("records.range", "the ranges hold more records than can be counted", "make them smaller");
@@ -267,12 +344,18 @@ fn connections(scenario: &Scenario, check: &mut Check<'_, '_>) {
 
 fn target(scenario: &Scenario, check: &mut Check<'_, '_>) {
     let target = &scenario.target;
-    if target.addresses.as_ref().is_some_and(Vec::is_empty) {
+    if matches!(&target.addresses, Addresses::Given(list) if list.is_empty()) {
         check.fail(
             "target.addresses",
             "there are no addresses",
             "write [\"10.0.0.5:9000-9009\"], or null for the built-in responder",
         );
+    }
+    if target.addresses == Addresses::Store {
+        store_as_target(scenario, check);
+    }
+    if let Some(compare) = &scenario.compare_with {
+        check.within("compare_with.rounds", compare.rounds.into(), 1, MAX_ROUNDS.into());
     }
     if matches!(target.framing, Framing::Raw | Framing::Resp) && target.correlate == Correlate::Id {
         let message = format!("framing `{}` carries no id", target.framing);
@@ -286,6 +369,23 @@ fn target(scenario: &Scenario, check: &mut Check<'_, '_>) {
         );
     }
     length(scenario, check);
+}
+
+/// The store is loaded as it is: over TCP, in its own protocol, without a password.
+fn store_as_target(scenario: &Scenario, check: &mut Check<'_, '_>) {
+    let (target, redis) = (&scenario.target, &scenario.redis);
+    if target.framing != Framing::Resp {
+        let message = format!("the store speaks Redis, not framing `{}`", target.framing);
+        check.fail("target.framing", message, "write `framing: resp`");
+    }
+    let rest = redis.url.split_once("://").map_or("", |(_, rest)| rest);
+    if !redis.is_embedded() && (!redis.url.starts_with("redis://") || rest.contains('@')) {
+        check.fail(
+            "target.addresses",
+            "a store that wants a password, or has no TCP port, cannot be the target",
+            "write redis.url as embedded or redis://host:port",
+        );
+    }
 }
 
 fn length(scenario: &Scenario, check: &mut Check<'_, '_>) {

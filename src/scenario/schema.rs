@@ -6,7 +6,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -47,19 +46,23 @@ macro_rules! words {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(self.word())
             }
         }
     };
 }
 
+mod load;
 mod stage;
 mod target;
 
+pub use load::{Arrivals, Load, MixKind, Model, OnOverload, Pacing, Think};
 pub use stage::{Stage, StageKind};
-pub use target::{Address, AddressError, Correlate, Endian, Framing, LengthFraming, Target};
+pub use target::{
+    Address, AddressError, Addresses, Compare, Correlate, Endian, Framing, LengthFraming, Target,
+};
 
 /// A load scenario: which records to send, how fast, over how many connections.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -91,6 +94,14 @@ pub struct Scenario {
     /// The service that is loaded.
     #[schemars(default)]
     pub target: Target,
+    /// A second target that gets the same load, in turns with the first; null for none.
+    #[schemars(default)]
+    pub compare_with: Option<Compare>,
+    /// The same scenario several times: paths such as `connections.count` and the values that they take,
+    /// one after the other. Several paths are combined, each value with each. Empty once a row was taken.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(default)]
+    pub matrix: BTreeMap<String, Vec<serde_json::Value>>,
     /// The built-in responder, which answers when `target.addresses` is null.
     #[schemars(default)]
     pub responder: Responder,
@@ -178,6 +189,8 @@ pub(crate) fn mask_password(url: &str) -> Cow<'_, str> {
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(default, deny_unknown_fields)]
 pub struct Records {
+    /// Where the records are: in the store, or nowhere, made from the template as they are needed.
+    pub source: Source,
     /// Template of the record's key; `{id}` is the record id.
     pub key: String,
     /// The record ids, both ends included: one range, or a list of ranges.
@@ -197,6 +210,7 @@ pub struct Records {
 impl Default for Records {
     fn default() -> Records {
         Records {
+            source: Source::Store,
             key: "record:{id}".to_string(),
             range: IdRange::new(1, 500_000).into_iter().collect(),
             order: Order::Sequential,
@@ -206,6 +220,16 @@ impl Default for Records {
                 .to_string(),
         }
     }
+}
+
+words! {
+    /// Where the records are.
+    Source {
+        /// In the store, from which they are read ahead.
+        Store = "store",
+        /// Nowhere: each is made from `records.template` when it is needed, and no store is asked.
+        Template = "template",
+    } later []
 }
 
 words! {
@@ -240,114 +264,6 @@ words! {
         /// Make the record from `records.template`.
         Generate = "generate",
         /// Do not send the request; it is counted as dropped.
-        Drop = "drop",
-        /// End the run.
-        Fail = "fail",
-    } later []
-}
-
-/// How many requests are sent when.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub struct Load {
-    /// Where requests come from.
-    #[schemars(default = "default_model")]
-    pub model: Model,
-    /// How the requests of a stage are spread over its time.
-    #[schemars(default = "default_arrivals")]
-    pub arrivals: Arrivals,
-    /// How exactly a request leaves at its due time.
-    #[schemars(default = "default_pacing")]
-    pub pacing: Pacing,
-    /// What happens to a request that is due while every connection is full.
-    #[schemars(default = "default_on_overload")]
-    pub on_overload: OnOverload,
-    /// A request that would leave later than this is dropped and counted.
-    #[schemars(default = "default_max_lateness")]
-    pub max_lateness: Nanos,
-    /// How long the run waits for responses after its last request.
-    #[schemars(default = "default_graceful_stop")]
-    pub graceful_stop: Nanos,
-    /// The stages, one after the other.
-    #[schemars(length(min = 1))]
-    pub stages: Vec<Stage>,
-}
-
-impl Load {
-    /// The given stages with every other key at its default.
-    pub fn with_stages(stages: Vec<Stage>) -> Load {
-        Load {
-            model: default_model(),
-            arrivals: default_arrivals(),
-            pacing: default_pacing(),
-            on_overload: default_on_overload(),
-            max_lateness: default_max_lateness(),
-            graceful_stop: default_graceful_stop(),
-            stages,
-        }
-    }
-}
-
-fn default_model() -> Model {
-    Model::Open
-}
-
-fn default_arrivals() -> Arrivals {
-    Arrivals::Uniform
-}
-
-fn default_pacing() -> Pacing {
-    Pacing::Auto
-}
-
-fn default_on_overload() -> OnOverload {
-    OnOverload::Queue
-}
-
-fn default_max_lateness() -> Nanos {
-    Nanos::from_secs(2)
-}
-
-fn default_graceful_stop() -> Nanos {
-    Nanos::from_secs(10)
-}
-
-words! {
-    /// Where requests come from.
-    Model {
-        /// Arrivals per second, whether or not earlier requests were answered.
-        Open = "open",
-    } later ["closed"]
-}
-
-words! {
-    /// How the requests of a stage are spread over its time.
-    Arrivals {
-        /// Evenly: each request at the time the rate curve gives it.
-        Uniform = "uniform",
-        /// At random with the same planned total, as independent users would arrive.
-        Poisson = "poisson",
-    } later []
-}
-
-words! {
-    /// How exactly a request leaves at its due time.
-    Pacing {
-        /// Exact where there is a core for it, relaxed otherwise.
-        Auto = "auto",
-        /// Spend processor time to be on time.
-        Exact = "exact",
-        /// Sleep until the due time; late by what the timers of the machine are late.
-        Relaxed = "relaxed",
-    } later []
-}
-
-words! {
-    /// What happens to a request that is due while every connection is full.
-    OnOverload {
-        /// Send it late; its lateness is part of its response time.
-        Queue = "queue",
-        /// Do not send it; it is counted as dropped.
         Drop = "drop",
         /// End the run.
         Fail = "fail",

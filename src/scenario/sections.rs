@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use super::decode::{Decode, Fields, later, list, mismatch, word};
 use super::diagnostics::Sink;
 use super::schema::{
-    Arrivals, Connections, Correlate, Endian, Faults, Framing, LengthFraming, Load, MapInto, Mapping, Model,
-    NoData, OnExhausted, OnMissing, OnOverload, Order, Pacing, Records, Redis, Report, ReportFile, Responder,
-    Scenario, Script, Stage, Target, Threshold, Verify,
+    Address, Addresses, Arrivals, Compare, Connections, Correlate, Endian, Faults, Framing, LengthFraming,
+    Load, MapInto, Mapping, MixKind, Model, NoData, OnExhausted, OnMissing, OnOverload, Order, Pacing,
+    Records, Redis, Report, ReportFile, Responder, Scenario, Script, Source, Stage, Target, Think, Threshold,
+    Verify,
 };
 use super::tree::{Kind, Node};
 use crate::units::{Bytes, Nanos};
@@ -22,6 +23,7 @@ pub(crate) const KEYS: &[(&str, &[&str])] = &[
     ("target", TARGET),
     ("target.length", LENGTH),
     ("responder", RESPONDER),
+    ("compare_with", COMPARE),
     ("script", SCRIPT),
     ("mapping", MAPPING),
     ("report", REPORT),
@@ -37,6 +39,8 @@ const SCENARIO: &[&str] = &[
     "load",
     "connections",
     "target",
+    "compare_with",
+    "matrix",
     "responder",
     "script",
     "mapping",
@@ -44,11 +48,27 @@ const SCENARIO: &[&str] = &[
     "report",
 ];
 const SCRIPT: &[&str] = &["file", "timeout", "memory", "args"];
-/// The keys of the open model.
-const LOAD: &[&str] =
-    &["model", "arrivals", "pacing", "on_overload", "max_lateness", "graceful_stop", "stages"];
-/// The keys of the closed model, which comes later.
-const CLOSED: &[&str] = &["users", "requests", "duration"];
+const LOAD: &[&str] = &[
+    "model",
+    "arrivals",
+    "pacing",
+    "on_overload",
+    "max_lateness",
+    "graceful_stop",
+    "stages",
+    "users",
+    "requests",
+    "duration",
+    "think",
+    "ramp_up",
+    "mix",
+];
+/// The keys of `load` that only one model has.
+const OPEN: &[&str] = &["arrivals", "on_overload", "stages"];
+const CLOSED: &[&str] = &["users", "requests", "duration", "think", "ramp_up"];
+const BETWEEN: &[&str] = &["from", "to"];
+const KIND: &[&str] = &["name", "weight", "payload"];
+const COMPARE: &[&str] = &["target", "rounds"];
 const THRESHOLD: &[&str] = &["check", "after", "for", "abort", "no_data"];
 
 /// A section whose keys all have a default, each of them read by itself.
@@ -67,7 +87,7 @@ macro_rules! section {
 }
 
 section!(REDIS = Redis { url, prefetch, timeout, serve });
-section!(RECORDS = Records { key, range, order, on_exhausted, on_missing, template });
+section!(RECORDS = Records { source, key, range, order, on_exhausted, on_missing, template });
 section!(
     CONNECTIONS = Connections {
         count,
@@ -97,7 +117,7 @@ macro_rules! words {
 }
 
 words!(Arrivals Correlate Endian Framing MapInto Model NoData OnExhausted OnMissing OnOverload Order Pacing);
-words!(ReportFile Verify);
+words!(ReportFile Source Verify);
 
 /// Reads the whole file. What is missing or wrong is in the sink, and at its default in the result, so
 /// that the checks that follow see all the rest. None only when the root is no mapping.
@@ -112,16 +132,19 @@ pub(crate) fn scenario(root: &Node, sink: &mut Sink<'_>) -> Option<Scenario> {
     let records = fields.or("records", Records::default(), sink);
     let connections = fields.or("connections", Connections::default(), sink);
     let mut target = fields.or("target", Target::default(), sink);
+    let compare_with = fields.or("compare_with", None, sink);
     let responder = fields.or("responder", Responder::default(), sink);
     let script = fields.or("script", None, sink);
     let mapping = fields.or("mapping", Mapping::default(), sink);
     let thresholds = fields.or("thresholds", Vec::new(), sink);
     let report = fields.or("report", Report::default(), sink);
     let mut connections = connections;
+    let mut load = load.unwrap_or_else(|| Load::with_stages(Vec::new()));
     follow_framing(root, &mut target, &mut connections);
+    follow_users(root, &mut load, &mut connections, target.framing, sink);
     Some(Scenario {
         name: name.unwrap_or_default(),
-        load: load.unwrap_or_else(|| Load::with_stages(Vec::new())),
+        load,
         description,
         seed,
         vars,
@@ -129,6 +152,8 @@ pub(crate) fn scenario(root: &Node, sink: &mut Sink<'_>) -> Option<Scenario> {
         records,
         connections,
         target,
+        compare_with,
+        matrix: BTreeMap::new(),
         responder,
         script,
         mapping,
@@ -162,31 +187,167 @@ fn follow_framing(root: &Node, target: &mut Target, connections: &mut Connection
     }
 }
 
+/// In the closed model, what is not written follows:
+/// 1. Connections and users from each other.
+/// 2. The window from the users of a connection.
+fn follow_users(
+    root: &Node,
+    load: &mut Load,
+    connections: &mut Connections,
+    framing: Framing,
+    sink: &mut Sink<'_>,
+) {
+    if load.model != Model::Closed {
+        return;
+    }
+    let written = |section: &str, key: &str| root.get(section).and_then(|section| section.get(key)).is_some();
+    match (load.users, written("connections", "count")) {
+        // A user of none is reported where it stands.
+        (Some(users), false) => connections.count = users.max(1),
+        (None, true) => load.users = Some(connections.count),
+        // What was written and is wrong is reported already.
+        (None, false) if !written("load", "users") => {
+            let help = "write `users: 50`, or `connections: { count: 50 }` for a user on each connection";
+            sink.error(super::tree::locate(root, "load"), "load", "there are no users", help);
+        }
+        _ => {}
+    }
+    if framing != Framing::Raw && !written("connections", "window") {
+        let of_connection = load.users.unwrap_or(1).div_ceil(connections.count.max(1));
+        connections.window = connections.window.max(of_connection);
+    }
+}
+
 impl Decode for Load {
     fn decode(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<Load> {
-        let known: Vec<&'static str> = LOAD.iter().chain(CLOSED).copied().collect();
-        let fields = Fields::open(node, path, &known, sink)?;
-        for key in CLOSED {
+        let fields = Fields::open(node, path, LOAD, sink)?;
+        let default = Load::with_stages(Vec::new());
+        let is_there = |key: &&str| fields.node(key).is_some();
+        let users_stand_there = CLOSED.iter().any(is_there) && !is_there(&"stages");
+        let meant = if users_stand_there { Model::Closed } else { Model::Open };
+        let model = fields.or("model", meant, sink);
+        let (foreign, its_model, own) = match model {
+            Model::Open => (CLOSED, "closed", "write `model: closed` without stages, or remove it"),
+            Model::Closed => (OPEN, "open", "remove it, or write `model: open` with stages"),
+        };
+        for key in foreign {
             if let Some(node) = fields.node(key) {
-                let help = "it belongs to the closed model; describe the load as `stages`";
-                later(node, &fields.path(key), &format!("`{key}`"), help, sink);
+                let message = format!("belongs to the {its_model} model");
+                sink.error(&node.spot, &fields.path(key), message, own);
             }
         }
-        let default = Load::with_stages(Vec::new());
-        let closed = CLOSED.iter().any(|key| fields.node(key).is_some());
-        let help = "write `stages: [ { hold: 100, duration: 10s } ]`";
-        let stages =
-            if closed { fields.optional("stages", sink) } else { fields.required("stages", help, sink) };
+        let stages = match model {
+            Model::Open => {
+                fields.required("stages", "write `stages: [ { hold: 100, duration: 10s } ]`", sink)
+            }
+            Model::Closed => None,
+        };
+        let closed = model == Model::Closed;
+        if closed && !is_there(&"requests") && !is_there(&"duration") {
+            let help = "write `requests: 100000` or `duration: 30s`";
+            sink.error(&node.spot, path, "a closed load has no end", help);
+        }
         Some(Load {
-            model: fields.or("model", default.model, sink),
+            model,
             arrivals: fields.or("arrivals", default.arrivals, sink),
             pacing: fields.or("pacing", default.pacing, sink),
             on_overload: fields.or("on_overload", default.on_overload, sink),
             max_lateness: fields.or("max_lateness", default.max_lateness, sink),
             graceful_stop: fields.or("graceful_stop", default.graceful_stop, sink),
             stages: stages.unwrap_or_default(),
+            users: fields.or("users", None, sink),
+            requests: fields.or("requests", None, sink),
+            duration: fields.or("duration", None, sink),
+            think: fields.or("think", default.think, sink),
+            ramp_up: fields.or("ramp_up", default.ramp_up, sink),
+            mix: fields.or("mix", default.mix, sink),
         })
     }
+}
+
+impl Decode for Think {
+    fn decode(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<Think> {
+        if !matches!(node.kind, Kind::Map(_)) {
+            let always = Nanos::decode(node, path, sink)?;
+            return Some(Think { from: always, to: always });
+        }
+        let fields = Fields::open(node, path, BETWEEN, sink)?;
+        let help = "write `think: { from: 5ms, to: 20ms }`";
+        let from = fields.required("from", help, sink);
+        let to = fields.required("to", help, sink);
+        Some(Think { from: from?, to: to? })
+    }
+}
+
+impl Decode for Vec<MixKind> {
+    fn decode(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<Vec<MixKind>> {
+        list(node, path, "a list of kinds", sink)
+    }
+}
+
+impl Decode for MixKind {
+    fn decode(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<MixKind> {
+        let fields = Fields::open(node, path, KIND, sink)?;
+        let payload: Option<String> = fields.required("payload", "write `payload: \"GET {key}\"`", sink);
+        let first = payload.as_deref().and_then(|payload| payload.split_whitespace().next()).unwrap_or("");
+        let kind = MixKind {
+            name: fields.or("name", first.to_string(), sink),
+            weight: fields.or("weight", MixKind::DEFAULT_WEIGHT, sink),
+            payload: String::new(),
+        };
+        Some(MixKind { payload: payload?, ..kind })
+    }
+}
+
+impl Decode for Addresses {
+    fn decode(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<Addresses> {
+        match &node.kind {
+            Kind::Scalar(scalar) if scalar.is_null() => Some(Addresses::Responder),
+            Kind::Scalar(scalar) if scalar.text == Addresses::STORE => Some(Addresses::Store),
+            _ => Vec::<Address>::decode(node, path, sink).map(Addresses::Given),
+        }
+    }
+}
+
+impl Decode for Option<Compare> {
+    /// An address, or one with its rounds; an empty one is none, so that a variable may decide.
+    fn decode(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<Option<Compare>> {
+        let (target, rounds) = match &node.kind {
+            Kind::Map(_) => {
+                let fields = Fields::open(node, path, COMPARE, sink)?;
+                let rounds = fields.or("rounds", Compare::DEFAULT_ROUNDS, sink);
+                let help = "write `target: redis://127.0.0.1:6379`";
+                if fields.node("target").is_none() {
+                    fields.required::<String>("target", help, sink);
+                }
+                (fields.node("target")?, rounds)
+            }
+            _ => (node, Compare::DEFAULT_ROUNDS),
+        };
+        match &target.kind {
+            Kind::Scalar(scalar) if scalar.is_null() || scalar.text.trim().is_empty() => Some(None),
+            Kind::Scalar(scalar) => {
+                second_target(target, &scalar.text, path, sink).map(|target| Some(Compare { target, rounds }))
+            }
+            _ => Address::decode(target, path, sink).map(|target| Some(Compare { target, rounds })),
+        }
+    }
+}
+
+/// `host:port`, or the same as a URL of a Redis, whose port may be left out.
+fn second_target(node: &Node, text: &str, path: &str, sink: &mut Sink<'_>) -> Option<Address> {
+    let Some(rest) = text.trim().strip_prefix("redis://") else { return Address::decode(node, path, sink) };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    if rest.contains(['@', '/', '?']) {
+        let message = "a second target is loaded as it is: without password, database or options";
+        sink.error(&node.spot, path, message, "write redis://host:port");
+        return None;
+    }
+    let parsed = rest.parse::<Address>().or_else(|_| format!("{rest}:6379").parse());
+    if parsed.is_err() {
+        mismatch(node, path, "the address of a second target", "write redis://host:port", sink);
+    }
+    parsed.ok()
 }
 
 impl Decode for Vec<Stage> {

@@ -38,7 +38,7 @@ pub(crate) fn named(flag: &str, path: &str, value: &str, sources: &mut Sources) 
 pub(crate) fn apply(root: &mut Node, sets: &[Set], sink: &mut Sink<'_>) {
     for set in sets {
         if let Some(value) = set.read(sink) {
-            set.put(root, value, sink);
+            put(&Place { path: &set.path, spot: set.path_spot(), by: "--set" }, root, value, sink);
         }
     }
 }
@@ -57,44 +57,70 @@ impl Set {
         Some(Node { kind: Kind::Scalar(scalar), spot })
     }
 
+    /// Where it puts its value.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
     fn path_spot(&self) -> Spot {
         Spot { source: self.source, span: 6..6 + self.path.len() }
     }
+}
 
-    fn put(&self, root: &mut Node, value: Node, sink: &mut Sink<'_>) {
-        let steps = steps(&self.path);
-        let mut done = String::new();
-        let mut node = root;
-        if steps.is_empty() || steps.len() > 16 {
-            let help = "write a path such as connections.count or load.stages[0].hold";
-            sink.error(&self.path_spot(), "", format!("{} is no path", quoted(&self.path)), help);
-            return;
-        }
-        for step in steps {
-            // An absent section, or one that was written as `section:` and nothing, is made.
-            if node.is_null() {
-                *node = Node { kind: Kind::Map(Vec::new()), spot: self.path_spot() };
-            }
-            let next = match step {
-                Step::Key(key) => {
-                    let next = self.enter(node, &key, &done, sink);
-                    done = tree::join(&done, &key);
-                    next
-                }
-                Step::Index(index) => {
-                    let next = self.item(node, index, &done, sink);
-                    done = format!("{done}[{index}]");
-                    next
-                }
-            };
-            match next {
-                Some(next) => node = next,
-                None => return,
-            }
-        }
-        *node = value;
+/// Where a value is to be put, and who says so.
+pub(crate) struct Place<'p> {
+    pub(crate) path: &'p str,
+    pub(crate) spot: Spot,
+    /// `--set` or `matrix`, for messages.
+    pub(crate) by: &'static str,
+}
+
+/// Puts a value into the tree. Problems go to the sink.
+pub(crate) fn put(place: &Place<'_>, root: &mut Node, value: Node, sink: &mut Sink<'_>) {
+    let steps = steps_to(place.path);
+    let mut done = String::new();
+    let mut node = root;
+    if steps.is_empty() || steps.len() > 16 {
+        let help = "write a path such as connections.count or load.stages[0].hold";
+        sink.error(&place.spot, "", format!("{} is no path", quoted(place.path)), help);
+        return;
     }
+    for step in steps {
+        // An absent section, or one that was written as `section:` and nothing, is made.
+        if node.is_null() {
+            *node = Node { kind: Kind::Map(Vec::new()), spot: place.spot.clone() };
+        }
+        let next = match step {
+            Step::Key(key) => {
+                let next = place.enter(node, &key, &done, sink);
+                done = tree::join(&done, &key);
+                next
+            }
+            Step::Index(index) => {
+                let next = place.item(node, index, &done, sink);
+                done = format!("{done}[{index}]");
+                next
+            }
+        };
+        match next {
+            Some(next) => node = next,
+            None => return,
+        }
+    }
+    *node = value;
+}
 
+/// The steps of a path; what stands behind `matrix.` is one key, which is a path itself.
+fn steps_to(path: &str) -> Vec<Step> {
+    match path.split_once('.') {
+        Some((super::matrix::KEY, of_matrix)) if !of_matrix.is_empty() => {
+            vec![Step::Key(super::matrix::KEY.to_string()), Step::Key(of_matrix.to_string())]
+        }
+        _ => steps(path),
+    }
+}
+
+impl Place<'_> {
     fn enter<'n>(
         &self,
         node: &'n mut Node,
@@ -104,19 +130,15 @@ impl Set {
     ) -> Option<&'n mut Node> {
         let found = node.describe();
         let Kind::Map(entries) = &mut node.kind else {
-            let message = format!("has no keys, it is {found}: --set cannot reach `{}`", self.path);
-            sink.error(
-                &self.path_spot(),
-                path,
-                message,
-                "a path has keys with dots and positions in brackets",
-            );
+            let message = format!("has no keys, it is {found}: {} cannot reach `{}`", self.by, self.path);
+            let help = "a path has keys with dots and positions in brackets";
+            sink.error(&self.spot, path, message, help);
             return None;
         };
         let at = entries.iter().position(|entry| entry.key == key).unwrap_or_else(|| {
             let nothing = Scalar { text: String::new(), plain: true, substituted: false };
-            let value = Node { kind: Kind::Scalar(nothing), spot: self.path_spot() };
-            entries.push(Entry { key: key.to_string(), key_spot: self.path_spot(), value });
+            let value = Node { kind: Kind::Scalar(nothing), spot: self.spot.clone() };
+            entries.push(Entry { key: key.to_string(), key_spot: self.spot.clone(), value });
             entries.len() - 1
         });
         entries.get_mut(at).map(|entry| &mut entry.value)
@@ -140,7 +162,7 @@ impl Set {
             }
             _ => format!("is no list, it is {found}: there is no [{index}]"),
         };
-        sink.error(&self.path_spot(), path, message, "set the whole list, or change the file");
+        sink.error(&self.spot, path, message, "set the whole list, or change the file");
         None
     }
 }

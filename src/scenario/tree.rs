@@ -126,6 +126,15 @@ pub(crate) fn locate<'n>(root: &'n Node, path: &str) -> &'n Spot {
     &node.spot
 }
 
+/// The value that a path leads to, if it stands in the tree.
+pub(crate) fn find<'n>(root: &'n Node, path: &str) -> Option<&'n Node> {
+    steps(path).into_iter().try_fold(root, |node, step| match (step, &node.kind) {
+        (Step::Key(key), _) => node.get(&key),
+        (Step::Index(index), Kind::List(items)) => items.get(index),
+        (Step::Index(_), _) => None,
+    })
+}
+
 /// One step of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {

@@ -88,7 +88,7 @@ pub(super) enum RunState {
 /// one.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, ToSchema)]
 pub(super) struct RunProgress {
-    /// Seconds of the schedule that are over.
+    /// Seconds that are over.
     seconds: u64,
     /// The stage.
     stage: String,
@@ -120,7 +120,7 @@ pub(super) struct RunProgress {
 
 impl RunProgress {
     fn add(&mut self, second: Second) {
-        self.seconds = self.seconds.max(second.second.saturating_add(1));
+        self.seconds = self.seconds.saturating_add(1);
         for (sum, more) in [
             (&mut self.scheduled, second.scheduled),
             (&mut self.sent, second.sent),
@@ -156,11 +156,14 @@ pub(super) struct Run {
     started_at: String,
     /// How long it has taken.
     elapsed_s: f64,
-    /// Requests that its plan has.
-    planned: u64,
-    /// How long its schedule is.
-    planned_s: f64,
-    /// The fingerprint of its plan.
+    /// Runs that it makes, one after the other: the rows of a matrix, or two targets in turns. Each has a folder of
+    /// its own among the files.
+    runs: u64,
+    /// Requests that its plan has; null where only time ends it.
+    planned: Option<u64>,
+    /// How long it sends; null where only the number of requests ends it.
+    planned_s: Option<f64>,
+    /// The fingerprint of its (first) plan.
     plan: String,
     /// How far it is.
     progress: RunProgress,
@@ -262,8 +265,9 @@ impl Standing {
             state: self.state,
             started_at: told.started_at.clone(),
             elapsed_s: (elapsed.as_secs_f64() * 1000.0).round() / 1000.0,
+            runs: told.about.runs,
             planned: told.about.scheduled,
-            planned_s: told.about.duration.as_duration().as_secs_f64(),
+            planned_s: told.about.seconds(),
             plan: told.about.plan.clone(),
             progress: self.progress.clone(),
             exit_code: self.exit_code,
@@ -589,12 +593,13 @@ pub(super) async fn events(
 #[utoipa::path(get, path = "/api/v1/runs/{id}/files/{name}", tag = "runs", operation_id = "get_run_file",
     params(
         ("id" = String, Path, description = "The name of the run"),
-        ("name" = String, Path, description = "The name of the file, such as summary.csv"),
+        ("name" = String, Path, description = "The name of the file, such as summary.csv. In the folder of one of \
+            several runs it is `folder/summary.csv`, where the slash is sent as %2F"),
     ),
     responses(
         (status = 200, description = "The file", content(
             (String = "text/csv"), (Value = "application/json"), (Value = "application/yaml"),
-            (String = "text/html"), (String = "application/xml"), (String = "application/octet-stream"))),
+            (String = "text/html"), (String = "application/xml"), (String = "image/svg+xml"), (String = "application/octet-stream"))),
         (status = 404, description = "There is none", body = ErrorBody),
     ))]
 pub(super) async fn file(
@@ -665,7 +670,7 @@ mod tests {
         let view = run.view();
         assert_eq!((view.state, view.progress.seconds, view.progress.sent), (RunState::Running, 2, 20));
         assert_eq!((view.progress.rate, view.progress.matched, view.progress.connections), (10, 18, 3));
-        assert_eq!((view.planned, view.planned_s, view.reason), (20, 2.0, None));
+        assert_eq!((view.runs, view.planned, view.planned_s, view.reason), (1, Some(20), Some(2.0), None));
         run.end(ended(99 << 8, "{\"a\": 1}", "\nwarning: x\nFAILED a-1 (exit 99): b\n"));
         let view = run.view();
         assert_eq!((view.state, view.exit_code), (RunState::Failed, Some(99)));

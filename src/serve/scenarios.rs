@@ -51,14 +51,23 @@ pub struct About {
     pub name: String,
     /// What its author says of it.
     pub description: Option<String>,
-    /// Requests it would send.
-    pub scheduled: u64,
-    /// How long its schedule is.
-    pub duration: Nanos,
+    /// Runs it would make: more than one with a matrix, or a second target.
+    pub runs: u64,
+    /// Requests it would send; none where only time ends it.
+    pub scheduled: Option<u64>,
+    /// How long it would send; none where only the number of requests ends it.
+    pub duration: Option<Nanos>,
     /// The fingerprint of its plan.
     pub plan: String,
     /// Whether it names no store, so that it is given that of the server.
     pub wants_store: bool,
+}
+
+impl About {
+    /// How long it would send.
+    pub(super) fn seconds(&self) -> Option<f64> {
+        self.duration.map(|duration| duration.as_duration().as_secs_f64())
+    }
 }
 
 /// Reads and checks a scenario file; who knows how stands above this room.
@@ -76,11 +85,14 @@ pub(super) struct Scenario {
     description: Option<String>,
     /// Whether it can be run.
     valid: bool,
-    /// Requests it would send; null where it cannot be run.
+    /// Runs it would make, one after the other: the rows of a matrix, or two targets in turns; null where it cannot
+    /// be run.
+    runs: Option<u64>,
+    /// Requests it would send; null where it cannot be run, and where only time ends it.
     scheduled: Option<u64>,
-    /// How long it would take; null where it cannot be run.
+    /// How long it would send; null where it cannot be run, and where only the number of requests ends it.
     duration_s: Option<f64>,
-    /// The fingerprint of its plan; null where it cannot be run.
+    /// The fingerprint of its (first) plan; null where it cannot be run.
     plan: Option<String>,
     /// What is wrong with it.
     problems: Vec<Finding>,
@@ -195,8 +207,9 @@ fn shown(file: String, about: Option<About>, problems: Vec<Finding>) -> Scenario
         name: about.as_ref().map(|about| about.name.clone()),
         description: about.as_ref().and_then(|about| about.description.clone()),
         valid,
-        scheduled: about.as_ref().map(|about| about.scheduled),
-        duration_s: about.as_ref().map(|about| about.duration.as_duration().as_secs_f64()),
+        runs: about.as_ref().map(|about| about.runs),
+        scheduled: about.as_ref().and_then(|about| about.scheduled),
+        duration_s: about.as_ref().and_then(About::seconds),
         plan: about.map(|about| about.plan),
         problems,
     }

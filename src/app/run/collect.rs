@@ -55,6 +55,9 @@ impl Run {
             let _ = start.send(clock);
         }
         let mut collected = self.nothing_yet()?;
+        for event in self.crew.early.drain(..) {
+            take_lane_event(event, &mut collected);
+        }
         self.take_in(&clock, &mut collected);
         self.settle_lanes(&mut collected);
         let through = collected_through(self, &collected);
@@ -94,9 +97,7 @@ impl Run {
     fn wait_until_ready(&mut self) -> Result<(), Error> {
         let (mut ready, mut silent) = (0, 0);
         while ready < self.crew.workers {
-            if let Ok(lane::Event::Failed(error)) = self.crew.lane_events.try_recv() {
-                return Err(give_up(&self.control, &mut self.crew.starts, error));
-            }
+            self.hear_lanes()?;
             if self.control.is_draining() {
                 return Err(give_up(&self.control, &mut self.crew.starts, Error::Interrupted));
             }
@@ -120,10 +121,20 @@ impl Run {
             }
         }
         // A lane that failed after its first payload is heard before time zero too.
-        match self.crew.lane_events.try_recv() {
-            Ok(lane::Event::Failed(error)) => Err(give_up(&self.control, &mut self.crew.starts, error)),
-            Ok(lane::Event::Settled(_) | lane::Event::Done(_)) | Err(_) => Ok(()),
+        self.hear_lanes()
+    }
+
+    /// Before time zero: a lane that failed ends the run; one that has fed all it had to is remembered.
+    fn hear_lanes(&mut self) -> Result<(), Error> {
+        while let Ok(event) = self.crew.lane_events.try_recv() {
+            match event {
+                lane::Event::Failed(error) => {
+                    return Err(give_up(&self.control, &mut self.crew.starts, error));
+                }
+                settled => self.crew.early.push(settled),
+            }
         }
+        Ok(())
     }
 
     fn take_in(&mut self, clock: &Clock, collected: &mut Collected) {
@@ -224,10 +235,13 @@ impl Run {
         let (p50_us, p99_us, lag_p99_us) = collected.latest.unwrap_or_default();
         Live {
             elapsed,
-            stage: plan
-                .stages
-                .partition_point(|stage| stage.totals.end <= elapsed)
-                .min(plan.stages.len() - 1),
+            stage: match plan.closed {
+                Some(_) => 0,
+                None => {
+                    let past = plan.stages.partition_point(|stage| stage.totals.end <= elapsed);
+                    past.min(plan.stages.len() - 1)
+                }
+            },
             due: sum(|g| &g.due),
             sent,
             matched: sum(|g| &g.matched),
@@ -270,6 +284,7 @@ impl Run {
 fn collected_through(run: &Run, collected: &Collected) -> u64 {
     use crate::ledger::Outcome;
     let cut = collected.totals.iter().any(|totals| totals.outcomes.of(Outcome::NotReached) > 0);
+    // The rows of a closed load are those that the workers have handed over.
     if cut { 0 } else { run.prepared.plan.schedule.end().0.div_ceil(1_000_000_000) }
 }
 

@@ -13,10 +13,12 @@ use crate::ledger::{Ledger, Mapped, Outcome};
 use crate::mapping;
 use crate::mapping::verify::{self, Verified};
 use crate::recorder::histogram::Latencies;
+use crate::recorder::shard::KindTally;
 use crate::recorder::summary::{
-    ErrorRow, Health, ReadBack, ResponderCount, ScriptCounts, StageRow, Summary, Verdict,
+    ErrorRow, Health, KindRow, ReadBack, ResponderCount, ScriptCounts, StageRow, Summary, Verdict,
 };
 use crate::report::csv;
+use crate::report::figures::plain;
 use crate::scenario::schema::ReportFile;
 use crate::script::Tallies;
 use crate::units::Nanos;
@@ -49,7 +51,11 @@ impl Run {
     }
 
     fn ledger(&self, collected: &Collected, mapping: &mapping::Totals) -> Ledger {
-        let mut ledger = Ledger { scheduled: self.prepared.plan.scheduled(), ..Ledger::default() };
+        let plan = &self.prepared.plan;
+        // Where only time ends a closed load, what users began is what there was to do.
+        let begun = || collected.totals.iter().map(|totals| totals.begun).sum();
+        let scheduled = plan.total().map_or_else(begun, |_| plan.scheduled());
+        let mut ledger = Ledger { scheduled, ..Ledger::default() };
         for totals in &collected.totals {
             ledger.sent += totals.sent;
             ledger.outcomes.merge(&totals.outcomes);
@@ -88,6 +94,9 @@ impl Run {
         read_back: Option<ReadBack>,
     ) -> Summary {
         let plan = &self.prepared.plan;
+        let totals = &collected.totals;
+        let duration = totals.iter().map(|t| t.finished).max().unwrap_or(Nanos::ZERO);
+        let scheduled_duration = plan.end().unwrap_or(duration);
         let stages: Vec<StageRow> = plan
             .stages
             .iter()
@@ -95,9 +104,15 @@ impl Run {
             .map(|(stage, window)| StageRow {
                 name: stage.name.clone(),
                 kind: stage.kind,
-                duration: stage.duration(),
+                duration: match plan.closed {
+                    None => stage.duration(),
+                    Some(_) => duration.min(scheduled_duration),
+                },
                 warmup: stage.warmup,
-                planned: plan.share_of(stage).scheduled,
+                planned: match plan.closed {
+                    None => plan.share_of(stage).scheduled,
+                    Some(_) => ledger.scheduled,
+                },
                 window: window.clone(),
             })
             .collect();
@@ -107,8 +122,6 @@ impl Run {
                 latencies.merge(of_stage);
             }
         }
-        let totals = &collected.totals;
-        let duration = totals.iter().map(|t| t.finished).max().unwrap_or(Nanos::ZERO);
         let imbalances = ledger.balance().err().unwrap_or_default();
         let mut summary = Summary {
             run_id: self.run_id.clone(),
@@ -117,12 +130,14 @@ impl Run {
             seed: plan.seed,
             started_at: collected.started_at,
             duration,
-            scheduled_duration: plan.schedule.end(),
+            scheduled_duration,
+            closed: plan.closed.is_some(),
             verdict: Verdict { passed: true, exit_code: exit::PASSED, word: "passed", reason: String::new() },
             ledger,
             imbalances,
             latencies,
             stages,
+            kinds: self.kinds(&collected),
             connections_opened: totals.iter().map(|t| t.opened).sum(),
             reconnects: totals.iter().map(|t| t.reconnects).sum(),
             connection_ends: collected.ends.clone(),
@@ -147,6 +162,20 @@ impl Run {
         summary
     }
 
+    /// What happened to each kind of request, over all workers.
+    fn kinds(&self, collected: &Collected) -> Vec<KindRow> {
+        let kinds = self.prepared.plan.mix.kinds().iter().enumerate();
+        kinds
+            .map(|(index, kind)| {
+                let mut tally = KindTally::default();
+                for of_worker in collected.totals.iter().filter_map(|totals| totals.kinds.get(index)) {
+                    tally.merge(of_worker);
+                }
+                KindRow { name: kind.name.clone(), weight: kind.weight, tally }
+            })
+            .collect()
+    }
+
     /// The verdict: the first of these that applies.
     ///
     /// 1. A part failed for good: its own code.
@@ -154,7 +183,7 @@ impl Run {
     /// 3. The run was interrupted.
     /// 4. `on_overload: fail` came to pass.
     /// 5. The target was out of reach at the end.
-    /// 6. The target answered nothing at all.
+    /// 6. The target answered nothing at all, or nothing but errors.
     /// 7. Something was lost: responses that are not in the store, or that the responder issued and
     ///    nobody can account for.
     /// 8. Passed.
@@ -169,7 +198,10 @@ impl Run {
         }
         if self.interrupts.seen() {
             let not_reached = summary.ledger.outcomes.of(Outcome::NotReached);
-            let reason = format!("interrupted with {not_reached} requests not yet due");
+            let reason = match self.prepared.plan.total() {
+                None => "interrupted before its time".to_string(),
+                Some(_) => format!("interrupted with {not_reached} requests not yet due"),
+            };
             return failed(exit::INTERRUPTED, "interrupted", reason);
         }
         if collected.overloaded {
@@ -188,6 +220,13 @@ impl Run {
         if summary.ledger.sent > 0 && outcomes.of(Outcome::Matched) == 0 {
             let reason = format!("the target answered none of {} requests", summary.ledger.sent);
             return failed(exit::UNREACHABLE, "unanswered", reason);
+        }
+        let error_replies = summary.ledger.receipts.error_replies;
+        if error_replies > 0 && error_replies == outcomes.of(Outcome::Matched) {
+            let first = collected.totals.iter().find_map(|totals| totals.first_error_reply.as_deref());
+            let said = plain(first.unwrap_or_default(), 200);
+            let reason = format!("the target refused all of {error_replies} requests: {said}");
+            return failed(exit::UNREACHABLE, "refused", reason);
         }
         match lost(summary, lanes) {
             Some(reason) => failed(exit::LEDGER, "lost", reason),
@@ -238,6 +277,9 @@ impl Run {
                 ReportFile::Seconds | ReportFile::Connections => {}
             }
         }
+        if !summary.kinds.is_empty() {
+            self.folder.write("mix.csv", &csv::mix_csv(summary))?;
+        }
         Ok(())
     }
 }
@@ -278,6 +320,8 @@ fn errors(collected: &Collected, lanes: &lane::Totals, ledger: &Ledger, end: Nan
         let sent = if outcome.was_sent() { "sent, then failed" } else { "dropped before sending" };
         add(outcome.word(), ledger.outcomes.of(outcome), sent.to_string());
     }
+    let first = collected.totals.iter().find_map(|totals| totals.first_error_reply.clone());
+    add("error_reply", ledger.receipts.error_replies, first.unwrap_or_default());
     for (text, &count) in &lanes.feed.misfits {
         add("payload", count, text.clone());
     }

@@ -1,8 +1,8 @@
 //! Ctrl-C and SIGTERM: the first drains the run, the second ends it at once.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -10,8 +10,10 @@ use crate::app::error::Error;
 use crate::app::say;
 use crate::engine::Control;
 
-/// Watches for signals on a thread of its own.
+/// Watches for signals on a thread of its own, for one run after the other.
 pub(super) struct Interrupts {
+    /// The run that a signal ends.
+    control: Arc<Mutex<Arc<Control>>>,
     seen: Arc<AtomicBool>,
     signals: mpsc::Receiver<()>,
     announced: std::cell::Cell<usize>,
@@ -20,7 +22,8 @@ pub(super) struct Interrupts {
 
 impl Interrupts {
     /// Begins to watch.
-    pub(super) fn watch(control: Arc<Control>, quiet: bool) -> Result<Interrupts, Error> {
+    pub(super) fn watch(quiet: bool) -> Result<Interrupts, Error> {
+        let control = Arc::new(Mutex::new(Arc::new(Control::default())));
         let seen = Arc::new(AtomicBool::new(false));
         let (sender, signals) = mpsc::channel();
         let failed = |what| move |source| Error::System { what, source };
@@ -33,7 +36,7 @@ impl Interrupts {
             let of = |kind| signal(kind).map_err(failed("watch for signals"));
             (of(SignalKind::interrupt())?, of(SignalKind::terminate())?)
         };
-        let flag = seen.clone();
+        let (flag, current) = (seen.clone(), control.clone());
         let watching = move || {
             runtime.block_on(async {
                 loop {
@@ -41,6 +44,7 @@ impl Interrupts {
                         _ = interrupt.recv() => {}
                         _ = terminate.recv() => {}
                     }
+                    let control = current.lock().unwrap_or_else(PoisonError::into_inner).clone();
                     if flag.swap(true, Ordering::Relaxed) {
                         control.stop_now();
                     } else {
@@ -56,7 +60,15 @@ impl Interrupts {
             .name("signals".to_string())
             .spawn(watching)
             .map_err(failed("start a thread"))?;
-        Ok(Interrupts { seen, signals, announced: std::cell::Cell::new(0), quiet })
+        Ok(Interrupts { control, seen, signals, announced: std::cell::Cell::new(0), quiet })
+    }
+
+    /// From now on signals end this run; at once, if one has come already.
+    pub(super) fn attend(&self, control: &Arc<Control>) {
+        *self.control.lock().unwrap_or_else(PoisonError::into_inner) = control.clone();
+        if self.seen() {
+            control.drain();
+        }
     }
 
     /// Whether one has come.
@@ -78,9 +90,13 @@ impl Interrupts {
         }
     }
 
-    /// Waits for a signal; one that has come before does not count.
-    pub(super) fn wait_for_next(&self) {
+    /// Signals that have come so far do not count for [`Interrupts::wait_for_next`].
+    pub(super) fn forget_earlier(&self) {
         while self.signals.try_recv().is_ok() {}
+    }
+
+    /// Waits for a signal.
+    pub(super) fn wait_for_next(&self) {
         // A watcher that is gone cannot be waited for.
         let _ = self.signals.recv();
     }

@@ -4,10 +4,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::clock;
+use crate::engine::users::Users;
 use crate::engine::worker::{Shared, Worker};
 use crate::engine::{End, Event, Totals};
 use crate::ledger::Outcome;
 use crate::wire::Correlate;
+
+/// Bytes of an error reply that are kept.
+const ERROR_TEXT: usize = 200;
 
 impl Worker {
     pub(super) fn sweep(&mut self, now_ns: u64) {
@@ -64,6 +68,10 @@ impl Worker {
         if self.stopped {
             return now_ns;
         }
+        if let Some(users) = &self.users {
+            // Whoever is not ready now will be so later than now.
+            return users.next_ready().map_or(now_ns, |ready_ns| ready_ns.min(now_ns));
+        }
         match self.next_due() {
             Some(due_ns) => due_ns.min(now_ns),
             None if self.ports.source.is_finished() => now_ns,
@@ -94,6 +102,13 @@ impl Worker {
         gauges.cpu_ns.store(clock::thread_cpu().as_nanos() as u64, Relaxed);
     }
 
+    /// Keeps the words of the first response that is an error.
+    #[cold]
+    pub(super) fn note_error_reply(&mut self, body: &[u8]) {
+        let shown = &body[..body.len().min(ERROR_TEXT)];
+        self.totals.first_error_reply = Some(String::from_utf8_lossy(shown).into_owned());
+    }
+
     /// Sends nothing more: what waits for room is dropped, what is in flight may come.
     pub(super) fn stop(&mut self) {
         self.stopped = true;
@@ -113,7 +128,8 @@ impl Worker {
         if self.ports.control.is_stopping_now() {
             return true;
         }
-        if !self.stopped && (self.front.is_some() || !self.ports.source.is_finished()) {
+        let over = self.stopped || self.users.as_ref().is_some_and(|users| users.are_over(now_ns));
+        if !over && (self.front.is_some() || !self.ports.source.is_finished()) {
             return false;
         }
         if self.queued == 0 && self.in_flight == 0 && self.pending == 0 {
@@ -140,9 +156,14 @@ impl Worker {
             self.drop_queue(slot);
         }
         self.wanted.clear();
-        self.shard.not_reached(self.share - self.consumed);
+        // Time ends a load without a number of requests: none of them is missing.
+        if self.users.as_ref().is_none_or(Users::are_counted) {
+            self.shard.not_reached(self.share - self.consumed);
+        }
         self.close_windows(finished.0, true, connections);
         self.show();
+        self.totals.begun = self.consumed;
+        self.totals.kinds = self.shard.take_kinds();
         self.totals.sent = self.shard.sent;
         self.totals.outcomes = self.shard.outcomes;
         self.totals.receipts = self.shard.receipts;

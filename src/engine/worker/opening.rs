@@ -38,7 +38,7 @@ pub(super) async fn open_first_connections(shared: &Shared) -> Result<(), Troubl
         while attempts.len() >= OPENING_AT_ONCE {
             join_one(&mut attempts).await?;
         }
-        if shared.borrow().slots[slot].unassigned == 0 {
+        if shared.borrow().still_wanted(slot) == 0 {
             continue;
         }
         shared.borrow_mut().slots[slot].opening = true;
@@ -94,7 +94,7 @@ pub(super) async fn open_until_done(shared: Shared, slot: usize) {
         let Err(trouble) = open_once(&shared, slot).await else { return };
         let mut worker = shared.borrow_mut();
         worker.tell(Event::Trouble(trouble));
-        if worker.stopped || worker.slots[slot].unassigned == 0 {
+        if worker.stopped || worker.still_wanted(slot) == 0 {
             return;
         }
         worker.slots[slot].opening = true;
@@ -210,6 +210,7 @@ impl Worker {
         if let Some(slot) = worker.connections.get(id).map(|connection| connection.slot) {
             worker.refill(slot);
         }
+        worker.fire_users();
         drop(worker);
         Worker::open_wanted(shared);
     }
@@ -233,11 +234,11 @@ impl Worker {
     /// Asks for another connection when a slot will soon need one and none is on its way.
     pub(super) fn consider_opening(&mut self, slot: usize) {
         let wants = &self.slots[slot];
-        if wants.opening || wants.unassigned == 0 || wants.spare.is_some() || self.stopped {
+        if wants.opening || wants.spare.is_some() || self.stopped {
             return;
         }
         let room = wants.current.map_or(0, |id| self.connections[id].room());
-        if room <= self.spare_room && wants.unassigned > room {
+        if room <= self.spare_room && self.still_wanted(slot) > room {
             self.slots[slot].opening = true;
             self.wanted.push(Wanted::Connection(slot));
         }
@@ -273,7 +274,9 @@ impl Worker {
         }
         self.pending -= unsent.len();
         self.queued += unsent.len();
-        self.slots[slot].unassigned += unsent.len() as u64;
+        if self.users.is_none() {
+            self.slots[slot].unassigned += unsent.len() as u64;
+        }
         for pending in unsent.into_iter().rev() {
             self.slots[slot].queue.push_front(pending.queued);
         }

@@ -13,6 +13,7 @@ use crate::engine::inflight::{Entry, Found};
 use crate::engine::worker::Worker;
 use crate::handoff::{Completion, Reuse};
 use crate::ledger::Outcome;
+use crate::wire::Frame;
 
 /// Completions are handed over when there are this many, or at the next sweep.
 const BATCH_ITEMS: usize = 256;
@@ -53,6 +54,7 @@ impl Worker {
             }
         };
         self.read_buffer = buffer;
+        self.fire_users();
         Poll::Ready(alive)
     }
 
@@ -73,7 +75,7 @@ impl Worker {
                 Ok(None) => break None,
                 Ok(Some(frame)) => {
                     at += frame.consumed;
-                    self.settle(id, frame.id, frame.body, received_ns);
+                    self.settle(id, &frame, received_ns);
                 }
                 Err(error) => break Some(error),
             }
@@ -107,8 +109,9 @@ impl Worker {
     }
 
     /// One response.
-    pub(super) fn settle(&mut self, id: usize, response_to: Option<u64>, body: &[u8], received_ns: u64) {
+    pub(super) fn settle(&mut self, id: usize, frame: &Frame<'_>, received_ns: u64) {
         self.shard.receipts.received += 1;
+        let response_to = frame.id;
         let connection = &mut self.connections[id];
         connection.received += 1;
         match connection.inflight.take(response_to) {
@@ -123,10 +126,14 @@ impl Worker {
                 connection.matched += 1;
                 let slot = connection.slot;
                 self.slots[slot].failures = 0;
-                self.shard.matched(entry.due_ns, entry.stage, entry.sent_ns, received_ns);
-                if self.ports.sink.is_some() {
-                    self.completed(id, &entry, received_ns, Outcome::Matched, body);
+                self.shard.matched(entry.mark(), entry.sent_ns, received_ns, frame.refused);
+                if frame.refused && self.totals.first_error_reply.is_none() {
+                    self.note_error_reply(frame.body);
                 }
+                if self.ports.sink.is_some() {
+                    self.completed(id, &entry, received_ns, Outcome::Matched, frame.body);
+                }
+                self.free_user(slot, entry.n, Some(received_ns));
             }
             Found::Late => self.shard.receipts.late += 1,
             Found::Nobody => {
@@ -142,7 +149,7 @@ impl Worker {
     pub(super) fn was_sent_before(&self, id: usize, response_to: Option<u64>) -> bool {
         let slot = &self.slots[self.connections[id].slot];
         response_to.is_some_and(|n| {
-            n % self.config.connections.count == slot.number
+            (self.users.is_some() || n % self.config.connections.count == slot.number)
                 && n % self.config.segment.of() == self.config.segment.index()
                 && slot.last_sent.is_some_and(|last| n <= last)
         })
@@ -150,10 +157,11 @@ impl Worker {
 
     /// A request that was sent has ended without a response.
     pub(super) fn ended_after_sending(&mut self, id: usize, entry: &Entry, outcome: Outcome) {
-        self.shard.ended(entry.due_ns, entry.stage, outcome);
+        self.shard.ended(entry.mark(), outcome);
         if self.config.all_completions {
             self.completed(id, entry, 0, outcome, &[]);
         }
+        self.free_user(self.connections[id].slot, entry.n, None);
     }
 
     fn completed(&mut self, id: usize, entry: &Entry, received_ns: u64, outcome: Outcome, body: &[u8]) {

@@ -6,7 +6,7 @@ use std::io;
 
 use crate::engine::End;
 use crate::engine::connection::{Pending, Queued};
-use crate::engine::worker::{Wanted, Worker};
+use crate::engine::worker::{Wanted, Worker, mark};
 use crate::ledger::Outcome;
 
 impl Worker {
@@ -26,7 +26,7 @@ impl Worker {
             self.dirty.push(id);
         }
         let needs_spare = connection.room() <= self.spare_room;
-        self.slots[slot].unassigned -= 1;
+        self.taken(slot);
         if needs_spare {
             self.consider_opening(slot);
         }
@@ -97,8 +97,8 @@ impl Worker {
             }
             connection.pending.pop_front();
             let item = &self.chunks.slab[pending.queued.chunk as usize].0.items[pending.queued.item as usize];
-            connection.inflight.push(item.n, item.due_ns, item.stage, sent_ns);
-            self.shard.sent(item.due_ns, item.stage, sent_ns);
+            connection.inflight.push(item, sent_ns);
+            self.shard.sent(mark(item), sent_ns);
             last_sent = Some(item.n);
             stamped += 1;
             if let Some(chunk) = self.chunks.release(pending.queued) {

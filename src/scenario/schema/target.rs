@@ -1,9 +1,10 @@
 //! The words of the target: addresses, framing and correlation.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
 use super::Word;
@@ -13,9 +14,9 @@ use crate::units::Bytes;
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(default, deny_unknown_fields)]
 pub struct Target {
-    /// Where the service listens: `host:port` or `host:first-last`; null for the built-in responder.
-    #[schemars(with = "Option<Vec<String>>")]
-    pub addresses: Option<Vec<Address>>,
+    /// Where the service listens: `host:port` or `host:first-last`; null for the built-in responder,
+    /// `store` for the store of `redis.url`.
+    pub addresses: Addresses,
     /// How requests and responses are told apart on a connection.
     pub framing: Framing,
     /// How a response finds its request. `order` where the framing carries no id (`raw`, `resp`).
@@ -27,11 +28,96 @@ pub struct Target {
 impl Default for Target {
     fn default() -> Target {
         Target {
-            addresses: None,
+            addresses: Addresses::Responder,
             framing: Framing::Length,
             correlate: Correlate::Id,
             length: LengthFraming::default(),
         }
+    }
+}
+
+/// Where the service listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Addresses {
+    /// The built-in responder.
+    Responder,
+    /// The store that `redis.url` names: the embedded one, or a Redis.
+    Store,
+    /// A service elsewhere.
+    Given(Vec<Address>),
+}
+
+impl Addresses {
+    /// The word for the store.
+    pub const STORE: &'static str = "store";
+}
+
+impl Serialize for Addresses {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Addresses::Responder => serializer.serialize_none(),
+            Addresses::Store => serializer.serialize_str(Addresses::STORE),
+            Addresses::Given(list) => list.serialize(serializer),
+        }
+    }
+}
+
+impl JsonSchema for Addresses {
+    fn schema_name() -> Cow<'static, str> {
+        "Addresses".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "type": "null" },
+                { "const": Addresses::STORE },
+                { "type": "array", "items": { "type": "string" }, "minItems": 1 },
+            ]
+        })
+    }
+}
+
+/// A second target, and how often the two are loaded in turns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Compare {
+    /// Where the second target listens.
+    pub target: Address,
+    /// How often each target gets the load.
+    pub rounds: u32,
+}
+
+impl Compare {
+    /// Rounds where none are written.
+    pub const DEFAULT_ROUNDS: u32 = 1;
+}
+
+impl JsonSchema for Compare {
+    fn schema_name() -> Cow<'static, str> {
+        "Compare".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "type": "string", "description": "redis://host:port, host:port, or empty for none." },
+                {
+                    "type": "object",
+                    "properties": {
+                        "target": {
+                            "type": "string",
+                            "description": "redis://host:port, host:port, or empty for none."
+                        },
+                        "rounds": {
+                            "type": "integer", "minimum": 1, "default": Compare::DEFAULT_ROUNDS,
+                            "description": "How often each target gets the load."
+                        },
+                    },
+                    "required": ["target"],
+                    "additionalProperties": false,
+                },
+            ]
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Files: what a run leaves behind, by name, as a stream.
 
-use std::fs::File;
+use std::fs::{DirEntry, File, FileType};
 use std::io::Read;
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use crate::serve::problem::Problem;
 
 /// Files that are listed.
-const MAX_LISTED: usize = 200;
+const MAX_LISTED: usize = 5000;
 
 /// Bytes of one piece, and pieces that are read ahead of a slow client.
 const PIECE: usize = 64 << 10;
@@ -24,25 +24,45 @@ const AHEAD: usize = 4;
 /// A file of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(in crate::serve) struct RunFile {
-    /// Its name; one that ends with `.part` is still being written.
+    /// Its name; one that ends with `.part` is still being written. That of a run among several begins with the
+    /// folder of that run, as in `1-load.users=50/summary.csv`.
     #[schema(example = "summary.csv")]
     name: String,
     /// Its length in bytes.
     bytes: u64,
 }
 
-/// The files in the folder of a run. None where there is no folder yet.
+/// The files in the folder of a run, and in those of the runs that it is made of. None where there is no folder yet.
 pub(super) fn list(folder: &Path) -> Vec<RunFile> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
-    let mut files: Vec<RunFile> = entries
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
-        .filter_map(|entry| {
-            Some(RunFile { name: entry.file_name().into_string().ok()?, bytes: entry.metadata().ok()?.len() })
-        })
-        .take(MAX_LISTED)
-        .collect();
-    files.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut files = Vec::new();
+    let mut folders = Vec::new();
+    for entry in entries(folder) {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => folders.extend(entry.file_name().into_string()),
+            _ => files.extend(file(&entry, "")),
+        }
+    }
+    files.sort_by(|a: &RunFile, b: &RunFile| a.name.cmp(&b.name));
+    folders.sort();
+    for name in folders {
+        let mut within: Vec<RunFile> =
+            entries(&folder.join(&name)).filter_map(|entry| file(&entry, &format!("{name}/"))).collect();
+        within.sort_by(|a, b| a.name.cmp(&b.name));
+        files.extend(within);
+    }
+    files.truncate(MAX_LISTED);
     files
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = DirEntry> {
+    std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok)
+}
+
+/// A link is none: it may lead elsewhere.
+fn file(entry: &DirEntry, before: &str) -> Option<RunFile> {
+    entry.file_type().ok().filter(FileType::is_file)?;
+    let name = format!("{before}{}", entry.file_name().to_str()?);
+    Some(RunFile { name, bytes: entry.metadata().ok()?.len() })
 }
 
 /// One of them. Its name is looked up in the list, so that it leads nowhere else.
@@ -90,6 +110,7 @@ fn content_type(name: &str) -> &'static str {
         Some("yaml") => "application/yaml",
         Some("html") => "text/html; charset=utf-8",
         Some("xml") => "application/xml",
+        Some("svg") => "image/svg+xml",
         _ => "application/octet-stream",
     }
 }

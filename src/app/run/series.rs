@@ -1,0 +1,263 @@
+//! Several runs in a row: the rows of a matrix, and two targets in turns. Each is a whole run with a
+//! folder of its own; at the end there is one table.
+//!
+//! 1. Every row is compiled, and held against the machine, before the first begins.
+//! 2. With two targets each row is run against the first, then the second, as often as is asked.
+//! 3. A run that fails does not keep the next from running; the exit code is the worst of all.
+//! 4. Ctrl-C ends the run that goes, and those behind it do not begin.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use crate::app::error::{Error, exit};
+use crate::app::prepare::Prepared;
+use crate::app::run::interrupt::Interrupts;
+use crate::app::run::{Order, start_logging};
+use crate::app::{colour, parts, say, to_stdout};
+use crate::cli::RunArgs;
+use crate::clock;
+use crate::plan::Plan;
+use crate::report::progress::Mode;
+use crate::report::series::{self, Measured, Pass};
+use crate::report::{self, Folder};
+use crate::scenario::schema::Addresses;
+
+/// Whether there is more than one run to be made, or a table is wanted.
+pub(super) fn is_series(rows: &[Prepared]) -> bool {
+    rows.iter().any(|row| !row.values.is_empty() || row.loaded.scenario.compare_with.is_some())
+}
+
+/// How many runs a row makes.
+pub(in crate::app) fn runs_of(row: &Prepared) -> u64 {
+    row.loaded.scenario.compare_with.as_ref().map_or(1, |compare| 2 * u64::from(compare.rounds))
+}
+
+/// One run of the series.
+struct Turn {
+    row: usize,
+    round: u32,
+    /// Who is loaded, where there are two.
+    target: Option<String>,
+    prepared: Prepared,
+}
+
+impl Turn {
+    /// The name of its folder below that of the series.
+    fn folder(&self, digits: usize) -> String {
+        let values = self.prepared.values.iter().map(|(path, value)| format!("-{path}={value}"));
+        let target = match (&self.target, self.round) {
+            (None, _) => String::new(),
+            (Some(target), round) => format!("-{target}-{round}"),
+        };
+        let name = format!("{:0digits$}{}{target}", self.row, values.collect::<String>());
+        let safe = |c: char| if c.is_ascii_alphanumeric() || "._=-".contains(c) { c } else { '_' };
+        name.chars().map(safe).take(100).collect()
+    }
+
+    fn title(&self) -> String {
+        let values = self.prepared.values.iter().map(|(path, value)| format!("{path}={value}"));
+        let target = self.target.as_ref().map(|target| format!("{target}, round {}", self.round));
+        values.chain(target).collect::<Vec<_>>().join("  ")
+    }
+}
+
+/// All runs in their order.
+fn turns(rows: Vec<Prepared>) -> Vec<Turn> {
+    let mut turns = Vec::new();
+    for (index, mut prepared) in rows.into_iter().enumerate() {
+        let row = index + 1;
+        // Each run is for itself: its `effective.yaml` is the scenario of that run.
+        let Some(compare) = prepared.loaded.scenario.compare_with.take() else {
+            turns.push(Turn { row, round: 1, target: None, prepared });
+            continue;
+        };
+        let first = parts::target_in_words(&prepared.loaded.scenario);
+        let second = compare.target.to_string();
+        let mut other = prepared.clone();
+        other.loaded.scenario.target.addresses = Addresses::Given(vec![compare.target.clone()]);
+        for round in 1..=compare.rounds {
+            turns.push(Turn { row, round, target: Some(first.clone()), prepared: prepared.clone() });
+            turns.push(Turn { row, round, target: Some(second.clone()), prepared: other.clone() });
+        }
+    }
+    turns
+}
+
+pub(super) fn run(args: &RunArgs, path: &Path, rows: Vec<Prepared>) -> Result<u8, Error> {
+    let Some(name) = rows.first().map(|row| row.plan.name.clone()) else { return Ok(exit::PASSED) };
+    let run_id = args.run_id.clone().unwrap_or_else(|| report::run_id(&name, clock::wall()));
+    let dir = rows.first().map(|row| row.loaded.scenario.report.dir.join(&run_id)).unwrap_or_default();
+    let base = args.out.clone().unwrap_or(dir);
+    let turns = turns(rows);
+    let digits = turns.last().map_or(1, |turn| turn.row.to_string().len());
+    let order =
+        |turn: &Turn| Order::new(path, turn.prepared.clone(), None, Some(base.join(turn.folder(digits))));
+    if args.dry_run {
+        return Ok(dry_run(args, &turns, order));
+    }
+    for turn in &turns {
+        order(turn).check(args.quiet || turn.row > 1 || turn.round > 1)?;
+    }
+    let mode = start_logging(args)?;
+    let interrupts = Rc::new(Interrupts::watch(args.quiet)?);
+    let folder = Folder::create(&base)?;
+    let mut done = Series { folder, name, passes: Vec::new(), json: Vec::new(), interrupted: false };
+    let of = turns.len();
+    for (number, turn) in turns.iter().enumerate() {
+        if interrupts.seen() {
+            done.interrupted = true;
+            break;
+        }
+        if !args.quiet {
+            say(&format!("run {} of {of}: {}", number + 1, turn.title()));
+        }
+        done.take(args, turn, order(turn), mode, &interrupts);
+        // What is there after each run is there if the next one is killed.
+        done.folder.write("matrix.csv", &series::csv(&done.passes))?;
+    }
+    done.interrupted |= interrupts.seen();
+    done.conclude(args, &run_id, of)
+}
+
+fn dry_run(args: &RunArgs, turns: &[Turn], order: impl Fn(&Turn) -> Order) -> u8 {
+    let mut sheets = Vec::new();
+    for turn in turns {
+        let order = order(turn);
+        if args.json {
+            let plan: serde_json::Value = serde_json::from_str(&order.sheet().json()).unwrap_or_default();
+            sheets.push(serde_json::json!({ "values": values(turn), "target": turn.target, "plan": plan }));
+        } else {
+            to_stdout(format!("\u{2500}\u{2500} {}\n\n{}\n", turn.title(), order.sheet().text()).as_bytes());
+        }
+    }
+    if args.json {
+        let text = serde_json::to_string_pretty(&serde_json::json!({ "rows": sheets })).unwrap_or_default();
+        to_stdout(format!("{text}\n").as_bytes());
+    }
+    exit::PASSED
+}
+
+fn values(turn: &Turn) -> serde_json::Value {
+    let text = |value: &String| serde_json::Value::String(value.clone());
+    turn.prepared.values.iter().map(|(path, value)| (path.clone(), text(value))).collect()
+}
+
+/// What the series has come to so far.
+struct Series {
+    folder: Folder,
+    name: String,
+    passes: Vec<Pass>,
+    json: Vec<serde_json::Value>,
+    interrupted: bool,
+}
+
+impl Series {
+    fn take(&mut self, args: &RunArgs, turn: &Turn, order: Order, mode: Mode, interrupts: &Rc<Interrupts>) {
+        let connections = connections_of(&turn.prepared.plan);
+        let mut pass = Pass {
+            row: turn.row,
+            values: turn.prepared.values.clone(),
+            target: turn.target.clone(),
+            round: turn.round,
+            outcome: String::new(),
+            exit_code: exit::PASSED,
+            connections,
+            measured: None,
+        };
+        let mut json = serde_json::Value::Null;
+        match order.carry_out(args, mode, interrupts) {
+            Ok((mut run, summary)) => {
+                run.end_progress();
+                pass.outcome = summary.verdict.word.to_string();
+                pass.exit_code = summary.verdict.exit_code;
+                pass.measured = Some(Measured::of(&summary));
+                if args.json {
+                    let text = report::screen::summary_json(&summary);
+                    json = serde_json::from_str(&text).unwrap_or_default();
+                }
+                if !args.quiet {
+                    say(&report::screen::last_line(&summary));
+                }
+            }
+            Err(error) => {
+                pass.exit_code = error.code();
+                pass.outcome =
+                    if matches!(error, Error::Interrupted) { "interrupted" } else { "failed" }.to_string();
+                if let (Some(hint), false) = (error.hint(), args.quiet) {
+                    say(&format!("hint: {hint}"));
+                }
+                say(&format!("error: failed to {error} (exit {})", error.code()));
+            }
+        }
+        if args.json {
+            let target = &turn.target;
+            self.json.push(serde_json::json!({
+                "row": turn.row, "values": values(turn), "target": target, "round": turn.round,
+                "exit_code": pass.exit_code, "summary": json,
+            }));
+        }
+        self.passes.push(pass);
+    }
+
+    /// The table, the picture, and the last line.
+    fn conclude(self, args: &RunArgs, run_id: &str, of: usize) -> Result<u8, Error> {
+        let passes = &self.passes;
+        self.folder.write("matrix.csv", &series::csv(passes))?;
+        self.folder.write("matrix.svg", series::svg(&self.name, passes).as_bytes())?;
+        let mut files = vec!["matrix.csv", "matrix.svg"];
+        let mut targets = passes.iter().filter_map(|pass| pass.target.as_deref());
+        let first = targets.next();
+        let second = first.and_then(|first| targets.find(|target| *target != first));
+        let mut tables = series::text(passes, colour());
+        if let (Some(first), Some(second)) = (first, second) {
+            let found = series::comparisons(passes, first, second);
+            self.folder.write("compare.csv", &series::comparison_csv(&found, first, second))?;
+            files.push("compare.csv");
+            tables.push('\n');
+            tables.push_str(&series::comparison_text(&found, first, second, colour()));
+        }
+        if args.json {
+            let text =
+                serde_json::to_string_pretty(&serde_json::json!({ "rows": self.json })).unwrap_or_default();
+            to_stdout(format!("{text}\n").as_bytes());
+        }
+        if !args.quiet {
+            let folder = self.folder.path().display();
+            say(&format!("\n{tables}\nFILES\n  {folder}\n  {}, and a folder for each run", files.join(", ")));
+        }
+        let failed = passes.iter().filter(|pass| pass.exit_code != exit::PASSED).count();
+        let code = if self.interrupted { exit::INTERRUPTED } else { worst(passes) };
+        let (word, why) = match (self.interrupted, failed) {
+            (true, _) => ("FAILED", format!(": interrupted after {} of {of} runs", passes.len())),
+            (false, 0) => ("PASSED", String::new()),
+            (false, failed) => ("FAILED", format!(": {failed} of {of} runs failed")),
+        };
+        say(&format!("{word} {run_id} (exit {code}){why}"));
+        Ok(code)
+    }
+}
+
+/// Slots that carry anything.
+fn connections_of(plan: &Plan) -> u64 {
+    plan.expected_connections().slots
+}
+
+/// What is worse stands further to the front.
+const BY_WEIGHT: [u8; 9] = [
+    exit::LEDGER,
+    exit::UNEXPECTED,
+    exit::SCRIPT,
+    exit::PORT_IN_USE,
+    exit::USAGE,
+    exit::SCENARIO,
+    exit::UNREACHABLE,
+    exit::THRESHOLD,
+    exit::INTERRUPTED,
+];
+
+/// The worst exit code of all runs.
+fn worst(passes: &[Pass]) -> u8 {
+    let codes: Vec<u8> = passes.iter().map(|pass| pass.exit_code).collect();
+    let known = BY_WEIGHT.into_iter().find(|code| codes.contains(code));
+    known.or_else(|| codes.into_iter().max()).unwrap_or(exit::PASSED)
+}
