@@ -8,6 +8,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 
@@ -119,6 +120,7 @@ pub struct Sender<T> {
     returned: rtrb::Consumer<Box<T>>,
     filled: LastWord,
     room: Arc<Notify>,
+    hungry: Arc<AtomicBool>,
 }
 
 /// The taking end.
@@ -128,6 +130,7 @@ pub struct Receiver<T> {
     returned: rtrb::Producer<Box<T>>,
     room: LastWord,
     filled: Arc<Notify>,
+    hungry: Arc<AtomicBool>,
 }
 
 /// A ring that holds at most `capacity` boxes.
@@ -135,14 +138,16 @@ pub fn channel<T: Reuse>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     let (ring_in, ring_out) = rtrb::RingBuffer::new(capacity);
     let (returned_in, returned_out) = rtrb::RingBuffer::new(capacity + 2);
     let (filled, room) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let hungry = Arc::new(AtomicBool::new(false));
     (
         Sender {
             ring: ring_in,
             returned: returned_out,
             filled: LastWord(filled.clone()),
             room: room.clone(),
+            hungry: hungry.clone(),
         },
-        Receiver { ring: ring_out, returned: returned_in, room: LastWord(room), filled },
+        Receiver { ring: ring_out, returned: returned_in, room: LastWord(room), filled, hungry },
     )
 }
 
@@ -176,6 +181,11 @@ impl<T: Reuse> Sender<T> {
         self.room.clone()
     }
 
+    /// Whether the receiver has asked last and found nothing.
+    pub fn hunger(&self) -> Arc<AtomicBool> {
+        self.hungry.clone()
+    }
+
     /// Whether the receiver is gone.
     pub fn is_closed(&self) -> bool {
         self.ring.is_abandoned()
@@ -189,6 +199,7 @@ impl<T: Reuse> Receiver<T> {
         if taken.is_some() {
             self.room.0.notify_one();
         }
+        self.hungry.store(taken.is_none(), Ordering::Relaxed);
         taken
     }
 

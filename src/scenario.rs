@@ -29,7 +29,7 @@ use schemars::generate::SchemaSettings;
 pub use diagnostics::{Problem, Problems, Severity};
 pub use schema::{Scenario, Stage, StageKind};
 
-use diagnostics::{Sink, Sources};
+use diagnostics::{Distinct, Sink, Sources};
 use tree::Node;
 
 /// What the command line and the environment say about a scenario.
@@ -160,14 +160,16 @@ impl Scenario {
             let axes = matrix::axes(&mut root, &set_flags, &mut sink);
             (root, axes)
         });
-        let (mut list, mut more) = (sink.list, sink.more);
+        let mut problems = Distinct::default();
+        problems.more += sink.more;
+        problems.extend(sink.list);
         let mut rows = Vec::new();
         if let Some((root, axes)) = base {
             for row in 0..matrix::rows(&axes) {
                 let mut sink = Sink::new(&sources);
                 let root = matrix::tree_of(&root, &axes, row, &mut sink);
                 let read = read(root, &axes, &given, &mut sink);
-                more += sink.more;
+                problems.more += sink.more;
                 let failed = check::has_errors(&sink);
                 if !failed && let Some((root, values, scenario)) = read {
                     let (sources, dir) = (sources.clone(), dir.to_path_buf());
@@ -175,11 +177,12 @@ impl Scenario {
                     rows.push(Row { values, loaded });
                 }
                 // What is wrong in every row is told once.
-                let new: Vec<Problem> = sink.list.into_iter().filter(|p| !list.contains(p)).collect();
-                list.extend(new);
+                problems.extend(sink.list);
             }
         }
-        if list.iter().any(|problem| problem.severity == Severity::Error) || rows.is_empty() {
+        if problems.has_errors() || rows.is_empty() {
+            let more = problems.more;
+            let mut list = problems.into_list();
             if list.is_empty() {
                 list.push(sources.problem_of_file("the scenario cannot be read".to_string(), ""));
             }

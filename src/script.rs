@@ -84,7 +84,7 @@ pub struct Record<'a> {
     pub value: &'a [u8],
     /// `record.seq`: the number of the request, from 0.
     pub seq: u64,
-    /// `record.due`: when it is due, in whole microseconds from time zero.
+    /// `record.due`: when it is due, in whole microseconds from time zero; 0 in the closed model.
     pub due: Nanos,
 }
 

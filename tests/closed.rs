@@ -6,6 +6,7 @@ mod program;
 mod redis_server;
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
 
 use program::{Bench, Ended, signal, wait_for};
 use redis_server::RedisServer;
@@ -251,9 +252,10 @@ fn every_row_is_checked_before_the_first_runs_and_a_dry_run_shows_all() {
 
 #[test]
 fn the_exit_code_of_a_matrix_is_the_worst_and_a_failed_row_does_not_stop_the_next() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let nowhere = closed.local_addr().expect("bound");
-    drop(closed);
+    // Nobody else can get the port: it is bound, and nobody listens.
+    let bound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    bound.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
+    let nowhere = bound.local_addr().expect("bound").as_socket().expect("an address");
     let bench = Bench::new();
     let more = format!("matrix:\n  target.addresses: [ [\"{nowhere}\"], store ]\n");
     let ended = bench.run(&on_the_store("users: 2\n  requests: 20", &more), &[]);
@@ -295,12 +297,74 @@ fn a_second_target_gets_the_same_load_in_turns_and_a_table_compares_them() {
     let metrics: Vec<&str> = compared.iter().map(|row| row["metric"].as_str()).collect();
     assert_eq!(metrics, ["SET requests per second", "SET p99 µs", "GET requests per second", "GET p99 µs"]);
     assert!(compared.iter().all(|row| row["ratio"].parse::<f64>().expect("a ratio") > 0.0));
+    assert!(
+        compared
+            .iter()
+            .all(|row| row["first_target"] == "the embedded store" && row["second_target"] == second)
+    );
     let mut connection = redis::Client::open(format!("redis://{second}"))
         .expect("an address")
         .get_connection()
         .expect("it answers");
     let stats: String = redis::cmd("INFO").arg("commandstats").query(&mut connection).expect("statistics");
     assert!(stats.contains("cmdstat_set:calls=200,") && stats.contains("cmdstat_get:calls=600,"), "{stats}");
+}
+
+#[test]
+fn long_values_and_two_targets_leave_a_folder_for_each_run() {
+    let server = RedisServer::start(&[]);
+    let bench = Bench::new();
+    let long = |letter: &str| letter.repeat(90);
+    let more = format!(
+        "matrix:\n  vars.note: [ {}, {} ]\ncompare_with: {{ target: \"redis://{}\", rounds: 2 }}\n",
+        long("a"),
+        long("b"),
+        server.addr()
+    );
+    let ended = bench.run(&on_the_store("users: 2\n  requests: 20", &more), &[]);
+    ended.assert_code(0);
+    assert_eq!(matrix_rows(&ended).len(), 8);
+    let out = std::fs::read_dir(bench.path().join("out")).expect("a folder").filter_map(Result::ok);
+    let folders = out.filter(|entry| entry.path().join("summary.csv").is_file()).count();
+    assert_eq!(folders, 8);
+    // Two rows, each with both targets.
+    assert_eq!(ended.rows("compare.csv").len(), 8);
+}
+
+#[test]
+fn a_matrix_shows_no_password_and_gives_way_to_the_command_line() {
+    let bench = Bench::new();
+    let more = "matrix: { redis.url: [\"redis://:hidden@127.0.0.1:1\", embedded], load.users: [2, 3] }\n";
+    let scenario =
+        on_the_store("users: 1\n  requests: 10", more).replace("addresses: store", "addresses: null");
+    let ended = bench.run(&scenario.replace("framing: resp", "framing: length"), &["--dry-run"]);
+    assert!(!ended.stdout.contains("hidden") && !ended.stderr.contains("hidden"), "{}", ended.stdout);
+    let scenario = on_the_store("users: 1\n  requests: 10", "matrix: { connections.count: [2, 3] }\n");
+    let ended = bench.run(&scenario, &["--set", "connections={count: 4}"]);
+    ended.assert_code(104);
+    assert!(ended.stderr.contains("matrix.connections.count"), "{}", ended.stderr);
+    let ended = bench.run(&scenario, &["--set", "connections.count=4"]);
+    ended.assert_code(0);
+    assert!(ended.rows("summary.csv").len() == 1);
+}
+
+#[test]
+fn the_last_store_of_a_matrix_stays_where_that_is_asked_for() {
+    let bench = Bench::new();
+    let scenario = on_the_store("users: 2\n  requests: 20", "matrix: { load.users: [2, 3] }\n");
+    let mut child = bench.start(&scenario, &["--keep-store"]);
+    let said = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let mut said = said.map(|line| line.expect("text"));
+    let stays = said.find(|line| line.starts_with("the store stays at ")).expect("the address of the store");
+    let url = stays.split_whitespace().nth(4).expect("an address").to_string();
+    let last = said.next().expect("the last line");
+    assert!(last.starts_with("PASSED c-") && last.ends_with("(exit 0)"), "{last}");
+    let mut connection =
+        redis::Client::open(url).expect("an address").get_connection().expect("it is still there");
+    let keys: u64 = redis::cmd("DBSIZE").query(&mut connection).expect("a count");
+    assert!(keys > 0);
+    signal(&child, "-INT");
+    bench.wait(child).assert_code(0);
 }
 
 #[test]

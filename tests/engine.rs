@@ -82,6 +82,8 @@ struct Result {
     latencies: Latencies,
     seconds: Vec<u64>,
     completions: u64,
+    /// When the earliest of them was sent.
+    first_sent_ns: u64,
     connections: u64,
     unreachable: bool,
     /// The highest end of a connection: requests that one carried.
@@ -159,17 +161,19 @@ fn run(schedule: &Schedule, config: Config, during: impl FnOnce(&Control) + Send
             }
         });
         let counted = scope.spawn(move || {
-            let mut count = 0;
+            let (mut count, mut first_sent_ns) = (0, u64::MAX);
             while !completions.is_finished() {
                 match completions.try_recv() {
                     Some(batch) => {
                         count += batch.items.len() as u64;
+                        let sent = batch.items.iter().map(|completion| completion.sent_ns).min();
+                        first_sent_ns = first_sent_ns.min(sent.unwrap_or(u64::MAX));
                         completions.recycle(batch);
                     }
                     None => std::thread::yield_now(),
                 }
             }
-            count
+            (count, first_sent_ns)
         });
         let mut result = Result::default();
         let mut start = Some(start);
@@ -202,7 +206,7 @@ fn run(schedule: &Schedule, config: Config, during: impl FnOnce(&Control) + Send
                 Event::Trouble(_) | Event::Overloaded => {}
             }
         }
-        result.completions = counted.join().expect("no panic");
+        (result.completions, result.first_sent_ns) = counted.join().expect("no panic");
         result
     })
 }
@@ -452,6 +456,19 @@ fn users_send_exactly_as_many_requests_as_are_asked_for() {
         assert_eq!(result.completions, requests);
         assert_eq!(target.stop().issued, requests);
     }
+}
+
+#[test]
+fn nobody_sends_before_time_zero() {
+    // So many connections that the first have long been there when the last is; all users are ready at once.
+    let target = responder(length(), 0, Duration::ZERO);
+    let load = load(200, Until::Requests(2000));
+    let config = closed_config(load, connections(200, 0, 1), target.addresses().to_vec(), length());
+    let result = run(&nothing(), config, |_| {});
+    result.assert_balances(2000);
+    // Until time zero the clock stands at it.
+    assert!(result.first_sent_ns > 0, "a request was sent at {} ns", result.first_sent_ns);
+    assert!(percentile_us(&result.latencies.response, 1.0) > 0);
 }
 
 #[test]

@@ -56,35 +56,23 @@ pub(super) fn load(path: &Path, overrides: &OverrideArgs) -> Result<Vec<Row>, Er
 
 fn compiled(rows: Vec<Row>, segment: Segment) -> Result<Vec<Prepared>, Error> {
     let mut prepared = Vec::with_capacity(rows.len());
-    let mut wrong: Option<Box<Problems>> = None;
+    let mut wrong: Vec<Problems> = Vec::new();
     for row in rows {
         match prepare_row(row, segment) {
             Ok(row) => prepared.push(row),
-            // What is wrong with any row is told at once, and each thing once.
-            Err(Error::Scenario(problems)) => match &mut wrong {
-                None => wrong = Some(problems),
-                Some(known) => {
-                    let new = problems.list.into_iter().filter(|problem| !known.list.contains(problem));
-                    let new: Vec<_> = new.collect();
-                    known.list.extend(new);
-                }
-            },
+            // What is wrong with any row is told at once.
+            Err(Error::Scenario(problems)) => wrong.push(*problems),
             Err(other) => return Err(other),
         }
     }
-    wrong.map_or(Ok(prepared), |problems| Err(Error::Scenario(problems)))
+    Problems::of_rows(wrong).map_or(Ok(prepared), |problems| Err(Error::Scenario(Box::new(problems))))
 }
 
 /// Says what is probably not meant, each thing once.
 fn warn(rows: &[Row]) {
-    let mut warnings = Vec::new();
-    for warning in rows.iter().flat_map(|row| &row.loaded.warnings) {
-        if !warnings.contains(warning) {
-            warnings.push(warning.clone());
-        }
-    }
-    if let (Some(first), false) = (rows.first(), warnings.is_empty()) {
-        say(&first.loaded.problems(warnings).render(colour()));
+    let warnings = rows.iter().map(|row| row.loaded.problems(row.loaded.warnings.clone()));
+    if let Some(warnings) = Problems::of_rows(warnings).filter(|warnings| !warnings.list.is_empty()) {
+        say(&warnings.render(colour()));
     }
 }
 

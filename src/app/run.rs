@@ -126,7 +126,7 @@ impl Order {
                 return Err(Error::Preflight(concern.clone()));
             }
             if !quiet {
-                say(&format!("warning: {}\nhint: {}", concern.message, concern.help));
+                concern_in_words(concern);
             }
         }
         Ok(())
@@ -288,13 +288,18 @@ impl Run {
             let files = self.files();
             say(&report::screen::final_screen(summary, self.folder.path(), &files, colour()));
         }
-        if let Some(store) = self.store.as_ref().filter(|_| keeps_store) {
-            say(&format!("the store stays at redis://{} until Ctrl-C", store.addr()));
+        if let Some(url) = self.store_url().filter(|_| keeps_store) {
+            say(&stays(&url));
         }
         let verdict = &summary.verdict;
         let word = if verdict.passed { "PASSED" } else { "FAILED" };
         let why = if verdict.reason.is_empty() { String::new() } else { format!(": {}", verdict.reason) };
         say(&format!("{word} {} (exit {}){why}", self.run_id, verdict.exit_code));
+    }
+
+    /// Where the embedded store is.
+    fn store_url(&self) -> Option<String> {
+        self.store.as_ref().map(|store| format!("redis://{}", store.addr()))
     }
 
     /// Takes the bars away.
@@ -312,6 +317,14 @@ impl Run {
     fn keeps_store(&self, asked: bool) -> bool {
         self.store.is_some() && (asked || self.prepared.loaded.scenario.redis.serve.is_some())
     }
+}
+
+fn concern_in_words(concern: &Concern) {
+    say(&format!("warning: {}\nhint: {}", concern.message, concern.help));
+}
+
+fn stays(url: &str) -> String {
+    format!("the store stays at {url} until Ctrl-C")
 }
 
 /// Reading back needs a mapping for each record, records that are named once, a field that holds the

@@ -119,6 +119,8 @@ struct Worker {
     next_sweep_ns: u64,
     /// Since when the worker waits for the last responses.
     draining_since_ns: Option<u64>,
+    /// Time zero has come.
+    started: bool,
     stopped: bool,
     totals: Totals,
     was_starved: bool,
@@ -172,6 +174,7 @@ async fn work(config: Config, mut ports: Ports) -> io::Result<()> {
     let mut alarm = Alarm::new(&clock)?;
     shared.borrow_mut().begin(clock);
     alarm.wait_until(Nanos::ZERO).await?;
+    shared.borrow_mut().started = true;
     pace(&shared, &mut alarm).await?;
     let totals = ending::finish(&shared).await;
     let _ = events.send((number, Event::Finished(Box::new(totals))));
@@ -274,6 +277,7 @@ impl Worker {
             in_flight: 0,
             next_sweep_ns: 0,
             draining_since_ns: None,
+            started: false,
             stopped: false,
             totals: Totals::default(),
             was_starved: false,
@@ -330,7 +334,8 @@ impl Worker {
 
     /// Lets users go who have become ready by what was just received, without a turn in between.
     fn fire_users(&mut self) {
-        if self.users.as_ref().is_none_or(|users| users.next_ready().is_none()) {
+        // Until time zero the clock stands at it, and whoever begins with the load would be ready.
+        if !self.started || self.users.as_ref().is_none_or(|users| users.next_ready().is_none()) {
             return;
         }
         if !self.stopped && self.overflow.len() <= OVERFLOW_BATCHES {

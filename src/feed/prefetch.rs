@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -88,6 +90,7 @@ impl Feed {
             max_lateness,
             is_open: schedule.is_some(),
             needs_values: script.is_some() || payloads.use_values(),
+            hungry: sink.hunger(),
             totals: RefCell::default(),
         });
         let mut shaper = Shaper::new(codec, script, keep, payloads);
@@ -177,6 +180,8 @@ struct Fetcher {
     max_lateness: Nanos,
     is_open: bool,
     needs_values: bool,
+    /// Whether the worker has used up all that was read ahead.
+    hungry: Arc<AtomicBool>,
     totals: RefCell<Totals>,
 }
 
@@ -194,8 +199,9 @@ impl Fetcher {
             .collect();
         let Some(datastore) = &self.datastore else { return Ok(self.made(wanted, keys)) };
         let mut away = false;
-        // A user waits from now on; in the open model the due time counts, wherever it lies.
-        let asked_ns = self.clock.get().filter(|_| !self.is_open).map_or(0, Clock::now_ns);
+        // In the open model the due time counts. In the closed one nobody waits before all that was read ahead is
+        // used up; from then on a user may.
+        let mut asked_ns = 0;
         loop {
             let watch = Stopwatch::start();
             let result = self.try_fetch(datastore, &wanted, &keys).await;
@@ -208,6 +214,9 @@ impl Fetcher {
                     away = true;
                 }
                 Err(error) => return Err(error),
+            }
+            if !self.is_open && !self.hungry.load(Relaxed) {
+                asked_ns = self.clock.get().map_or(0, Clock::now_ns);
             }
             if self.is_too_late(&wanted, asked_ns) {
                 let values = vec![None; keys.len()];

@@ -321,14 +321,17 @@ impl Summary {
 
     /// Requests per second that were sent, over the time of the schedule that was run.
     pub fn rate_actual(&self) -> f64 {
-        // A run that was cut short is measured by the time it had.
+        per_second(self.ledger.sent, self.time_of_rate())
+    }
+
+    /// The time of the schedule that was run. A run that was cut short is measured by the time it had.
+    fn time_of_rate(&self) -> Nanos {
         let cut_short = self.ledger.outcomes.of(Outcome::NotReached) > 0;
-        let over = if cut_short || self.closed {
+        if cut_short || self.closed {
             self.duration.min(self.scheduled_duration)
         } else {
             self.scheduled_duration
-        };
-        per_second(self.ledger.sent, over)
+        }
     }
 
     /// Requests that came due or were begun by a user.
@@ -350,12 +353,10 @@ impl Summary {
         }
     }
 
-    /// Requests per second of one kind, over the same time as [`Summary::rate_actual`].
+    /// Requests per second of one kind, warm-up stages left out as in its latencies.
     pub fn rate_of(&self, kind: &KindRow) -> f64 {
-        match self.ledger.sent {
-            0 => 0.0,
-            sent => self.rate_actual() * kind.tally.sent as f64 / sent as f64,
-        }
+        let warm_up: u64 = self.stages.iter().filter(|row| row.warmup).map(|row| row.duration.0).sum();
+        per_second(kind.tally.sent, Nanos(self.time_of_rate().0.saturating_sub(warm_up)))
     }
 }
 

@@ -19,7 +19,7 @@ pub struct Pass {
     /// The paths of the matrix and their values.
     pub values: Vec<(String, String)>,
     /// Who was loaded, where there are two.
-    pub target: Option<String>,
+    pub target: Option<Target>,
     /// Which round of the two targets, from 1.
     pub round: u32,
     /// One word: how it ended.
@@ -30,6 +30,24 @@ pub struct Pass {
     pub connections: u64,
     /// What was measured; `None` where the run could not begin.
     pub measured: Option<Measured>,
+}
+
+/// Which of two targets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// That of the scenario.
+    First,
+    /// That of `compare_with`.
+    Second,
+}
+
+/// One of two targets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Its addresses in words.
+    pub name: String,
+    /// Which one it is; two rows may have different targets on the same side.
+    pub side: Side,
 }
 
 /// The figures of one run.
@@ -78,6 +96,15 @@ impl Pass {
         values.collect::<Vec<_>>().join(" ")
     }
 
+    /// The name of its target.
+    fn target_name(&self) -> &str {
+        self.target.as_ref().map_or("", |target| &target.name)
+    }
+
+    fn is_second(&self) -> bool {
+        self.target.as_ref().is_some_and(|target| target.side == Side::Second)
+    }
+
     /// The values alone, for a picture.
     fn short(&self) -> String {
         let values: Vec<String> = self.values.iter().map(|(_, value)| plain(value, 16)).collect();
@@ -120,7 +147,7 @@ pub fn csv(passes: &[Pass]) -> Vec<u8> {
         let mut row = vec![pass.row.to_string()];
         row.extend(pass.values.iter().map(|(_, value)| value.clone()));
         row.extend([
-            pass.target.clone().unwrap_or_default(),
+            pass.target_name().to_string(),
             pass.round.to_string(),
             pass.outcome.clone(),
             pass.exit_code.to_string(),
@@ -165,7 +192,7 @@ pub fn text(passes: &[Pass], colour: bool) -> String {
     for pass in passes {
         let mut row: Vec<String> = pass.values.iter().map(|(_, value)| plain(value, SHOWN)).collect();
         if two {
-            row.extend([pass.target.clone().unwrap_or_default(), pass.round.to_string()]);
+            row.extend([pass.target_name().to_string(), pass.round.to_string()]);
         }
         match &pass.measured {
             None => row.extend(["-", "-", "-", "-", "-", "-", "-"].map(str::to_string)),
@@ -191,6 +218,8 @@ pub fn text(passes: &[Pass], colour: bool) -> String {
 pub struct Comparison {
     /// What is compared: `SET requests per second`, behind the values of its row.
     pub metric: String,
+    /// The names of the two targets of its row.
+    pub targets: [String; 2],
     /// The first target.
     pub first: f64,
     /// The second.
@@ -207,25 +236,31 @@ impl Comparison {
 }
 
 /// Requests per second and p99 of the first target against the second, by row and kind.
-pub fn comparisons(passes: &[Pass], first: &str, second: &str) -> Vec<Comparison> {
+pub fn comparisons(passes: &[Pass]) -> Vec<Comparison> {
     let mut found = Vec::new();
     let last = passes.iter().map(|pass| pass.row).max().unwrap_or(0);
     for row in 1..=last {
         let of_row: Vec<&Pass> = passes.iter().filter(|pass| pass.row == row).collect();
         let label = of_row.first().map(|pass| pass.label()).filter(|_| last > 1).unwrap_or_default();
-        let of = |target: &str, figure: &dyn Fn(&Measured) -> Option<f64>| {
-            let of_target = of_row.iter().filter(|pass| pass.target.as_deref() == Some(target));
-            median(of_target.filter_map(|pass| pass.measured.as_ref()).filter_map(figure).collect())
+        let on = |side: Side| {
+            of_row.iter().filter(move |pass| pass.target.as_ref().is_some_and(|target| target.side == side))
         };
+        let of = |side: Side, figure: &dyn Fn(&Measured) -> Option<f64>| {
+            median(on(side).filter_map(|pass| pass.measured.as_ref()).filter_map(figure).collect())
+        };
+        let targets = [Side::First, Side::Second]
+            .map(|side| on(side).next().map_or_else(String::new, |pass| pass.target_name().to_string()));
         let mut add = |name: &str, is_time: bool, figure: &dyn Fn(&Measured) -> Option<f64>| {
-            let (Some(first), Some(second)) = (of(first, figure), of(second, figure)) else { return };
+            let (Some(first), Some(second)) = (of(Side::First, figure), of(Side::Second, figure)) else {
+                return;
+            };
             // The name of the one kind of a row says it all.
             let metric = if label.is_empty() || label.ends_with(name) {
                 name.to_string()
             } else {
                 format!("{label}: {name}")
             };
-            found.push(Comparison { metric, first, second, is_time });
+            found.push(Comparison { metric, targets: targets.clone(), first, second, is_time });
         };
         let owned: Vec<Pass> = of_row.iter().map(|pass| (*pass).clone()).collect();
         let names = kinds(&owned);
@@ -253,27 +288,37 @@ fn median(mut figures: Vec<f64>) -> Option<f64> {
 }
 
 /// The comparison as a table for people.
-pub fn comparison_text(found: &[Comparison], first: &str, second: &str, colour: bool) -> String {
-    if found.is_empty() {
-        return String::new();
-    }
+pub fn comparison_text(found: &[Comparison], colour: bool) -> String {
+    let Some(line) = found.first() else { return String::new() };
+    let [first, second] = &line.targets;
+    // Rows with targets of their own have them among their values, or below.
+    let same = found.iter().all(|other| other.targets == line.targets);
+    let (first, second) = if same { (first.as_str(), second.as_str()) } else { ("first", "second") };
     let mut rows = vec![["", first, second, "ratio"].map(str::to_string).to_vec()];
     for line in found {
         let show = |figure: f64| if line.is_time { micros(figure.round() as u64) } else { rate(figure) };
         let ratio = format!("{:.2}", line.ratio());
-        rows.push(vec![plain(&line.metric, 100), show(line.first), show(line.second), ratio]);
+        let of = if same { String::new() } else { format!(" ({} and {})", line.targets[0], line.targets[1]) };
+        rows.push(vec![
+            plain(&format!("{}{of}", line.metric), 160),
+            show(line.first),
+            show(line.second),
+            ratio,
+        ]);
     }
     format!("{}\n{}", paint("COMPARED", Tone::Head, colour), columns(2, 1, rows))
 }
 
 /// `compare.csv`: a row for each figure; times in µs.
-pub fn comparison_csv(found: &[Comparison], first: &str, second: &str) -> Vec<u8> {
-    let head = ["metric", first, second, "ratio"].map(str::to_string);
+pub fn comparison_csv(found: &[Comparison]) -> Vec<u8> {
+    let head = ["metric", "first_target", "first", "second_target", "second", "ratio"].map(str::to_string);
     let rows = found.iter().map(|line| {
         let unit = if line.is_time { " µs" } else { "" };
         vec![
             format!("{}{unit}", line.metric),
+            line.targets[0].clone(),
             decimal(line.first),
+            line.targets[1].clone(),
             decimal(line.second),
             decimal(line.ratio()),
         ]
@@ -312,9 +357,12 @@ pub fn svg(name: &str, passes: &[Pass]) -> String {
     let _ =
         writeln!(out, "<text x=\"{LEFT}\" y=\"24\" font-size=\"15\">{}</text>", escaped(&plain(&title, 80)));
     legend(&mut out, passes);
-    let measured = |pass: &Pass| pass.measured.clone().unwrap_or_default();
-    let speeds: Vec<f64> = passes.iter().map(|pass| measured(pass).per_second).collect();
-    let errors: Vec<f64> = passes.iter().map(|pass| 100.0 * measured(pass).error_rate).collect();
+    // One that could not begin has no figures, and no error rate of nothing.
+    let of = |figure: fn(&Measured) -> f64| -> Vec<Option<f64>> {
+        passes.iter().map(|pass| pass.measured.as_ref().map(figure)).collect()
+    };
+    let speeds = of(|measured| measured.per_second);
+    let errors = of(|measured| 100.0 * measured.error_rate);
     panel(&mut out, TOP, "operations per second", &speeds, passes, rate, None);
     let second = TOP + PANEL + GAP;
     let share = |v: f64| format!("{} %", (v * 1000.0).round() / 1000.0);
@@ -325,15 +373,23 @@ pub fn svg(name: &str, passes: &[Pass]) -> String {
 
 /// Which colour is whose, where there are two targets.
 fn legend(out: &mut String, passes: &[Pass]) {
-    let mut targets: Vec<&str> = Vec::new();
-    for target in passes.iter().filter_map(|pass| pass.target.as_deref()) {
-        if !targets.contains(&target) {
-            targets.push(target);
+    let name = |side: Side| {
+        let mut names: Vec<&str> = Vec::new();
+        for target in
+            passes.iter().filter_map(|pass| pass.target.as_ref()).filter(|target| target.side == side)
+        {
+            if !names.contains(&target.name.as_str()) {
+                names.push(&target.name);
+            }
         }
+        names.join(", ")
+    };
+    if passes.iter().all(|pass| pass.target.is_none()) {
+        return;
     }
     let mut x = WIDTH - RIGHT;
-    for (target, class) in targets.iter().zip(["a", "b"]).rev() {
-        let target = plain(target, SHOWN);
+    for (target, class) in [(name(Side::Second), "b"), (name(Side::First), "a")] {
+        let target = plain(&target, SHOWN);
         // Letters are about this wide; a little too much room does no harm.
         x -= 7.0 * target.chars().count() as f64 + 26.0;
         let _ = writeln!(
@@ -350,13 +406,13 @@ fn panel(
     out: &mut String,
     top: f64,
     title: &str,
-    values: &[f64],
+    values: &[Option<f64>],
     passes: &[Pass],
     show: impl Fn(f64) -> String,
     class: Option<&str>,
 ) {
     // Some room above the highest bar, for its figure.
-    let highest = ceiling(values.iter().copied().fold(0.0, f64::max) * 1.08);
+    let highest = ceiling(values.iter().flatten().copied().fold(0.0, f64::max) * 1.08);
     let ground = top + PANEL;
     let _ = writeln!(out, "<text class=\"faint\" x=\"{LEFT}\" y=\"{}\">{title}</text>", top - 10.0);
     for tick in 0..=TICKS {
@@ -373,13 +429,13 @@ fn panel(
     }
     let step = (WIDTH - LEFT - RIGHT) / values.len().max(1) as f64;
     let width = (step * 0.62).min(90.0);
-    let first = passes.first().and_then(|pass| pass.target.clone());
     for (index, (value, pass)) in values.iter().zip(passes).enumerate() {
         let middle = LEFT + step * (index as f64 + 0.5);
-        let bar = if highest > 0.0 { PANEL * value / highest } else { 0.0 };
-        let colour = class.unwrap_or(if pass.target == first { "a" } else { "b" });
-        let target = pass.target.as_ref().map_or_else(String::new, |target| format!(" {target}"));
-        let label = escaped(&format!("{}{target}: {}", pass.label(), show(*value)));
+        let bar = value.filter(|_| highest > 0.0).map_or(0.0, |value| PANEL * value / highest);
+        let colour = class.unwrap_or(if pass.is_second() { "b" } else { "a" });
+        let target = pass.target.as_ref().map_or_else(String::new, |target| format!(" {}", target.name));
+        let figure = value.map_or_else(|| escaped(&pass.outcome), &show);
+        let label = format!("{}: {figure}", escaped(&format!("{}{target}", pass.label())));
         let _ = writeln!(
             out,
             "<g><title>{label}</title><rect class=\"{colour}\" x=\"{:.1}\" y=\"{:.1}\" width=\"{width:.1}\" \
@@ -395,7 +451,7 @@ fn panel(
                 out,
                 "<text x=\"{middle:.1}\" y=\"{above:.1}\" text-anchor=\"middle\">{}</text>\
                  <text x=\"{middle:.1}\" y=\"{under:.1}\" text-anchor=\"middle\">{shown}</text>",
-                show(*value)
+                figure
             );
         }
     }
@@ -424,7 +480,10 @@ mod tests {
         Pass {
             row,
             values: vec![("connections.count".to_string(), value.to_string())],
-            target: target.map(str::to_string),
+            target: target.map(|name| Target {
+                name: name.to_string(),
+                side: if name == "theirs" { Side::Second } else { Side::First },
+            }),
             round: 1,
             outcome: "passed".to_string(),
             exit_code: 0,
@@ -461,6 +520,7 @@ mod tests {
         assert_eq!(&rows[1][at("exit_code")], "100");
         let picture = svg("a<b", &passes);
         assert!(picture.contains("&lt;800&gt;") && !picture.contains("a<b") && !picture.contains("NaN"));
+        assert!(picture.contains("&lt;800&gt;: unreachable"), "no rate of what never began: {picture}");
     }
 
     #[test]
@@ -473,13 +533,30 @@ mod tests {
             (Some("ours"), 20.0),
         ];
         let passes: Vec<Pass> = rates.map(|(target, rate)| pass(1, "1", target, rate)).into();
-        let found = comparisons(&passes, "ours", "theirs");
+        let found = comparisons(&passes);
         let names: Vec<&str> = found.iter().map(|line| line.metric.as_str()).collect();
         assert_eq!(names, ["SET requests per second", "SET p99", "GET requests per second", "GET p99"]);
         assert_eq!((found[2].first, found[2].second, found[2].ratio()), (20.0, 5.0, 4.0));
-        let shown = comparison_text(&found, "ours", "theirs", false);
-        assert!(shown.contains("4.00") && shown.contains("200 µs"), "{shown}");
-        assert!(comparisons(&passes[..1], "ours", "theirs").is_empty(), "nothing to compare with");
+        let shown = comparison_text(&found, false);
+        assert!(shown.contains("4.00") && shown.contains("200 µs") && shown.contains("theirs"), "{shown}");
+        assert!(comparisons(&passes[..1]).is_empty(), "nothing to compare with");
+    }
+
+    #[test]
+    fn rows_may_have_targets_of_their_own() {
+        let mut passes = vec![pass(1, "a", Some("a"), 10.0), pass(1, "a", Some("theirs"), 5.0)];
+        passes.extend([pass(2, "b", Some("b"), 30.0), pass(2, "b", Some("theirs"), 5.0)]);
+        let found = comparisons(&passes);
+        let of = |metric: &str| {
+            found.iter().find(|line| line.metric == metric).map(|line| (line.first, line.targets.clone()))
+        };
+        let targets = |first: &str| [first.to_string(), "theirs".to_string()];
+        assert_eq!(of("connections.count=a: GET requests per second"), Some((10.0, targets("a"))));
+        assert_eq!(of("connections.count=b: GET requests per second"), Some((30.0, targets("b"))));
+        let shown = comparison_text(&found, false);
+        assert!(shown.contains("first") && shown.contains("b and theirs"), "{shown}");
+        let csv = String::from_utf8(comparison_csv(&found)).expect("text");
+        assert!(csv.starts_with("metric,first_target,first,second_target,second,ratio\n"), "{csv}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::schema::{
     mask_password,
 };
 use super::stages::check_name;
-use super::tree::{Kind, Node, locate};
+use super::tree::{Kind, Node, find, locate};
 use super::vars::is_name;
 use crate::units::{Bytes, Nanos};
 
@@ -337,7 +337,22 @@ fn records(scenario: &Scenario, check: &mut Check<'_, '_>) {
 fn connections(scenario: &Scenario, check: &mut Check<'_, '_>) {
     let connections = &scenario.connections;
     check.within("connections.count", connections.count.into(), 1, MAX_CONNECTIONS.into());
-    check.within("connections.window", connections.window.into(), 1, MAX_WINDOW.into());
+    let users = scenario.load.users.filter(|_| scenario.load.model == Model::Closed);
+    match users {
+        // The window follows the users where it is not written.
+        Some(users) if connections.window > MAX_WINDOW && !check.written("connections", "window") => {
+            let least = users.div_ceil(MAX_WINDOW);
+            check.fail(
+                "load.users",
+                format!(
+                    "{users} users on {} connections are more than {MAX_WINDOW} on one",
+                    connections.count
+                ),
+                &format!("raise connections.count to {least} at least"),
+            );
+        }
+        _ => check.within("connections.window", connections.window.into(), 1, MAX_WINDOW.into()),
+    }
     check.not_zero("connections.connect_timeout", connections.connect_timeout);
     check.not_zero("connections.request_timeout", connections.request_timeout);
 }
@@ -356,6 +371,19 @@ fn target(scenario: &Scenario, check: &mut Check<'_, '_>) {
     }
     if let Some(compare) = &scenario.compare_with {
         check.within("compare_with.rounds", compare.rounds.into(), 1, MAX_ROUNDS.into());
+        if matches!(&target.addresses, Addresses::Given(list) if list.as_slice() == [compare.target.clone()])
+        {
+            let message = format!("{} is the first target already", compare.target);
+            check.fail("compare_with", message, "name another, or leave it out");
+        }
+        let names_redis = ["compare_with", "compare_with.target"].iter().any(|path| {
+            let node = find(check.root, path).map(|node| &node.kind);
+            matches!(node, Some(Kind::Scalar(scalar)) if scalar.text.trim().starts_with("redis://"))
+        });
+        if names_redis && target.framing != Framing::Resp {
+            let message = format!("a Redis does not speak framing `{}`", target.framing);
+            check.fail("compare_with", message, "write `framing: resp`, or host:port for another service");
+        }
     }
     if matches!(target.framing, Framing::Raw | Framing::Resp) && target.correlate == Correlate::Id {
         let message = format!("framing `{}` carries no id", target.framing);
@@ -379,10 +407,14 @@ fn store_as_target(scenario: &Scenario, check: &mut Check<'_, '_>) {
         check.fail("target.framing", message, "write `framing: resp`");
     }
     let rest = redis.url.split_once("://").map_or("", |(_, rest)| rest);
-    if !redis.is_embedded() && (!redis.url.starts_with("redis://") || rest.contains('@')) {
+    // What is sent goes to database 0, as nobody selects another.
+    let database = rest.split_once('/').map_or("", |(_, database)| database);
+    let is_plain =
+        redis.url.starts_with("redis://") && !rest.contains(['@', '?']) && matches!(database, "" | "0");
+    if !redis.is_embedded() && !is_plain {
         check.fail(
             "target.addresses",
-            "a store that wants a password, or has no TCP port, cannot be the target",
+            "a store that wants a password or another database, or has no TCP port, cannot be the target",
             "write redis.url as embedded or redis://host:port",
         );
     }

@@ -1,5 +1,6 @@
 //! Problems: what is wrong with a scenario, where it stands, and what to write instead.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ pub enum Severity {
 }
 
 /// One problem at one place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Problem {
     /// How bad it is.
     pub severity: Severity,
@@ -71,11 +72,56 @@ pub struct Problems {
     pub source: Arc<str>,
 }
 
+/// Problems of several rows of one file, each told once.
+#[derive(Debug, Default)]
+pub(crate) struct Distinct {
+    list: Vec<Problem>,
+    known: HashSet<Problem>,
+    /// How many more there are than were kept.
+    pub(crate) more: usize,
+}
+
+impl Distinct {
+    /// Adds those that are not there.
+    pub(crate) fn extend(&mut self, problems: impl IntoIterator<Item = Problem>) {
+        for problem in problems {
+            // As many of each kind as one row may have.
+            if self.list.len() >= 2 * MAX_KEPT {
+                self.more += usize::from(!self.known.contains(&problem));
+            } else if self.known.insert(problem.clone()) {
+                self.list.push(problem);
+            }
+        }
+    }
+
+    pub(crate) fn has_errors(&self) -> bool {
+        self.list.iter().any(|problem| problem.severity == Severity::Error)
+    }
+
+    /// In the order in which they came.
+    pub(crate) fn into_list(self) -> Vec<Problem> {
+        self.list
+    }
+}
+
 impl Problems {
     /// Sorts the problems by place.
     pub(crate) fn new(sources: &Sources, mut list: Vec<Problem>) -> Problems {
         sort(&mut list);
         Problems { file: sources.file.clone(), list, more: 0, source: Arc::clone(&sources.text) }
+    }
+
+    /// The problems of several rows of one file as one, each told once. `None` without rows.
+    pub fn of_rows(rows: impl IntoIterator<Item = Problems>) -> Option<Problems> {
+        let mut distinct = Distinct::default();
+        let mut first = None;
+        for mut row in rows {
+            distinct.more += row.more;
+            distinct.extend(std::mem::take(&mut row.list));
+            first.get_or_insert(row);
+        }
+        let more = distinct.more;
+        first.map(|first| Problems { list: distinct.into_list(), more, ..first })
     }
 
     /// Whether the scenario must be refused.

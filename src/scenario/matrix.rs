@@ -8,14 +8,18 @@
 //! 4. Values are put in their place before variables are replaced, so that they may hold some.
 
 use super::diagnostics::{Sink, Spot};
+use super::schema::mask_password;
 use super::sets::{Place, Set, put};
-use super::tree::{Kind, Node, find};
+use super::tree::{Kind, Node, find, steps};
 
 /// The key of the matrix in the file.
 pub(crate) const KEY: &str = "matrix";
 
 /// The most rows.
 pub(crate) const MAX_ROWS: usize = 100;
+
+/// The most values in all rows together: each is a file of its own.
+const MAX_NODES: usize = 1_000_000;
 
 /// The longest description of a value, in characters.
 const MAX_LABEL: usize = 60;
@@ -51,7 +55,23 @@ pub(crate) fn axes(root: &mut Node, sets: &[Set], sink: &mut Sink<'_>) -> Vec<Ax
             sink.error(&entry.key_spot, &shown, "a matrix does not change itself", "name another path");
             continue;
         }
-        if sets.iter().any(|set| set.path() == path) {
+        let axis = steps(&path);
+        if sets.iter().any(|set| steps(set.path()) == axis) {
+            continue;
+        }
+        // One of them would overwrite what the other says.
+        let within = |set: &&Set| {
+            let set = steps(set.path());
+            set.len() != axis.len() && set.iter().zip(&axis).all(|(a, b)| a == b)
+        };
+        if let Some(set) = sets.iter().find(within) {
+            let message = format!("--set {} is a part of it, or it of that", set.path());
+            sink.error(
+                &entry.key_spot,
+                &shown,
+                message,
+                "set the same path, which takes it out of the matrix",
+            );
             continue;
         }
         let values = match entry.value.kind {
@@ -68,6 +88,13 @@ pub(crate) fn axes(root: &mut Node, sets: &[Set], sink: &mut Sink<'_>) -> Vec<Ax
     if rows.is_none_or(|rows| rows > MAX_ROWS) {
         let rows = rows.map_or_else(|| "too many".to_string(), |rows| rows.to_string());
         sink.error(&spot, KEY, format!("{rows} rows, the limit is {MAX_ROWS}"), "name fewer values");
+        return Vec::new();
+    }
+    let (rows, nodes) = (rows.unwrap_or(1), root.cost().0);
+    if rows > 1 && nodes.saturating_mul(rows) > MAX_NODES {
+        let message =
+            format!("{rows} rows of a file with {nodes} values, the limit is {MAX_NODES} values in all");
+        sink.error(&spot, KEY, message, "name fewer rows, or make the file smaller");
         return Vec::new();
     }
     axes
@@ -104,7 +131,7 @@ pub(crate) fn values_of(root: &Node, axes: &[Axis]) -> Vec<(String, String)> {
 /// items.
 fn brief(node: &Node) -> String {
     let text = match &node.kind {
-        Kind::Scalar(scalar) => scalar.text.trim().to_string(),
+        Kind::Scalar(scalar) => mask_password(scalar.text.trim()).into_owned(),
         Kind::List(items) => items.iter().map(brief).collect::<Vec<_>>().join("+"),
         Kind::Map(entries) => {
             let named = entries.iter().find(|entry| entry.key == "name").or(entries.first());

@@ -90,7 +90,8 @@ impl Node {
         }
     }
 
-    fn cost(&self) -> (usize, usize) {
+    /// How many values it holds, and how many bytes of text.
+    pub(crate) fn cost(&self) -> (usize, usize) {
         let sum = |costs: &mut dyn Iterator<Item = (usize, usize)>| {
             costs.fold((1, 0), |total, cost| (total.0 + cost.0, total.1 + cost.1))
         };

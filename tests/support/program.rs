@@ -42,7 +42,9 @@ impl Bench {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
         command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
-        for name in ["REDIS_URL", "RUNNER_OUT", "RUNNER_SEED", "RUNNER_SEGMENT", "RUNNER_WORKERS"] {
+        let names =
+            ["REDIS_URL", "COMPARE_WITH", "RUNNER_OUT", "RUNNER_SEED", "RUNNER_SEGMENT", "RUNNER_WORKERS"];
+        for name in names {
             command.env_remove(name);
         }
         command

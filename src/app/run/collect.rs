@@ -59,6 +59,10 @@ impl Run {
             take_lane_event(event, &mut collected);
         }
         self.take_in(&clock, &mut collected);
+        if collected.totals.len() < self.crew.workers as usize {
+            // Without its account nobody knows what it has sent: where only time ends the load, sums would fit.
+            collected.failure.get_or_insert_with(|| vanished("go on with a worker"));
+        }
         self.settle_lanes(&mut collected);
         let through = collected_through(self, &collected);
         let finished = collected.finish_files(through);

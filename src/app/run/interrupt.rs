@@ -44,8 +44,10 @@ impl Interrupts {
                         _ = interrupt.recv() => {}
                         _ = terminate.recv() => {}
                     }
+                    // First the word, then whom it ends: a run that is attended to in between sees the word.
+                    let again = flag.swap(true, Ordering::SeqCst);
                     let control = current.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                    if flag.swap(true, Ordering::Relaxed) {
+                    if again {
                         control.stop_now();
                     } else {
                         control.drain();
@@ -73,7 +75,7 @@ impl Interrupts {
 
     /// Whether one has come.
     pub(super) fn seen(&self) -> bool {
-        self.seen.load(Ordering::Relaxed)
+        self.seen.load(Ordering::SeqCst)
     }
 
     /// Says what a signal that has just come will do.

@@ -12,13 +12,13 @@ use std::rc::Rc;
 use crate::app::error::{Error, exit};
 use crate::app::prepare::Prepared;
 use crate::app::run::interrupt::Interrupts;
-use crate::app::run::{Order, start_logging};
+use crate::app::run::{Order, Run, concern_in_words, start_logging, stays};
 use crate::app::{colour, parts, say, to_stdout};
 use crate::cli::RunArgs;
 use crate::clock;
 use crate::plan::Plan;
 use crate::report::progress::Mode;
-use crate::report::series::{self, Measured, Pass};
+use crate::report::series::{self, Measured, Pass, Side, Target};
 use crate::report::{self, Folder};
 use crate::scenario::schema::Addresses;
 
@@ -37,26 +37,27 @@ struct Turn {
     row: usize,
     round: u32,
     /// Who is loaded, where there are two.
-    target: Option<String>,
+    target: Option<Target>,
     prepared: Prepared,
 }
 
 impl Turn {
-    /// The name of its folder below that of the series.
+    /// The name of its folder below that of the series. What no two of them share stands in front, where
+    /// it is never cut off.
     fn folder(&self, digits: usize) -> String {
         let values = self.prepared.values.iter().map(|(path, value)| format!("-{path}={value}"));
-        let target = match (&self.target, self.round) {
-            (None, _) => String::new(),
-            (Some(target), round) => format!("-{target}-{round}"),
-        };
-        let name = format!("{:0digits$}{}{target}", self.row, values.collect::<String>());
+        let target = self.target.as_ref().map_or_else(String::new, |target| {
+            let side = if target.side == Side::First { 'a' } else { 'b' };
+            format!("-{}{side}-{}", self.round, target.name)
+        });
+        let name = format!("{:0digits$}{target}{}", self.row, values.collect::<String>());
         let safe = |c: char| if c.is_ascii_alphanumeric() || "._=-".contains(c) { c } else { '_' };
         name.chars().map(safe).take(100).collect()
     }
 
     fn title(&self) -> String {
         let values = self.prepared.values.iter().map(|(path, value)| format!("{path}={value}"));
-        let target = self.target.as_ref().map(|target| format!("{target}, round {}", self.round));
+        let target = self.target.as_ref().map(|target| format!("{}, round {}", target.name, self.round));
         values.chain(target).collect::<Vec<_>>().join("  ")
     }
 }
@@ -71,8 +72,9 @@ fn turns(rows: Vec<Prepared>) -> Vec<Turn> {
             turns.push(Turn { row, round: 1, target: None, prepared });
             continue;
         };
-        let first = parts::target_in_words(&prepared.loaded.scenario);
-        let second = compare.target.to_string();
+        let name = parts::target_in_words(&prepared.loaded.scenario);
+        let first = Target { name, side: Side::First };
+        let second = Target { name: compare.target.to_string(), side: Side::Second };
         let mut other = prepared.clone();
         other.loaded.scenario.target.addresses = Addresses::Given(vec![compare.target.clone()]);
         for round in 1..=compare.rounds {
@@ -95,28 +97,47 @@ pub(super) fn run(args: &RunArgs, path: &Path, rows: Vec<Prepared>) -> Result<u8
     if args.dry_run {
         return Ok(dry_run(args, &turns, order));
     }
+    let mut said = Vec::new();
     for turn in &turns {
-        order(turn).check(args.quiet || turn.row > 1 || turn.round > 1)?;
+        for concern in order(turn).concerns {
+            if concern.fatal {
+                return Err(Error::Preflight(concern));
+            }
+            // What is the same for many of them is said once.
+            if !args.quiet && !said.contains(&concern) {
+                concern_in_words(&concern);
+                said.push(concern);
+            }
+        }
     }
     let mode = start_logging(args)?;
     let interrupts = Rc::new(Interrupts::watch(args.quiet)?);
     let folder = Folder::create(&base)?;
-    let mut done = Series { folder, name, passes: Vec::new(), json: Vec::new(), interrupted: false };
+    let mut done = Series { folder, name, passes: Vec::new(), json: Vec::new(), kept: None };
     let of = turns.len();
     for (number, turn) in turns.iter().enumerate() {
         if interrupts.seen() {
-            done.interrupted = true;
             break;
         }
         if !args.quiet {
             say(&format!("run {} of {of}: {}", number + 1, turn.title()));
         }
-        done.take(args, turn, order(turn), mode, &interrupts);
+        let is_last = number + 1 == of;
+        done.take(args, turn, order(turn), mode, &interrupts, is_last);
         // What is there after each run is there if the next one is killed.
         done.folder.write("matrix.csv", &series::csv(&done.passes))?;
     }
-    done.interrupted |= interrupts.seen();
-    done.conclude(args, &run_id, of)
+    let kept = done.kept.take();
+    if kept.is_some() {
+        // Before it is said that a signal is waited for, or one that answers would be lost.
+        interrupts.forget_earlier();
+    }
+    let store = kept.as_ref().and_then(|run| run.store_url());
+    let code = done.conclude(args, &run_id, of, store.as_deref())?;
+    if kept.is_some() {
+        interrupts.wait_for_next();
+    }
+    Ok(code)
 }
 
 fn dry_run(args: &RunArgs, turns: &[Turn], order: impl Fn(&Turn) -> Order) -> u8 {
@@ -125,7 +146,8 @@ fn dry_run(args: &RunArgs, turns: &[Turn], order: impl Fn(&Turn) -> Order) -> u8
         let order = order(turn);
         if args.json {
             let plan: serde_json::Value = serde_json::from_str(&order.sheet().json()).unwrap_or_default();
-            sheets.push(serde_json::json!({ "values": values(turn), "target": turn.target, "plan": plan }));
+            let target = turn.target.as_ref().map(|target| &target.name);
+            sheets.push(serde_json::json!({ "values": values(turn), "target": target, "plan": plan }));
         } else {
             to_stdout(format!("\u{2500}\u{2500} {}\n\n{}\n", turn.title(), order.sheet().text()).as_bytes());
         }
@@ -148,11 +170,20 @@ struct Series {
     name: String,
     passes: Vec<Pass>,
     json: Vec<serde_json::Value>,
-    interrupted: bool,
+    /// The last run, where its store stays up.
+    kept: Option<Run>,
 }
 
 impl Series {
-    fn take(&mut self, args: &RunArgs, turn: &Turn, order: Order, mode: Mode, interrupts: &Rc<Interrupts>) {
+    fn take(
+        &mut self,
+        args: &RunArgs,
+        turn: &Turn,
+        order: Order,
+        mode: Mode,
+        interrupts: &Rc<Interrupts>,
+        is_last: bool,
+    ) {
         let connections = connections_of(&turn.prepared.plan);
         let mut pass = Pass {
             row: turn.row,
@@ -178,6 +209,10 @@ impl Series {
                 if !args.quiet {
                     say(&report::screen::last_line(&summary));
                 }
+                // The stores of the others end with their runs: each begins with an empty one.
+                if is_last && run.keeps_store(args.keep_store) {
+                    self.kept = Some(run);
+                }
             }
             Err(error) => {
                 pass.exit_code = error.code();
@@ -190,7 +225,7 @@ impl Series {
             }
         }
         if args.json {
-            let target = &turn.target;
+            let target = turn.target.as_ref().map(|target| &target.name);
             self.json.push(serde_json::json!({
                 "row": turn.row, "values": values(turn), "target": target, "round": turn.round,
                 "exit_code": pass.exit_code, "summary": json,
@@ -200,21 +235,18 @@ impl Series {
     }
 
     /// The table, the picture, and the last line.
-    fn conclude(self, args: &RunArgs, run_id: &str, of: usize) -> Result<u8, Error> {
+    fn conclude(self, args: &RunArgs, run_id: &str, of: usize, store: Option<&str>) -> Result<u8, Error> {
         let passes = &self.passes;
         self.folder.write("matrix.csv", &series::csv(passes))?;
         self.folder.write("matrix.svg", series::svg(&self.name, passes).as_bytes())?;
         let mut files = vec!["matrix.csv", "matrix.svg"];
-        let mut targets = passes.iter().filter_map(|pass| pass.target.as_deref());
-        let first = targets.next();
-        let second = first.and_then(|first| targets.find(|target| *target != first));
         let mut tables = series::text(passes, colour());
-        if let (Some(first), Some(second)) = (first, second) {
-            let found = series::comparisons(passes, first, second);
-            self.folder.write("compare.csv", &series::comparison_csv(&found, first, second))?;
+        if passes.iter().any(|pass| pass.target.is_some()) {
+            let found = series::comparisons(passes);
+            self.folder.write("compare.csv", &series::comparison_csv(&found))?;
             files.push("compare.csv");
             tables.push('\n');
-            tables.push_str(&series::comparison_text(&found, first, second, colour()));
+            tables.push_str(&series::comparison_text(&found, colour()));
         }
         if args.json {
             let text =
@@ -225,9 +257,15 @@ impl Series {
             let folder = self.folder.path().display();
             say(&format!("\n{tables}\nFILES\n  {folder}\n  {}, and a folder for each run", files.join(", ")));
         }
+        if let Some(url) = store {
+            say(&stays(url));
+        }
         let failed = passes.iter().filter(|pass| pass.exit_code != exit::PASSED).count();
-        let code = if self.interrupted { exit::INTERRUPTED } else { worst(passes) };
-        let (word, why) = match (self.interrupted, failed) {
+        // A signal that came when all was done has interrupted nothing.
+        let interrupted = passes.len() < of || passes.iter().any(|pass| pass.exit_code == exit::INTERRUPTED);
+        let also = (passes.len() < of).then_some(exit::INTERRUPTED);
+        let code = worst(passes.iter().map(|pass| pass.exit_code).chain(also));
+        let (word, why) = match (interrupted, failed) {
             (true, _) => ("FAILED", format!(": interrupted after {} of {of} runs", passes.len())),
             (false, 0) => ("PASSED", String::new()),
             (false, failed) => ("FAILED", format!(": {failed} of {of} runs failed")),
@@ -255,9 +293,9 @@ const BY_WEIGHT: [u8; 9] = [
     exit::INTERRUPTED,
 ];
 
-/// The worst exit code of all runs.
-fn worst(passes: &[Pass]) -> u8 {
-    let codes: Vec<u8> = passes.iter().map(|pass| pass.exit_code).collect();
+/// The worst of some exit codes.
+fn worst(codes: impl Iterator<Item = u8>) -> u8 {
+    let codes: Vec<u8> = codes.collect();
     let known = BY_WEIGHT.into_iter().find(|code| codes.contains(code));
     known.or_else(|| codes.into_iter().max()).unwrap_or(exit::PASSED)
 }
