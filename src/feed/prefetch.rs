@@ -12,7 +12,7 @@ use tokio::task::{JoinHandle, spawn_local};
 
 use crate::clock::{self, Clock, Stopwatch};
 use crate::datastore::{self, Datastore};
-use crate::feed::shape::Shaper;
+use crate::feed::shape::{Fetched, Shaper, Wanted};
 use crate::feed::{Error, OnMissing, Parts, Totals};
 use crate::handoff::{Chunk, Sender};
 use crate::plan::keys::Keys;
@@ -36,24 +36,6 @@ const WANTED: Duration = Duration::from_millis(50);
 
 /// How often an absent datastore is looked for.
 const LOOK: Duration = Duration::from_millis(20);
-
-/// One request before its record is known.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted {
-    pub n: u64,
-    pub id: u64,
-    pub due: Nanos,
-    pub stage: u16,
-    pub kind: u8,
-}
-
-/// Requests with their records.
-#[derive(Debug)]
-pub(super) struct Fetched {
-    pub wanted: Vec<Wanted>,
-    pub keys: Vec<Vec<u8>>,
-    pub values: Vec<Option<Vec<u8>>>,
-}
 
 pub(super) struct Feed {
     parts: Parts,

@@ -5,15 +5,33 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::feed::payload::{Filling, Payloads, Writer};
-use crate::feed::prefetch::{Fetched, Wanted};
 use crate::feed::{Error, Kept, Totals};
 use crate::handoff::{Chunk, Fate, Item};
 use crate::ledger::Outcome;
 use crate::script::{Built, Record, Script};
+use crate::units::Nanos;
 use crate::wire::{self, Codec};
 
 /// Different reasons of misfits that are told apart.
 const MAX_MISFITS: usize = 16;
+
+/// One request before its record is known.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub n: u64,
+    pub id: u64,
+    pub due: Nanos,
+    pub stage: u16,
+    pub kind: u8,
+}
+
+/// Requests with their records.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub wanted: Vec<Wanted>,
+    pub keys: Vec<Vec<u8>>,
+    pub values: Vec<Option<Vec<u8>>>,
+}
 
 pub(super) struct Shaper {
     codec: Codec,

@@ -9,11 +9,8 @@
 
 use super::diagnostics::{Sink, Spot};
 use super::schema::mask_password;
-use super::sets::{Place, Set, put};
+use super::sets::{MATRIX, Place, Set, put};
 use super::tree::{Kind, Node, find, steps};
-
-/// The key of the matrix in the file.
-pub(crate) const KEY: &str = "matrix";
 
 /// The most rows.
 pub(crate) const MAX_ROWS: usize = 100;
@@ -34,7 +31,7 @@ pub(crate) struct Axis {
 /// Takes the matrix out of the tree. Empty where there is none.
 pub(crate) fn axes(root: &mut Node, sets: &[Set], sink: &mut Sink<'_>) -> Vec<Axis> {
     let Kind::Map(entries) = &mut root.kind else { return Vec::new() };
-    let Some(at) = entries.iter().position(|entry| entry.key == KEY) else { return Vec::new() };
+    let Some(at) = entries.iter().position(|entry| entry.key == MATRIX) else { return Vec::new() };
     let matrix = entries.remove(at).value;
     let spot = matrix.spot.clone();
     let help = "write `matrix: { connections.count: [100, 200] }`";
@@ -43,15 +40,15 @@ pub(crate) fn axes(root: &mut Node, sets: &[Set], sink: &mut Sink<'_>) -> Vec<Ax
         _ if matrix.is_null() => return Vec::new(),
         _ => {
             let message = format!("expected paths and their values, found {}", matrix.describe());
-            sink.error(&spot, KEY, message, help);
+            sink.error(&spot, MATRIX, message, help);
             return Vec::new();
         }
     };
     let mut axes: Vec<Axis> = Vec::new();
     for entry in entries {
         let path = entry.key.trim().to_string();
-        let shown = super::tree::join(KEY, &path);
-        if path.split(['.', '[']).next() == Some(KEY) {
+        let shown = super::tree::join(MATRIX, &path);
+        if path.split(['.', '[']).next() == Some(MATRIX) {
             sink.error(&entry.key_spot, &shown, "a matrix does not change itself", "name another path");
             continue;
         }
@@ -87,14 +84,14 @@ pub(crate) fn axes(root: &mut Node, sets: &[Set], sink: &mut Sink<'_>) -> Vec<Ax
     let rows = axes.iter().try_fold(1usize, |rows, axis| rows.checked_mul(axis.values.len()));
     if rows.is_none_or(|rows| rows > MAX_ROWS) {
         let rows = rows.map_or_else(|| "too many".to_string(), |rows| rows.to_string());
-        sink.error(&spot, KEY, format!("{rows} rows, the limit is {MAX_ROWS}"), "name fewer values");
+        sink.error(&spot, MATRIX, format!("{rows} rows, the limit is {MAX_ROWS}"), "name fewer values");
         return Vec::new();
     }
     let (rows, nodes) = (rows.unwrap_or(1), root.cost().0);
     if rows > 1 && nodes.saturating_mul(rows) > MAX_NODES {
         let message =
             format!("{rows} rows of a file with {nodes} values, the limit is {MAX_NODES} values in all");
-        sink.error(&spot, KEY, message, "name fewer rows, or make the file smaller");
+        sink.error(&spot, MATRIX, message, "name fewer rows, or make the file smaller");
         return Vec::new();
     }
     axes
@@ -115,7 +112,7 @@ pub(crate) fn tree_of(base: &Node, axes: &[Axis], row: usize, sink: &mut Sink<'_
         rest /= axis.values.len();
     }
     for (axis, value) in chosen.into_iter().rev() {
-        let place = Place { path: &axis.path, spot: axis.spot.clone(), by: KEY };
+        let place = Place { path: &axis.path, spot: axis.spot.clone(), by: MATRIX };
         put(&place, &mut root, axis.values[value].clone(), sink);
     }
     root

@@ -10,6 +10,9 @@ use super::diagnostics::{Sink, Sources, Spot, quoted};
 use super::schema::mask_password;
 use super::tree::{self, Entry, Kind, Node, Scalar, Step, steps};
 
+/// The section whose keys are paths themselves.
+pub(crate) const MATRIX: &str = "matrix";
+
 /// One `--set`, and which source it is.
 pub(crate) struct Set {
     path: String,
@@ -113,8 +116,8 @@ pub(crate) fn put(place: &Place<'_>, root: &mut Node, value: Node, sink: &mut Si
 /// The steps of a path; what stands behind `matrix.` is one key, which is a path itself.
 fn steps_to(path: &str) -> Vec<Step> {
     match path.split_once('.') {
-        Some((super::matrix::KEY, of_matrix)) if !of_matrix.is_empty() => {
-            vec![Step::Key(super::matrix::KEY.to_string()), Step::Key(of_matrix.to_string())]
+        Some((MATRIX, of_matrix)) if !of_matrix.is_empty() => {
+            vec![Step::Key(MATRIX.to_string()), Step::Key(of_matrix.to_string())]
         }
         _ => steps(path),
     }
