@@ -347,9 +347,10 @@ pub fn svg(name: &str, passes: &[Pass]) -> String {
          height=\"{height}\" font-family=\"system-ui, sans-serif\" font-size=\"12\" role=\"img\">\n<style>\n\
          .back {{ fill: #fff }} text {{ fill: #24292f }} .faint {{ fill: #57606a }} .line {{ stroke: #d0d7de }}\n\
          .a {{ fill: #0969da }} .b {{ fill: #8250df }} .bad {{ fill: #cf222e }}\n\
+         .figure {{ paint-order: stroke; stroke: #fff; stroke-width: 4px }}\n\
          @media (prefers-color-scheme: dark) {{ .back {{ fill: #0d1117 }} text {{ fill: #e6edf3 }}\n\
          .faint {{ fill: #8d96a0 }} .line {{ stroke: #30363d }} .a {{ fill: #4493f8 }} .b {{ fill: #ab7df8 }}\n\
-         .bad {{ fill: #f85149 }} }}\n</style>\n<rect class=\"back\" width=\"100%\" height=\"100%\"/>\n"
+         .bad {{ fill: #f85149 }} .figure {{ stroke: #0d1117 }} }}\n</style>\n<rect class=\"back\" width=\"100%\" height=\"100%\"/>\n"
     );
     let paths = paths(passes);
     let title = if paths.is_empty() { name.to_string() } else { format!("{name}: {}", paths.join(", ")) };
@@ -449,7 +450,7 @@ fn panel(
             let shown = escaped(&pass.short());
             let _ = writeln!(
                 out,
-                "<text x=\"{middle:.1}\" y=\"{above:.1}\" text-anchor=\"middle\">{}</text>\
+                "<text class=\"figure\" x=\"{middle:.1}\" y=\"{above:.1}\" text-anchor=\"middle\">{}</text>\
                  <text x=\"{middle:.1}\" y=\"{under:.1}\" text-anchor=\"middle\">{shown}</text>",
                 figure
             );
