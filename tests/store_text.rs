@@ -58,6 +58,11 @@ impl Client {
         String::from_utf8_lossy(&rest).into_owned()
     }
 
+    /// Closes its side, as `nc -N` does at the end of its input.
+    fn half_close(&self) {
+        self.reader.get_ref().shutdown(Shutdown::Write).expect("shut down");
+    }
+
     fn ends(&mut self) {
         assert_eq!(self.rest(), "", "the store said more before it closed");
     }
@@ -202,14 +207,26 @@ fn a_client_that_goes_away_in_the_middle_of_a_line_changes_nothing() {
     let store = store();
     let mut client = Client::connect(store.addr());
     client.send(b"SET half a li");
-    client.reader.get_ref().shutdown(Shutdown::Write).expect("shut down");
+    client.half_close();
     assert!(client.rest().starts_with("ERROR: nothing is written"));
     assert_eq!(store.get("half").expect("running"), None);
+}
+
+/// Lets this process open as many files as it may; `needed` are needed.
+fn raise_descriptors(needed: u64) {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("raised as far as is allowed");
+    }
+    assert!(hard > needed + 100, "{needed} file descriptors are needed (`ulimit -Hn`), {hard} are allowed");
 }
 
 #[test]
 fn many_clients_at_once_see_the_same_data() {
     const CLIENTS: usize = 500;
+    // Both ends are here.
+    raise_descriptors(2 * CLIENTS as u64);
     let store = store();
     let mut clients: Vec<Client> = (0..CLIENTS).map(|_| Client::connect(store.addr())).collect();
     for (n, client) in clients.iter_mut().enumerate() {
@@ -307,6 +324,79 @@ fn a_client_that_is_paused_gets_its_answers_afterwards() {
     client.send(b"SET a 1\nGET a\n");
     store.execute(["CLIENT", "UNPAUSE"]).expect("running");
     assert_eq!((client.line(), client.line()), ("OK: Set a = 1".to_string(), "OK: 1".to_string()));
+}
+
+/// Returns when the store has read what was sent before: each of these is run between two looks at the sockets.
+fn let_it_read(store: &Handle) {
+    for _ in 0..3 {
+        store.execute(["PING"]).expect("running");
+    }
+}
+
+#[test]
+fn a_client_that_closes_its_side_while_it_is_paused_loses_nothing() {
+    let store = store();
+    let pause = || store.execute(["CLIENT", "PAUSE", "100000"]).expect("running");
+    let unpause = || store.execute(["CLIENT", "UNPAUSE"]).expect("running");
+    pause();
+    // Lines and end come together, the last line without its own end.
+    let mut together = Client::connect(store.addr());
+    together.send(b"SET a 1\nGET a\nGET a");
+    together.half_close();
+    // The end comes when the client is held already.
+    let mut later = Client::connect(store.addr());
+    later.send(b"PING\nPING\n");
+    let_it_read(&store);
+    later.half_close();
+    // There is nothing but a line without an end, which is held itself.
+    let mut unfinished = Client::connect(store.addr());
+    unfinished.send(b"PING");
+    unfinished.half_close();
+    let_it_read(&store);
+    unpause();
+    assert_eq!(together.rest(), "OK: Set a = 1\nOK: 1\nOK: 1\n");
+    assert_eq!(later.rest(), "OK: PONG\nOK: PONG\n");
+    assert_eq!(unfinished.rest(), "OK: PONG\n");
+    // A line that writes and was cut off is not run afterwards either.
+    pause();
+    let mut cut = Client::connect(store.addr());
+    cut.send(b"SET a 2\nSET a 30");
+    cut.half_close();
+    let_it_read(&store);
+    unpause();
+    let refused = "ERROR: nothing is written by a line that does not end with a line break\n";
+    assert_eq!(cut.rest(), format!("OK: Set a = 2\n{refused}"));
+    assert_eq!(store.get("a").expect("running"), Some(b"2".to_vec()));
+}
+
+#[test]
+fn a_client_that_closes_its_side_while_it_is_delayed_gets_an_answer_to_every_line() {
+    let store = store();
+    store.set("a", "1").expect("running");
+    let harm = Harm::Latency(Duration::from_millis(20));
+    store.set_faults(vec![Fault { command: Some("GET".into()), share: 1.0, harm }]).expect("running");
+    let mut client = Client::connect(store.addr());
+    client.send(b"GET a\nPING\nGET a\nGET b\nGET a");
+    client.half_close();
+    assert_eq!(client.rest(), "OK: 1\nOK: PONG\nOK: 1\nERROR: key not found: b\nOK: 1\n");
+}
+
+#[test]
+fn a_client_that_closes_its_side_and_reads_late_gets_all_answers() {
+    const ASKED: usize = 1_000;
+    let store = store();
+    let value = "v".repeat(100_000);
+    store.set("big", &value).expect("running");
+    let mut client = Client::connect(store.addr());
+    // Above 64 MiB of answers the store reads no more; then the end has come before the last lines are run.
+    client.send("GET big\n".repeat(ASKED).as_bytes());
+    client.send(b"PING");
+    client.half_close();
+    let_it_read(&store);
+    for _ in 0..ASKED {
+        assert_eq!(client.line().len(), value.len() + 4);
+    }
+    assert_eq!(client.rest(), "OK: PONG\n");
 }
 
 #[test]

@@ -118,8 +118,9 @@ impl Connection {
             return Outcome::Waiting;
         }
         if session.is_held() {
-            // Nobody is left to wait for an answer.
-            let gone = self.peer_closed && session.delayed_until_us.is_none();
+            // Nobody is left to wait for an answer, except behind `printf ... | nc -N`.
+            let waits_on = shared.lines.is_some() || session.delayed_until_us.is_some();
+            let gone = self.peer_closed && !waits_on;
             return if gone { Outcome::Closed } else { Outcome::Waiting };
         }
         session.out.take_spare(&mut shared.spare);
@@ -333,9 +334,20 @@ impl Connection {
     /// The client has closed its side, as `printf ... | nc -N` does while it waits for the answers: what it has
     /// left without an end of line is answered too, and all answers are sent before the connection is closed.
     fn finish_lines(&mut self, session: &mut Session, engine: &mut Engine, shared: &mut Shared) -> Outcome {
+        if session.killed {
+            return Outcome::Closed;
+        }
+        // It goes on with the lines that wait, and reads the end again behind them.
+        if self.paused || session.is_held() {
+            return Outcome::Waiting;
+        }
         let last = std::mem::take(&mut self.rest);
-        if let Some(lines) = shared.lines.as_mut().filter(|_| !last.is_empty()) {
-            lines.run_last(&last, engine, session);
+        if let Some(lines) = shared.lines.as_mut().filter(|_| !last.is_empty())
+            && lines.run_last(&last, engine, session) == Flow::Held
+        {
+            self.rest = last;
+            self.held = true;
+            return Outcome::Waiting;
         }
         if session.killed || session.out.is_empty() {
             return Outcome::Closed;

@@ -57,7 +57,7 @@ impl Translator {
 
     /// Runs a line that was cut off by the end of the connection: what only reads is answered, since whoever
     /// forgot the end of line waits for that; what writes might have been meant to go on, and is refused.
-    pub fn run_last(&mut self, line: &[u8], engine: &mut Engine, session: &mut Session) {
+    pub fn run_last(&mut self, line: &[u8], engine: &mut Engine, session: &mut Session) -> Flow {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match text::parse(line) {
             Some(Ok(request)) if request.writes() => {
@@ -66,11 +66,9 @@ impl Translator {
                     session,
                     "ERR nothing is written by a line that does not end with a line break",
                 );
+                Flow::Done
             }
-            _ => {
-                // Nobody can come again when it is held.
-                self.run(line, engine, session);
-            }
+            _ => self.run(line, engine, session),
         }
     }
 
