@@ -82,7 +82,17 @@ impl Highlighter for Assist {
 pub fn is_secret(line: &str) -> bool {
     let line: String = line.chars().filter(|c| !matches!(c, '"' | '\'' | '\\')).collect();
     let line = line.split_whitespace().collect::<Vec<_>>().join(" ").to_ascii_lowercase();
-    let words = [" auth ", " auth2 ", "password", "requirepass", "masterauth", "acl setuser", "primaryauth"];
+    // `-pass` as in `SENTINEL SET m auth-pass` and `CONFIG SET tls-key-file-pass`.
+    let words = [
+        " auth ",
+        " auth2 ",
+        "password",
+        "requirepass",
+        "masterauth",
+        "acl setuser",
+        "primaryauth",
+        "-pass ",
+    ];
     line == "auth" || line.starts_with("auth ") || words.iter().any(|word| line.contains(word))
 }
 
@@ -139,10 +149,14 @@ mod tests {
             "ACL SETUSER ann on >secret",
             "MIGRATE h 1 k 0 1 AUTH secret",
             "SET password 1234",
+            "SENTINEL SET m auth-pass secret",
+            "SENTINEL CONFIG SET sentinel-pass secret",
+            "CONFIG SET tls-key-file-pass secret",
+            "config set tls-client-key-file-pass\tsecret",
         ] {
             assert!(is_secret(line), "{line}");
         }
-        for line in ["GET a", "SET author me", "HELLO 3"] {
+        for line in ["GET a", "SET author me", "HELLO 3", "GET by-passes"] {
             assert!(!is_secret(line), "{line}");
         }
     }

@@ -1,6 +1,20 @@
 //! What a server's commands are called and take, as its `COMMAND DOCS` says.
+//!
+//! A server may say anything: nothing in it can steer the terminal, and what is kept of it is bounded.
 
+use std::borrow::Cow;
+
+use super::paint;
 use crate::wire::resp::Value;
+
+/// Commands and sub-commands that are kept; Redis 7 has 370.
+const MAX_COMMANDS: usize = 4096;
+/// Arguments that are kept of a command.
+const MAX_ARGUMENTS: usize = 64;
+/// Bytes of a text.
+const MAX_TEXT: usize = 1024;
+/// Levels of arguments in arguments; Redis 7 has four.
+const MAX_NESTING: usize = 6;
 
 /// A command, or a command with its sub-command.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -29,8 +43,8 @@ pub struct Argument {
 impl Command {
     /// The name and all that it takes.
     pub fn usage(&self) -> String {
-        let arguments: Vec<&str> = self.arguments.iter().map(|argument| argument.shown.as_str()).collect();
-        [&[self.name.as_str()], &arguments[..]].concat().join(" ")
+        let arguments = self.arguments.iter().map(|argument| argument.shown.as_str());
+        joined(std::iter::once(self.name.as_str()).chain(arguments), " ")
     }
 
     /// What can still follow `given` arguments.
@@ -41,7 +55,7 @@ impl Command {
             left = left.saturating_sub(1);
             is_past
         });
-        rest.map(|argument| argument.shown.as_str()).collect::<Vec<_>>().join(" ")
+        joined(rest.map(|argument| argument.shown.as_str()), " ")
     }
 }
 
@@ -103,7 +117,33 @@ impl Docs {
 }
 
 fn text(value: &Value) -> String {
-    value.text().map(|text| String::from_utf8_lossy(text).into_owned()).unwrap_or_default()
+    let text = value.text().unwrap_or_default();
+    cut(paint::visible(&text[..text.len().min(MAX_TEXT)]))
+}
+
+/// The beginning of a text that is too long.
+fn cut(mut text: String) -> String {
+    let mut end = text.len().min(MAX_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
+}
+
+/// The parts with something between them, as far as they are shown.
+fn joined<'a>(parts: impl Iterator<Item = impl Into<Cow<'a, str>>>, between: &str) -> String {
+    let mut all = String::new();
+    for (index, part) in parts.enumerate() {
+        if all.len() >= MAX_TEXT {
+            break;
+        }
+        if index > 0 {
+            all.push_str(between);
+        }
+        all.push_str(&part.into());
+    }
+    cut(all)
 }
 
 fn field<'a>(facts: &'a Value, name: &str) -> Option<&'a Value> {
@@ -113,13 +153,13 @@ fn field<'a>(facts: &'a Value, name: &str) -> Option<&'a Value> {
 fn read_command(name: &Value, facts: &Value, commands: &mut Vec<Command>) {
     let of = |name| field(facts, name).map(text).unwrap_or_default();
     let name = text(name).replace('|', " ").to_ascii_uppercase();
-    if name.is_empty() {
+    if name.is_empty() || commands.len() == MAX_COMMANDS {
         return;
     }
     let arguments = field(facts, "arguments").and_then(Value::items).unwrap_or_default();
     commands.push(Command {
         name,
-        arguments: arguments.iter().map(read_argument).collect(),
+        arguments: arguments.iter().take(MAX_ARGUMENTS).map(|facts| read_argument(facts, 1)).collect(),
         summary: of("summary"),
         since: of("since"),
         group: of("group"),
@@ -129,20 +169,22 @@ fn read_command(name: &Value, facts: &Value, commands: &mut Vec<Command>) {
     }
 }
 
-fn read_argument(facts: &Value) -> Argument {
+/// `level`: 1 for what stands behind the name, 2 for what that consists of.
+fn read_argument(facts: &Value, level: usize) -> Argument {
     let of = |name| field(facts, name).map(text).filter(|text| !text.is_empty());
     let flags = field(facts, "flags").and_then(Value::items).unwrap_or_default();
     let is = |flag: &str| flags.iter().any(|value| value.text() == Some(flag.as_bytes()));
-    let parts = || field(facts, "arguments").and_then(Value::items).unwrap_or_default();
-    let joined = |between: &str| {
-        parts().iter().map(|part| read_argument(part).shown).collect::<Vec<_>>().join(between)
+    let parts = |between: &str| {
+        let parts = field(facts, "arguments").and_then(Value::items).unwrap_or_default();
+        let parts = if level < MAX_NESTING { parts } else { &[] };
+        joined(parts.iter().map(|part| read_argument(part, level + 1).shown), between)
     };
     let token = of("token");
     let kind = of("type").unwrap_or_default();
     let inner = match kind.as_str() {
         "pure-token" => String::new(),
-        "oneof" => joined("|"),
-        "block" => joined(" "),
+        "oneof" => parts("|"),
+        "block" => parts(" "),
         _ => of("display_text").or_else(|| of("name")).unwrap_or_default(),
     };
     let with_token = |inner: &str| match &token {
@@ -156,7 +198,8 @@ fn read_argument(facts: &Value) -> Argument {
         (true, false) => with_token(&format!("{inner} [{inner} ...]")),
         (true, true) => format!("{0} [{0} ...]", with_token(&inner)),
     };
-    Argument { shown: if is("optional") { format!("[{shown}]") } else { shown }, repeats }
+    // Each level may double what it holds, so each is cut.
+    Argument { shown: cut(if is("optional") { format!("[{shown}]") } else { shown }), repeats }
 }
 
 #[cfg(test)]
@@ -164,9 +207,17 @@ mod tests {
     use super::*;
     use crate::wire::resp::Decoder;
 
+    fn bulk(text: &str) -> String {
+        format!("${}\r\n{text}\r\n", text.len())
+    }
+
+    fn read(bytes: &str) -> Docs {
+        let (_, value) = Decoder::default().decode(bytes.as_bytes()).expect("valid");
+        Docs::read(&value.expect("whole"))
+    }
+
     /// Commands as a server describes them, in RESP3; in RESP2 with arrays in place of maps.
     fn described(resp3: bool) -> Docs {
-        let bulk = |text: &str| format!("${}\r\n{text}\r\n", text.len());
         let map = |pairs: &[(&str, String)]| {
             let head =
                 if resp3 { format!("%{}\r\n", pairs.len()) } else { format!("*{}\r\n", pairs.len() * 2) };
@@ -207,8 +258,7 @@ mod tests {
             ("del", map(&[("arguments", del)])),
             ("config", map(&[("subcommands", map(&[("config|get", get)]))])),
         ]);
-        let (_, value) = Decoder::default().decode(bytes.as_bytes()).expect("valid");
-        Docs::read(&value.expect("whole"))
+        read(&bytes)
     }
 
     #[test]
@@ -239,6 +289,61 @@ mod tests {
         assert_eq!(docs.beginning_with("con"), ["CONFIG"]);
         assert_eq!(docs.beginning_with("config g"), ["CONFIG GET"]);
         assert_eq!(docs.beginning_with(""), ["CONFIG", "DEL", "SET"]);
+    }
+
+    /// One command `x` whose only argument consists of another, and so on, each of any number.
+    fn nested(levels: usize) -> Docs {
+        let flags = format!("{}*1\r\n+multiple\r\n", bulk("flags"));
+        let kind = |kind: &str| bulk("type") + &bulk(kind);
+        let mut argument = format!("%3\r\n{}{}{flags}", bulk("name") + &bulk("n"), kind("string"));
+        for _ in 1..levels {
+            let inner = format!("{}*1\r\n{argument}", bulk("arguments"));
+            argument = format!("%3\r\n{}{flags}{inner}", kind("block"));
+        }
+        read(&format!("%1\r\n{}%1\r\n{}*1\r\n{argument}", bulk("x"), bulk("arguments")))
+    }
+
+    #[test]
+    fn what_a_server_says_cannot_grow_without_bound() {
+        let usage = |docs: &Docs| docs.find(&["x"]).map(|(x, _)| x.usage()).expect("known");
+        assert_eq!(usage(&nested(1)), "X n [n ...]");
+        assert_eq!(usage(&nested(2)), "X n [n ...] [n [n ...] ...]");
+        let names = |levels| usage(&nested(levels)).matches('n').count();
+        assert_eq!((names(MAX_NESTING), names(MAX_NESTING + 1)), (1 << MAX_NESTING, 0));
+        // A long name is cut, and so is what is made of it.
+        let long = |len: usize| {
+            let argument = format!("%1\r\n{}{}", bulk("name"), bulk(&"é".repeat(len / 2)));
+            read(&format!("%1\r\n{}%1\r\n{}*1\r\n{argument}", bulk("x"), bulk("arguments")))
+        };
+        let shown = |docs: &Docs| docs.find(&["x"]).map(|(x, _)| x.arguments[0].shown.len());
+        assert_eq!(shown(&long(MAX_TEXT)), Some(MAX_TEXT));
+        assert_eq!(shown(&long(MAX_TEXT + 2)), Some(MAX_TEXT));
+        assert!(usage(&long(MAX_TEXT)).len() <= MAX_TEXT);
+        // So are lists of arguments, and of commands.
+        let arguments = |count: usize| {
+            let all = format!("%1\r\n{}{}", bulk("name"), bulk("n")).repeat(count);
+            let docs = read(&format!("%1\r\n{}%1\r\n{}*{count}\r\n{all}", bulk("x"), bulk("arguments")));
+            docs.find(&["x"]).map(|(x, _)| x.arguments.len())
+        };
+        assert_eq!(arguments(MAX_ARGUMENTS), Some(MAX_ARGUMENTS));
+        assert_eq!(arguments(MAX_ARGUMENTS + 1), Some(MAX_ARGUMENTS));
+        let commands = |count: usize| {
+            let all: String = (0..count).map(|n| bulk(&format!("c{n}")) + "%0\r\n").collect();
+            read(&format!("%{count}\r\n{all}")).0.len()
+        };
+        assert_eq!((commands(MAX_COMMANDS), commands(MAX_COMMANDS + 1)), (MAX_COMMANDS, MAX_COMMANDS));
+    }
+
+    #[test]
+    fn what_a_server_says_cannot_steer_the_terminal() {
+        let steering = "\x1b]0;x\x07\r\u{9b}2J";
+        let argument = format!("%2\r\n{}{}", bulk("name") + &bulk(steering), bulk("token") + &bulk(steering));
+        let facts =
+            format!("%2\r\n{}{}*1\r\n{argument}", bulk("summary") + &bulk(steering), bulk("arguments"));
+        let docs = read(&format!("%2\r\n{}{facts}{}%0\r\n", bulk("x"), bulk(&format!("y{steering}"))));
+        let (x, _) = docs.find(&["x"]).expect("known");
+        let shown = [x.usage(), x.rest(0), x.summary.clone(), docs.beginning_with("").join(" ")].concat();
+        assert!(shown.contains("]0;x") && !shown.contains(char::is_control), "{shown:?}");
     }
 
     #[test]

@@ -161,8 +161,8 @@ fn quoted(text: &[u8]) -> String {
     out
 }
 
-/// Text that can do nothing to the terminal.
-fn visible(text: &[u8]) -> String {
+/// Text in one line that can do nothing to the terminal.
+pub fn visible(text: &[u8]) -> String {
     clean(text, |c| c.is_control())
 }
 
@@ -177,7 +177,9 @@ fn clean(text: &[u8], is_unwanted: impl Fn(char) -> bool) -> String {
 
 /// A text of several lines, as it is, with one end of line at its end.
 fn text_block(text: &[u8]) -> String {
-    let mut out = clean(text, |c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')).replace("\r\n", "\n");
+    let text = String::from_utf8_lossy(text).replace("\r\n", "\n");
+    // A carriage return that ends no line would let what follows write over what stands there.
+    let mut out = clean(text.as_bytes(), |c| c.is_control() && !matches!(c, '\n' | '\t'));
     if !out.ends_with('\n') {
         out.push('\n');
     }
@@ -279,5 +281,8 @@ mod tests {
         );
         let reply = value(b"$6\r\na:1\r\nb\r\n");
         assert_eq!(Painter { colour: false }.reply(&reply, true), "a:1\nb\n");
+        // A carriage return alone would hide what stands before it.
+        let reply = value(b"$12\r\nbad\rgood\r\r\n\t\r\n");
+        assert_eq!(Painter { colour: false }.reply(&reply, true), "bad\\rgood\\r\n\t\n");
     }
 }
