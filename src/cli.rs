@@ -201,7 +201,8 @@ pub struct StoreArgs {
 #[derive(Debug, Args)]
 pub struct ClientArgs {
     /// host:port, redis://[user:password@]host:port[/db], text://host:port or unix:///path
-    #[arg(env = "REDIS_URL", hide_env_values = true, default_value = "redis://127.0.0.1:6379")]
+    // Without a scheme, so that --dialect may say what is spoken there.
+    #[arg(env = "REDIS_URL", hide_env_values = true, default_value = "127.0.0.1:6379")]
     pub addr: String,
     /// The password, where the address has none
     #[arg(long, env = "RUNNER_STORE_PASSWORD", hide_env_values = true)]
@@ -218,9 +219,12 @@ pub struct ClientArgs {
     /// Send all of standard input as fast as it goes and count the replies
     #[arg(long, conflicts_with = "execute")]
     pub pipe: bool,
-    /// How long connecting may take
+    /// How long connecting may take, and the greeting behind it
     #[arg(long, value_name = "DURATION", default_value = "5s")]
     pub timeout: Nanos,
+    /// How long --pipe waits for a server that does nothing
+    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    pub patience: Nanos,
 }
 
 /// Records and runs over HTTP.

@@ -6,8 +6,8 @@
 //! connection  commands out, replies in, the greeting
 //! session     the connection as a person sees it: database, transaction, come back when it was lost
 //! docs        what the server's commands are called and take
-//! paint       replies as text
-//! script      commands from the command line or line by line     pipe   as fast as they go
+//! paint       replies as text                                    output where it goes
+//! script      commands from the command line or line by line     pipe   as fast as they go     skim  and counted
 //! shell       the prompt                                         assist completion, hints, what is kept
 //! ```
 
@@ -18,11 +18,13 @@ mod address;
 mod assist;
 mod connection;
 mod docs;
+mod output;
 mod paint;
 mod pipe;
 mod script;
 mod session;
 mod shell;
+mod skim;
 mod socket;
 
 pub use address::{Address, Dialect, Place};
@@ -64,8 +66,10 @@ pub struct Config {
     pub address: Address,
     /// Which RESP, where the dialect is that.
     pub protocol: Protocol,
-    /// How long connecting, and each answer of the greeting, may take.
+    /// How long connecting may take, and the greeting behind it.
     pub timeout: Duration,
+    /// How long a server may do nothing while what was piped to it waits.
+    pub patience: Duration,
     /// What to do.
     pub work: Work,
 }
@@ -132,6 +136,19 @@ pub enum Error {
         /// What it said.
         answer: String,
     },
+    /// Everything would go to another database than was asked for.
+    #[error("choose database {db} at {address}: {answer}")]
+    Database {
+        /// The one that was asked for.
+        db: u32,
+        /// The server.
+        address: String,
+        /// What it said.
+        answer: String,
+    },
+    /// What was queued is gone, and what belongs to it is not sent.
+    #[error("go on with the transaction at {0}: the connection was lost before EXEC")]
+    TransactionLost(String),
     /// Ctrl-C.
     #[error("wait for the server: interrupted")]
     Interrupted,
@@ -162,16 +179,14 @@ pub enum Error {
 /// # Errors
 /// What ended it.
 pub fn run(config: &Config) -> Result<bool, Error> {
-    let done = match &config.work {
+    match &config.work {
         Work::Commands(commands) => script::run_all(config, commands),
         Work::Lines => script::run_input(config),
         Work::Pipe => pipe::run(config),
-        Work::Prompt { colour } => shell::run(config, *colour).map(|()| true),
-    };
-    match done {
-        // A reader that has seen enough (`| head`) is no failure.
-        Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(true),
-        done => done,
+        Work::Prompt { colour } => match shell::run(config, *colour) {
+            Err(error) if !output::is_unread(&error) => Err(error),
+            _ => Ok(true),
+        },
     }
 }
 

@@ -24,7 +24,8 @@ fn config(args: &ClientArgs) -> Result<Config, Error> {
         Some(2) => Protocol::Resp2,
         Some(_) => Protocol::Resp3,
     };
-    Ok(Config { address, protocol, timeout: args.timeout.as_duration(), work: work(args) })
+    let (timeout, patience) = (args.timeout.as_duration(), args.patience.as_duration());
+    Ok(Config { address, protocol, timeout, patience, work: work(args) })
 }
 
 fn work(args: &ClientArgs) -> Work {

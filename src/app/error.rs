@@ -195,8 +195,11 @@ impl Error {
                 client::Error::Connect { .. }
                 | client::Error::Broken { .. }
                 | client::Error::Closed(_)
-                | client::Error::Silent { .. },
+                | client::Error::Silent { .. }
+                | client::Error::TransactionLost(_)
+                | client::Error::Unanswered { .. },
             ) => exit::UNREACHABLE,
+            Error::Client(client::Error::Interrupted) => exit::INTERRUPTED,
             Error::Interrupted => exit::INTERRUPTED,
             Error::NoJournal(_) | Error::NoStore { .. } | Error::JournalLeft(_) => exit::USAGE,
             Error::Responder(_)

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::socket::{Deadline, Interrupts, Socket};
-use super::{Address, Config, Dialect, Error, MAX_REPLY, Protocol};
+use super::{Address, Config, Dialect, Error, MAX_REPLY, Protocol, paint};
 use crate::wire::resp::{Decoder, ReplyLimits, Value, encode_command};
 use crate::wire::text;
 
@@ -30,23 +30,32 @@ impl Reply {
         }
     }
 
-    /// The text of an error.
+    /// The text of an error, for people.
     fn error(&self) -> Option<String> {
         match self {
-            Reply::Value(Value::Error(text)) => Some(String::from_utf8_lossy(text).into_owned()),
-            Reply::Line(line) if text::is_error(line) => Some(String::from_utf8_lossy(line).into_owned()),
+            Reply::Value(Value::Error(text)) => Some(paint::visible(text)),
+            Reply::Line(line) if text::is_error(line) => Some(paint::visible(line)),
             _ => None,
         }
     }
 }
 
 /// Who one is at a server.
-#[derive(Clone, Default)]
 pub struct Login {
     /// The user, when not the default one.
     pub user: Option<Vec<u8>>,
     /// The password.
     pub password: Vec<u8>,
+}
+
+/// What is said to a server before anything else.
+pub struct Greeting {
+    /// Who one is, when that has to be said.
+    pub login: Option<Login>,
+    /// The database.
+    pub db: u32,
+    /// Which RESP is asked for.
+    pub protocol: Protocol,
 }
 
 /// A connection to a server, greeted.
@@ -62,6 +71,8 @@ pub struct Connection {
     scanned: usize,
     /// It speaks RESP3.
     pub is_resp3: bool,
+    /// Why the database is not yet the one that was asked for: the server wants a password first.
+    pub waits_for_db: Option<String>,
     /// What went wrong with the greeting and need not be the end of it.
     pub warning: Option<String>,
 }
@@ -70,11 +81,11 @@ impl Connection {
     /// Connects, logs in, and agrees on the protocol; then chooses the database.
     ///
     /// # Errors
-    /// When the server cannot be reached, does not answer in time, or does not speak the protocol.
+    /// When the server cannot be reached, does not answer in time, or does not speak the protocol, and
+    /// [`Error::Database`].
     pub fn open(
         config: &Config,
-        login: Option<&Login>,
-        db: u32,
+        greeting: &Greeting,
         interrupts: Rc<Interrupts>,
     ) -> Result<Connection, Error> {
         let address: &Address = &config.address;
@@ -86,13 +97,14 @@ impl Connection {
             start: 0,
             scanned: 0,
             is_resp3: false,
+            waits_for_db: None,
             warning: None,
         };
+        let deadline = Deadline::within(config.timeout);
         match address.dialect {
-            Dialect::Resp => connection.greet(config, login, db)?,
+            Dialect::Resp => connection.greet(greeting, &deadline)?,
             Dialect::Text => {
-                if let Some(login) = login {
-                    let deadline = Deadline::within(config.timeout);
+                if let Some(login) = &greeting.login {
                     connection.send_line(&[b"AUTH ", &login.password[..]].concat())?;
                     connection.warning = connection.next(Some(&deadline))?.error();
                 }
@@ -101,15 +113,15 @@ impl Connection {
         Ok(connection)
     }
 
-    fn greet(&mut self, config: &Config, login: Option<&Login>, db: u32) -> Result<(), Error> {
-        let deadline = Deadline::within(config.timeout);
+    fn greet(&mut self, greeting: &Greeting, deadline: &Deadline) -> Result<(), Error> {
+        let Greeting { login, db, protocol } = greeting;
         let mut logged_in = false;
-        if config.protocol != Protocol::Resp2 {
+        if *protocol != Protocol::Resp2 {
             let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
             if let Some(login) = login {
                 hello.extend([b"AUTH", login.user.as_deref().unwrap_or(b"default"), &login.password]);
             }
-            match self.ask(&hello, Some(&deadline))?.error() {
+            match self.ask(&hello, Some(deadline))?.error() {
                 None => (self.is_resp3, logged_in) = (true, true),
                 // It wants a password first; when one is given, RESP3 is tried again.
                 Some(answer) if answer.starts_with("NOAUTH") && login.is_none() => {}
@@ -117,23 +129,51 @@ impl Connection {
                     self.warning = Some(answer);
                     logged_in = true;
                 }
-                Some(answer) if config.protocol == Protocol::Resp3 => {
-                    return Err(Error::NoResp3 { address: self.socket.name().to_string(), answer });
-                }
+                Some(answer) if *protocol == Protocol::Resp3 => return Err(self.no_resp3(answer)),
                 Some(_) => {}
             }
         }
-        if let Some(login) = login.filter(|_| !logged_in) {
+        if let Some(login) = login.as_ref().filter(|_| !logged_in) {
             let mut auth: Vec<&[u8]> = vec![b"AUTH"];
             auth.extend(login.user.as_deref());
             auth.push(&login.password);
-            self.warning = self.ask(&auth, Some(&deadline))?.error();
+            self.warning = self.ask(&auth, Some(deadline))?.error();
         }
-        if db != 0 {
-            let answer = self.ask(&[b"SELECT", db.to_string().as_bytes()], Some(&deadline))?.error();
-            self.warning = self.warning.take().or(answer);
+        if *db == 0 { Ok(()) } else { self.choose(*db, deadline) }
+    }
+
+    /// Goes on with a greeting for which the server has wanted a password that it has now.
+    ///
+    /// # Errors
+    /// As [`Connection::open`].
+    pub fn greet_again(&mut self, greeting: &Greeting, deadline: &Deadline) -> Result<(), Error> {
+        if greeting.protocol != Protocol::Resp2 && !self.is_resp3 {
+            match self.ask(&[b"HELLO", b"3"], Some(deadline))?.error() {
+                None => self.is_resp3 = true,
+                Some(answer) if greeting.protocol == Protocol::Resp3 => return Err(self.no_resp3(answer)),
+                Some(_) => {}
+            }
         }
-        Ok(())
+        if self.waits_for_db.is_some() { self.choose(greeting.db, deadline) } else { Ok(()) }
+    }
+
+    fn no_resp3(&self, answer: String) -> Error {
+        Error::NoResp3 { address: self.socket.name().to_string(), answer }
+    }
+
+    /// Chooses the database. Before the password nothing can be done in any, and it is chosen after it.
+    ///
+    /// # Errors
+    /// [`Error::Database`], since all that follows would go to another one.
+    pub fn choose(&mut self, db: u32, deadline: &Deadline) -> Result<(), Error> {
+        let answer = self.ask(&[b"SELECT", db.to_string().as_bytes()], Some(deadline))?.error();
+        self.waits_for_db = answer;
+        match &self.waits_for_db {
+            Some(answer) if !answer.starts_with("NOAUTH") => {
+                Err(Error::Database { db, address: self.socket.name().to_string(), answer: answer.clone() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Sends a command in RESP and waits for its reply; messages that come unasked are left out.
@@ -141,7 +181,9 @@ impl Connection {
     /// # Errors
     /// As [`Connection::next`].
     pub fn ask(&mut self, words: &[&[u8]], deadline: Option<&Deadline>) -> Result<Reply, Error> {
-        self.send(words)?;
+        let mut bytes = Vec::new();
+        encode_command(&mut bytes, words);
+        self.send_bytes(&bytes, deadline)?;
         loop {
             match self.next(deadline)? {
                 Reply::Value(Value::Push(_)) => {}
@@ -157,7 +199,7 @@ impl Connection {
     pub fn send<W: AsRef<[u8]>>(&mut self, words: &[W]) -> Result<(), Error> {
         let mut bytes = Vec::new();
         encode_command(&mut bytes, words);
-        self.send_bytes(&bytes)
+        self.send_bytes(&bytes, None)
     }
 
     /// Sends a command as a line.
@@ -168,17 +210,26 @@ impl Connection {
         let mut bytes = Vec::with_capacity(line.len() + 1);
         text::write_request(&mut bytes, line)
             .map_err(|_| Error::Command("it has a line break, and a command is one line"))?;
-        self.send_bytes(&bytes)
+        self.send_bytes(&bytes, None)
     }
 
-    fn send_bytes(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+    fn send_bytes(&mut self, mut bytes: &[u8], deadline: Option<&Deadline>) -> Result<(), Error> {
         while !bytes.is_empty() {
-            match self.socket.try_write(bytes)? {
-                Some(written) => bytes = &bytes[written..],
-                None => self.socket.wait_writable(None)?,
+            match self.socket.try_write(bytes) {
+                Ok(Some(written)) => bytes = &bytes[written..],
+                Ok(None) => self.socket.wait_writable(deadline)?,
+                // A server that takes no more may have said why; that is read before the end of the connection.
+                Err(_) if self.has_been_told() => return Ok(()),
+                Err(error) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    /// Whether something of the server waits to be read, now that the connection is over.
+    fn has_been_told(&mut self) -> bool {
+        self.is_gone();
+        self.input.len() > self.start
     }
 
     /// The next reply, or message that came unasked. Without a deadline it waits as long as the connection lasts:

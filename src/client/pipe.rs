@@ -4,27 +4,29 @@
 //! 2. No more is read than the server has taken, so memory stays flat whatever is piped in.
 //! 3. Replies are read all the time, or the server would stop taking commands.
 //! 4. The end: in RESP, the reply to an ECHO of something that nobody else says, as `redis-cli --pipe` does it; in
-//!    the text dialect, as many replies as lines.
+//!    the text dialect, as many replies as lines. After QUIT it is the end of the connection, however that comes.
+//! 5. Whatever ends it, replies that have come by then are counted, and what was lost is an error even when nobody
+//!    reads the count.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags};
 
 use super::connection::{Connection, Reply};
-use super::script::{print, say};
+use super::output::{is_unread, print, say};
 use super::session::Session;
-use super::socket::{Deadline, Interrupts, wait_for};
+use super::skim::Skimmer;
+use super::socket::{Deadline, wait_for};
 use super::{Config, Dialect, Error};
 use crate::clock;
 use crate::wire::resp::{Value, encode_command};
 
 /// Bytes that are read at once.
 const CHUNK: usize = 256 * 1024;
-/// A server that has something to do and does nothing for so long is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How long one wait lasts at most.
 const TICK: Duration = Duration::from_millis(500);
 /// Errors that are shown; all are counted.
@@ -35,78 +37,88 @@ const SHOWN_ERRORS: u64 = 5;
 /// # Errors
 /// When the connection ends too early, or not all is answered. What was answered is printed before.
 pub fn run(config: &Config) -> Result<bool, Error> {
-    let mut session = Session::open(config, Interrupts::default())?;
-    if let Some(warning) = session.take_warning() {
-        say(&format!("warning: {warning}"));
+    let mut session = Session::open(config, Rc::default())?;
+    let mut pipe = Pipe::new(config).map_err(Error::Input)?;
+    let ended = pipe.run(session.connected_for_good()?);
+    let printed = print(format!("{} replies, {} errors\n", pipe.replies, pipe.errors).as_bytes());
+    ended?;
+    match printed {
+        Err(error) if !is_unread(&error) => Err(error),
+        _ => Ok(pipe.errors == 0),
     }
-    let mut pipe = Pipe::new(config.address.dialect).map_err(Error::Input)?;
-    let ended = pipe.run(session.connected()?);
-    print(format!("{} replies, {} errors\n", pipe.replies, pipe.errors).as_bytes())?;
-    ended.map(|()| pipe.errors == 0)
 }
 
 struct Pipe {
     stdin: File,
     dialect: Dialect,
+    /// How long a server may do nothing that has something to do.
+    patience: Duration,
     /// What has been read and, from `sent` on, not yet been taken by the server.
     chunk: Vec<u8>,
     sent: usize,
     input_ended: bool,
-    /// The last line has something in it and no end yet.
-    in_line: bool,
-    /// Lines with something in them, in the text dialect.
-    lines: u64,
+    /// Counts what is read.
+    input: Skimmer,
     token: Vec<u8>,
+    /// Bytes that have come.
+    received: u64,
     replies: u64,
     errors: u64,
     /// The reply that ends it has come.
     is_done: bool,
-    /// The server has said good-bye.
-    has_left: bool,
+    /// A QUIT that was refused.
+    is_kept: bool,
 }
 
 impl Pipe {
-    fn new(dialect: Dialect) -> io::Result<Pipe> {
+    fn new(config: &Config) -> io::Result<Pipe> {
         // Not through the buffer of `Stdin`: whether there is something to read is asked of the descriptor.
         let stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
         let token = format!("{:016x}-{:016x}-{}", clock::wall_micros(), clock::ticks(), std::process::id());
+        let dialect = config.address.dialect;
         Ok(Pipe {
             stdin,
             dialect,
+            patience: config.patience,
             chunk: Vec::with_capacity(CHUNK),
             sent: 0,
             input_ended: false,
-            in_line: false,
-            lines: 0,
+            input: Skimmer::new(dialect),
             token: token.into_bytes(),
+            received: 0,
             replies: 0,
             errors: 0,
             is_done: false,
-            has_left: false,
+            is_kept: false,
         })
     }
 
     fn run(&mut self, connection: &mut Connection) -> Result<(), Error> {
-        let mut deadline = Deadline::within(PATIENCE);
+        let mut deadline = Deadline::within(self.patience);
         while !self.is_done {
             let wants_input = self.sent == self.chunk.len() && !self.input_ended;
-            let before = (self.sent, self.replies, self.input_ended);
+            let before = self.progress();
             let (input_ready, readable) = self.wait(connection, wants_input)?;
-            if input_ready {
-                self.read().map_err(Error::Input)?;
-            }
-            self.write(connection)?;
             if readable {
                 self.receive(connection)?;
             }
+            if input_ready && !self.is_done {
+                self.read().map_err(Error::Input)?;
+            }
+            self.write(connection)?;
             // Nobody is waited for while standard input has nothing to say.
-            if wants_input || before != (self.sent, self.replies, self.input_ended) {
-                deadline = Deadline::within(PATIENCE);
+            if wants_input || before != self.progress() {
+                deadline = Deadline::within(self.patience);
             } else if deadline.is_over() {
-                return Err(Error::Unanswered { replies: self.replies, within: PATIENCE });
+                return Err(Error::Unanswered { replies: self.replies, within: self.patience });
             }
         }
         Ok(())
+    }
+
+    /// What changes whenever the server, or standard input, does something.
+    fn progress(&self) -> (usize, u64, bool) {
+        (self.sent, self.received, self.input_ended)
     }
 
     /// Waits for whatever can go on: input, and reading from or writing to the server.
@@ -142,65 +154,72 @@ impl Pipe {
             Ok(read) => read,
         };
         self.chunk.truncate(read);
-        if self.dialect == Dialect::Text {
-            self.count_lines();
-        }
+        self.input.pass(&self.chunk);
         Ok(())
     }
 
     fn end_input(&mut self) {
         self.input_ended = true;
+        let is_in_line = self.input.is_in_line();
+        // A last line without an end gets one; a server skips an empty line.
+        self.input.pass(b"\n");
         match self.dialect {
             Dialect::Resp => {
-                // A last line without an end gets one; a server skips an empty line.
                 self.chunk.extend_from_slice(b"\r\n");
                 encode_command(&mut self.chunk, [&b"ECHO"[..], &self.token]);
             }
             Dialect::Text => {
-                if std::mem::take(&mut self.in_line) {
+                if is_in_line {
                     self.chunk.push(b'\n');
-                    self.lines += 1;
                 }
-                self.is_done = self.replies >= self.lines;
-            }
-        }
-    }
-
-    fn count_lines(&mut self) {
-        for &byte in &self.chunk {
-            match byte {
-                b'\n' => self.lines += u64::from(std::mem::take(&mut self.in_line)),
-                b' ' | b'\t' | b'\r' => {}
-                _ => self.in_line = true,
+                self.is_done = self.replies >= self.input.commands();
             }
         }
     }
 
     fn write(&mut self, connection: &mut Connection) -> Result<(), Error> {
-        while self.sent < self.chunk.len() {
-            match connection.socket().try_write(&self.chunk[self.sent..])? {
-                Some(written) => self.sent += written,
-                None => break,
+        while self.sent < self.chunk.len() && !self.is_done {
+            match connection.socket().try_write(&self.chunk[self.sent..]) {
+                Ok(Some(written)) => self.sent += written,
+                Ok(None) => break,
+                Err(error) => {
+                    // What the server has said before it went is still there.
+                    while matches!(self.take(connection), Ok(Some(1..))) {}
+                    return self.end(error);
+                }
             }
         }
         Ok(())
     }
 
     fn receive(&mut self, connection: &mut Connection) -> Result<(), Error> {
+        match self.take(connection) {
+            Ok(Some(0)) => self.end(Error::Closed(connection.socket().name().to_string())),
+            Ok(_) => Ok(()),
+            Err(error @ Error::Broken { .. }) => self.end(error),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads once and counts the replies that are whole; `None` when nothing is there, 0 at the end.
+    fn take(&mut self, connection: &mut Connection) -> Result<Option<usize>, Error> {
         let received = connection.receive()?;
+        self.received += received.unwrap_or(0) as u64;
         while let Some(reply) = connection.buffered()? {
             self.count(&reply);
         }
-        if received == Some(0) && !self.is_done {
-            // After QUIT there is nobody left to ask.
-            self.is_done = self.has_left;
-            return if self.is_done {
-                Ok(())
-            } else {
-                Err(Error::Closed(connection.socket().name().to_string()))
-            };
-        }
-        Ok(())
+        Ok(received)
+    }
+
+    /// The connection is over, which is what QUIT is for.
+    fn end(&mut self, error: Error) -> Result<(), Error> {
+        self.is_done |= self.has_left();
+        if self.is_done { Ok(()) } else { Err(error) }
+    }
+
+    /// Whether the server has answered everything up to a QUIT.
+    fn has_left(&self) -> bool {
+        self.input.quit_at().is_some_and(|quit_at| self.replies >= quit_at && !self.is_kept)
     }
 
     fn count(&mut self, reply: &Reply) {
@@ -210,19 +229,19 @@ impl Pipe {
                 self.is_done = true;
                 return;
             }
-            Reply::Line(line) => self.has_left = line == b"OK: Bye",
-            Reply::Value(_) => {}
+            _ => {}
         }
         self.replies += 1;
         if reply.has_error() {
+            self.is_kept |= self.input.quit_at() == Some(self.replies);
             self.errors += 1;
             if self.errors <= SHOWN_ERRORS {
-                let text = super::paint::plain(reply);
-                say(String::from_utf8_lossy(&text).trim_end());
+                say(String::from_utf8_lossy(&super::paint::plain(reply)).trim_end());
             }
         }
-        if self.dialect == Dialect::Text && self.input_ended && self.replies >= self.lines {
-            self.is_done = true;
+        // One line in, one line out: after that to QUIT there is none.
+        if self.dialect == Dialect::Text {
+            self.is_done |= self.has_left() || self.input_ended && self.replies >= self.input.commands();
         }
     }
 }

@@ -1,20 +1,24 @@
 //! Commands without a terminal: from the command line, or line by line from standard input.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, Read};
+use std::rc::Rc;
 
 use super::connection::Reply;
-use super::session::{Answered, Session};
-use super::socket::Interrupts;
+use super::output::{is_unread, print, say};
+use super::session::Session;
 use super::{Config, Error, MAX_REPLY, paint};
 
-/// Runs commands one after the other, whatever they are answered; whether no reply was an error.
+/// Runs commands one after the other, whatever they are answered; whether no reply was an error. It ends when nobody
+/// reads the replies any more.
 ///
 /// # Errors
 /// When the server cannot be reached any more, or output fails.
 pub fn run_all(config: &Config, commands: &[String]) -> Result<bool, Error> {
     let mut script = Script::open(config)?;
-    for command in commands {
-        script.run(command.as_bytes())?;
+    for (command, number) in commands.iter().zip(1..) {
+        if !script.run(command.as_bytes(), "command", number)? {
+            break;
+        }
     }
     Ok(script.is_well)
 }
@@ -27,28 +31,22 @@ pub fn run_input(config: &Config) -> Result<bool, Error> {
     let mut script = Script::open(config)?;
     let mut input = io::stdin().lock();
     let mut line = Vec::new();
-    loop {
+    for number in 1.. {
         line.clear();
         let mut limited = input.by_ref().take(MAX_REPLY as u64);
         if limited.read_until(b'\n', &mut line).map_err(Error::Input)? == 0 {
-            return Ok(script.is_well);
+            break;
         }
         if line.len() == MAX_REPLY && !line.ends_with(b"\n") {
             return Err(Error::Command("its line has more than 512 MiB"));
         }
         let command = line.strip_suffix(b"\n").unwrap_or(&line);
         let command = command.strip_suffix(b"\r").unwrap_or(command);
-        script.run(command)?;
-        if command.trim_ascii().eq_ignore_ascii_case(b"QUIT") {
-            return Ok(script.is_well);
+        if !script.run(command, "line", number)? || command.trim_ascii().eq_ignore_ascii_case(b"QUIT") {
+            break;
         }
     }
-}
-
-/// Says something beside the data.
-pub fn say(text: &str) {
-    // A stderr that is gone cannot be told so.
-    let _ = writeln!(io::stderr(), "{text}");
+    Ok(script.is_well)
 }
 
 struct Script<'a> {
@@ -58,29 +56,26 @@ struct Script<'a> {
 
 impl<'a> Script<'a> {
     fn open(config: &'a Config) -> Result<Script<'a>, Error> {
-        let mut session = Session::open(config, Interrupts::default())?;
-        if let Some(warning) = session.take_warning() {
-            say(&format!("warning: {warning}"));
-        }
-        Ok(Script { session, is_well: true })
+        Ok(Script { session: Session::open(config, Rc::default())?, is_well: true })
     }
 
-    fn run(&mut self, command: &[u8]) -> Result<(), Error> {
-        let mut show = |_: &[Vec<u8>], reply: &Reply| print(&paint::plain(reply));
-        match self.session.run(command, &mut show) {
-            Ok(answered) => self.is_well &= answered != Answered::WithError,
+    /// Runs a command; whether its reply is still read. One that cannot be sent is named by its number and not shown:
+    /// it may hold a password.
+    fn run(&mut self, command: &[u8], kind: &str, number: u64) -> Result<bool, Error> {
+        let Script { session, is_well } = self;
+        let mut show = |_: &[Vec<u8>], reply: &Reply| {
+            *is_well &= !reply.has_error();
+            print(&paint::plain(reply))
+        };
+        match session.run(command, &mut show) {
+            Ok(()) => Ok(true),
             Err(Error::Command(why)) => {
-                say(&format!("error: failed to send `{}`: {why}", String::from_utf8_lossy(command)));
-                self.is_well = false;
+                say(&format!("error: failed to send {kind} {number}: {why}"));
+                *is_well = false;
+                Ok(true)
             }
-            Err(error) => return Err(error),
+            Err(error) if is_unread(&error) => Ok(false),
+            Err(error) => Err(error),
         }
-        Ok(())
     }
-}
-
-/// Writes data at once, so that messages are seen as they come.
-pub fn print(bytes: &[u8]) -> Result<(), Error> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(Error::Output)
 }

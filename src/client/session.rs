@@ -4,93 +4,128 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::connection::{Connection, Login, Reply};
+use super::connection::{Connection, Greeting, Login, Reply};
 use super::docs::Docs;
+use super::output::say;
 use super::socket::{Deadline, Interrupts};
 use super::{Config, Dialect, Error, Protocol};
-use crate::wire::resp::{Value, split_words};
+use crate::wire::resp::{Value, parse_integer, split_words};
+use crate::wire::text::{self, Request};
 
 /// How long a server may take to say good-bye.
 const GOOD_BYE: Duration = Duration::from_millis(500);
 
-/// Shows a reply to the words of a command (none in the text dialect).
+/// Shows a reply to the words of a command (none in the text dialect); [`Error::Interrupted`] when Ctrl-C has left
+/// out its rest.
 pub type Show<'s> = dyn FnMut(&[Vec<u8>], &Reply) -> Result<(), Error> + 's;
-
-/// What became of a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answered {
-    /// With a reply, or as many as it has.
-    Well,
-    /// At least one of them was an error.
-    WithError,
-    /// Not at all: there was nothing in the line.
-    Nothing,
-}
 
 /// A connection that is opened again when it was lost.
 pub struct Session<'a> {
     config: &'a Config,
     interrupts: Rc<Interrupts>,
     connection: Option<Connection>,
-    login: Option<Login>,
-    db: u32,
-    in_transaction: bool,
+    /// How the next connection begins: what the address says, and what commands have changed since.
+    greeting: Greeting,
+    /// Between MULTI and EXEC.
+    transaction: Option<Transaction>,
     has_logged_in: bool,
 }
 
+/// What waits for EXEC.
+#[derive(Default)]
+struct Transaction {
+    commands: usize,
+    /// What some of them will change, each with its place among all.
+    changes: Vec<(usize, Change)>,
+}
+
+impl Transaction {
+    fn push(&mut self, change: Option<Change>) {
+        self.changes.extend(change.map(|change| (self.commands, change)));
+        self.commands += 1;
+    }
+}
+
 impl<'a> Session<'a> {
-    /// Connects.
+    /// Connects, and says what the greeting has to say.
     ///
     /// # Errors
     /// As [`Connection::open`].
-    pub fn open(config: &'a Config, interrupts: Interrupts) -> Result<Session<'a>, Error> {
+    pub fn open(config: &'a Config, interrupts: Rc<Interrupts>) -> Result<Session<'a>, Error> {
         let address = &config.address;
         let login = address.password.as_ref().map(|password| Login {
             user: address.user.as_ref().map(|user| user.as_bytes().to_vec()),
             password: password.as_bytes().to_vec(),
         });
-        let interrupts = Rc::new(interrupts);
         let mut session = Session {
             config,
             interrupts,
             connection: None,
-            login,
-            db: address.db,
-            in_transaction: false,
+            greeting: Greeting { login, db: address.db, protocol: config.protocol },
+            transaction: None,
             has_logged_in: false,
         };
         session.connected()?;
         Ok(session)
     }
 
-    /// The connection, opened again when it was lost.
+    /// The connection, opened again when it was lost; then that is said.
     ///
     /// # Errors
-    /// As [`Connection::open`].
+    /// As [`Connection::open`]. [`Error::TransactionLost`] once when it was lost between MULTI and EXEC: what
+    /// follows would be done at once that was meant to wait.
     pub fn connected(&mut self) -> Result<&mut Connection, Error> {
-        if self.connection.as_mut().is_some_and(Connection::is_gone) {
-            self.connection = None;
+        let was_lost = self.connection.as_mut().is_some_and(Connection::is_gone);
+        if was_lost {
+            let lost = self.transaction.is_some();
+            self.disconnect();
+            if lost {
+                return Err(Error::TransactionLost(self.config.address.place.to_string()));
+            }
         }
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
-                self.in_transaction = false;
                 self.interrupts.take();
-                Connection::open(self.config, self.login.as_ref(), self.db, Rc::clone(&self.interrupts))?
+                let mut connection =
+                    Connection::open(self.config, &self.greeting, Rc::clone(&self.interrupts))?;
+                if was_lost {
+                    say("warning: the connection was lost and is opened again");
+                }
+                if let Some(warning) = connection.warning.take() {
+                    say(&format!("warning: {warning}"));
+                }
+                connection
             }
         };
         Ok(self.connection.insert(connection))
     }
 
-    /// What the greeting has to say, once.
-    pub fn take_warning(&mut self) -> Option<String> {
-        self.connection.as_mut()?.warning.take()
+    /// The connection, for commands that are passed on unread.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when it is not in its database before a password among them, or as
+    /// [`Session::connected`].
+    pub fn connected_for_good(&mut self) -> Result<&mut Connection, Error> {
+        let (db, address) = (self.greeting.db, self.config.address.place.to_string());
+        let connection = self.connected()?;
+        match connection.waits_for_db.take() {
+            Some(answer) => Err(Error::Database { db, address, answer }),
+            None => Ok(connection),
+        }
+    }
+
+    fn disconnect(&mut self) {
+        self.connection = None;
+        self.transaction = None;
     }
 
     /// Whether a line makes the server send messages until one stops listening.
     pub fn will_stream(&self, line: &[u8]) -> bool {
         let is_resp = self.config.address.dialect == Dialect::Resp;
-        is_resp && !self.in_transaction && split_words(line).is_ok_and(|words| kind(&words) == Kind::Stream)
+        is_resp
+            && self.transaction.is_none()
+            && split_words(line).is_ok_and(|words| kind(&words) == Kind::Stream)
     }
 
     /// Says good-bye, where there is still somebody to say it to. Whether that is heard changes nothing.
@@ -113,8 +148,8 @@ impl<'a> Session<'a> {
         if self.connection.is_none() {
             return "not connected".to_string();
         }
-        let db = if self.db == 0 { String::new() } else { format!("[{}]", self.db) };
-        let transaction = if self.in_transaction { "(TX)" } else { "" };
+        let db = if self.greeting.db == 0 { String::new() } else { format!("[{}]", self.greeting.db) };
+        let transaction = if self.transaction.is_some() { "(TX)" } else { "" };
         format!("{}{db}{transaction}", self.config.address.place)
     }
 
@@ -130,7 +165,7 @@ impl<'a> Session<'a> {
             Ok(Reply::Value(value)) => Docs::read(&value),
             Ok(Reply::Line(_)) => Docs::default(),
             Err(_) => {
-                self.connection = None;
+                self.disconnect();
                 Docs::default()
             }
         }
@@ -141,11 +176,14 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// What `show` says, and whatever ends the connection; it is opened again for the next line. Ctrl-C is an
-    /// error only while a reply is waited for: it ends a stream of messages as it should.
-    pub fn run(&mut self, line: &[u8], show: &mut Show<'_>) -> Result<Answered, Error> {
+    /// error only while a reply is waited for: it ends a stream of messages as it should, and leaves out the rest of
+    /// a reply that is shown.
+    pub fn run(&mut self, line: &[u8], show: &mut Show<'_>) -> Result<(), Error> {
+        // One that was pressed before this command is not meant for it.
+        self.interrupts.take();
         let line = line.trim_ascii_start();
         if line.is_empty() {
-            return Ok(Answered::Nothing);
+            return Ok(());
         }
         let done = match self.config.address.dialect {
             Dialect::Text => self.run_text(line, show),
@@ -153,89 +191,94 @@ impl<'a> Session<'a> {
         };
         if done.as_ref().is_err_and(|error| !matches!(error, Error::Command(_))) {
             // Replies that are still to come belong to nothing any more.
-            self.connection = None;
-            self.in_transaction = false;
+            self.disconnect();
         }
         done
     }
 
-    fn run_text(&mut self, line: &[u8], show: &mut Show<'_>) -> Result<Answered, Error> {
+    fn run_text(&mut self, line: &[u8], show: &mut Show<'_>) -> Result<(), Error> {
         let connection = self.connected()?;
         connection.send_line(line)?;
         let reply = connection.next(None)?;
-        show(&[], &reply)?;
-        let answered = answered(&reply);
-        if answered == Answered::Well
-            && let Some((name, password)) = split_name(line)
-            && name.eq_ignore_ascii_case(b"AUTH")
-        {
-            self.login = Some(Login { user: None, password: password.to_vec() });
+        unless_interrupted(show(&[], &reply))?;
+        match text::parse(line) {
+            _ if reply.has_error() => {}
+            Some(Ok(Request::Auth { password })) => {
+                self.greeting.login = Some(Login { user: None, password: password.to_vec() });
+            }
+            Some(Ok(Request::Quit)) => self.disconnect(),
+            _ => {}
         }
-        Ok(answered)
+        Ok(())
     }
 
-    fn run_words(&mut self, line: &[u8], show: &mut Show<'_>) -> Result<Answered, Error> {
+    fn run_words(&mut self, line: &[u8], show: &mut Show<'_>) -> Result<(), Error> {
         let words = split_words(line).map_err(|_| Error::Command("its quotes are not balanced"))?;
         if words.is_empty() {
-            return Ok(Answered::Nothing);
+            return Ok(());
         }
         if is(&words, 0, "CLIENT") && is(&words, 1, "REPLY") && !is(&words, 2, "ON") {
             return Err(Error::Command("without replies one could not tell what has happened"));
         }
-        let in_transaction = self.in_transaction;
-        let connection = self.connected()?;
+        self.connected()?;
+        let kind = kind(&words);
+        if kind != Kind::One && self.transaction.is_some() {
+            return Err(Error::Command("in a transaction its messages could not be told from replies"));
+        }
+        let (db, deadline) = (self.greeting.db, Deadline::within(self.config.timeout));
+        let connection = self.connected_already()?;
+        if connection.waits_for_db.is_some() {
+            connection.choose(db, &deadline)?;
+        }
         connection.send(&words)?;
-        match kind(&words) {
-            Kind::Stream if !in_transaction => self.stream(&words, show),
-            kind => self.replies(&words, kind, show),
+        match kind {
+            Kind::Stream => self.stream(&words, show),
+            Kind::One => self.replies(&words, None, show),
+            Kind::Leaving(names) => self.replies(&words, Some(names), show),
         }
     }
 
-    /// Shows as many replies as the command has, and what comes unasked before them.
-    fn replies(&mut self, words: &[Vec<u8>], kind: Kind, show: &mut Show<'_>) -> Result<Answered, Error> {
-        let mut left = match kind {
-            Kind::Leaving(replies) if !self.in_transaction => replies,
-            _ => 1,
-        };
-        let mut all = Answered::Well;
+    /// Shows the reply of a command, and what comes unasked before it; or as many messages as it has names.
+    fn replies(
+        &mut self,
+        words: &[Vec<u8>],
+        messages: Option<usize>,
+        show: &mut Show<'_>,
+    ) -> Result<(), Error> {
+        let mut left = messages.unwrap_or(1);
         while left > 0 {
             let reply = match self.connected_already()?.next(None) {
                 // It has done what it was asked for.
-                Err(Error::Closed(_)) if is(words, 0, "SHUTDOWN") => {
-                    self.connection = None;
-                    return Ok(Answered::Well);
+                Err(Error::Closed(_) | Error::Broken { .. }) if is(words, 0, "SHUTDOWN") => {
+                    self.disconnect();
+                    return Ok(());
                 }
                 reply => reply?,
             };
-            show(words, &reply)?;
-            let is_push = matches!(reply, Reply::Value(Value::Push(_)));
-            if is_push && !matches!(kind, Kind::Leaving(_)) {
+            if messages.is_none() && matches!(reply, Reply::Value(Value::Push(_))) {
+                show(words, &reply)?;
                 continue;
             }
+            unless_interrupted(show(words, &reply))?;
             left = if reply.has_error() { 0 } else { left - 1 };
-            if reply.has_error() {
-                all = Answered::WithError;
-            }
             self.note(words, &reply)?;
         }
-        Ok(all)
+        Ok(())
     }
 
     /// Shows messages as they come, until Ctrl-C. The next command begins with a new connection, on which nothing
     /// is listened to.
-    fn stream(&mut self, words: &[Vec<u8>], show: &mut Show<'_>) -> Result<Answered, Error> {
+    fn stream(&mut self, words: &[Vec<u8>], show: &mut Show<'_>) -> Result<(), Error> {
         loop {
-            match self.connected_already()?.next(None) {
-                Ok(reply) => {
-                    show(words, &reply)?;
-                    if reply.has_error() && !is_message(&reply) {
-                        return Ok(Answered::WithError);
-                    }
-                }
+            let reply = self.connected_already()?.next(None);
+            let ends = reply.as_ref().is_ok_and(|reply| reply.has_error() && !is_message(reply));
+            match reply.and_then(|reply| show(words, &reply)) {
+                Ok(()) if ends => return Ok(()),
+                Ok(()) => {}
                 Err(Error::Interrupted) => {
                     self.connection = None;
                     self.connected()?;
-                    return Ok(Answered::Well);
+                    return Ok(());
                 }
                 Err(error) => return Err(error),
             }
@@ -247,46 +290,135 @@ impl<'a> Session<'a> {
         self.connection.as_mut().ok_or_else(|| Error::Closed(place.to_string()))
     }
 
-    /// Remembers what a command has changed about the connection.
+    /// Remembers what a command has changed about the connection:
+    ///
+    /// 1. What is queued changes nothing before EXEC, and nothing without it.
+    /// 2. An error changes nothing, except that it may end a transaction.
+    /// 3. After QUIT there is no connection, whether its end has been seen or not.
     fn note(&mut self, words: &[Vec<u8>], reply: &Reply) -> Result<(), Error> {
-        if is(words, 0, "EXEC") || is(words, 0, "DISCARD") {
-            self.in_transaction = false;
-        }
-        let is_queued = matches!(reply, Reply::Value(Value::Simple(text)) if text == b"QUEUED");
-        if reply.has_error() || is_queued {
+        let Reply::Value(value) = reply else { return Ok(()) };
+        if let (Value::Simple(text), Some(transaction)) = (value, &mut self.transaction)
+            && text == b"QUEUED"
+        {
+            transaction.push(change(words));
             return Ok(());
         }
-        if is(words, 0, "MULTI") {
-            self.in_transaction = true;
-        } else if is(words, 0, "SELECT") {
-            let db = words.get(1).and_then(|db| std::str::from_utf8(db).ok()?.parse().ok());
-            self.db = db.unwrap_or(self.db);
-        } else if is(words, 0, "RESET") {
-            (self.db, self.in_transaction) = (0, false);
-        } else if is(words, 0, "AUTH") {
-            self.note_login(&words[1..])?;
+        if is(words, 0, "EXEC") {
+            return self.note_exec(value);
+        }
+        let is_end = is(words, 0, "DISCARD");
+        match value {
+            Value::Error(text) if is_end && ends_transaction(text) => self.transaction = None,
+            Value::Error(_) => {}
+            _ if is_end => self.transaction = None,
+            _ if is(words, 0, "MULTI") => self.transaction = Some(Transaction::default()),
+            _ if is(words, 0, "QUIT") => self.disconnect(),
+            _ if is(words, 0, "RESET") => self.note_reset()?,
+            _ => {
+                if let Some(change) = change(words) {
+                    self.apply(change)?;
+                }
+            }
         }
         Ok(())
     }
 
-    /// The password is kept for the next connection, and RESP3 tried again where it was refused for want of it.
-    fn note_login(&mut self, words: &[Vec<u8>]) -> Result<(), Error> {
-        let login = match words {
-            [password] => Login { user: None, password: password.clone() },
-            [user, password] => Login { user: Some(user.clone()), password: password.clone() },
-            _ => return Ok(()),
-        };
-        self.login = Some(login);
-        self.has_logged_in = true;
-        let (timeout, protocol) = (self.config.timeout, self.config.protocol);
-        let connection = self.connected_already()?;
-        if protocol != Protocol::Resp2 && !connection.is_resp3 {
-            let deadline = Deadline::within(timeout);
-            let answer = connection.ask(&[b"HELLO", b"3"], Some(&deadline))?;
-            connection.is_resp3 = !answer.has_error();
+    fn note_exec(&mut self, value: &Value) -> Result<(), Error> {
+        if matches!(value, Value::Error(text) if !ends_transaction(text)) {
+            return Ok(());
+        }
+        let changes = self.transaction.take().unwrap_or_default().changes;
+        let Some(replies) = value.items() else { return Ok(()) };
+        for (index, change) in changes {
+            if replies.get(index).is_some_and(|reply| !reply.has_error()) {
+                self.apply(change)?;
+            }
         }
         Ok(())
     }
+
+    /// The server has forgotten who one is, and speaks RESP2 in database 0.
+    fn note_reset(&mut self) -> Result<(), Error> {
+        (self.greeting.login, self.greeting.db, self.transaction) = (None, 0, None);
+        let connection = self.connected_already()?;
+        (connection.is_resp3, connection.waits_for_db) = (false, None);
+        Ok(())
+    }
+
+    /// Keeps a change for the next connection. After a password, what was refused for want of it is tried again.
+    fn apply(&mut self, change: Change) -> Result<(), Error> {
+        if let Some(db) = change.db {
+            self.greeting.db = db;
+            self.connected_already()?.waits_for_db = None;
+        }
+        if let Some(is_resp3) = change.is_resp3 {
+            self.greeting.protocol = match self.config.protocol {
+                _ if !is_resp3 => Protocol::Resp2,
+                Protocol::Resp3 => Protocol::Resp3,
+                Protocol::Newest | Protocol::Resp2 => Protocol::Newest,
+            };
+            self.connected_already()?.is_resp3 = is_resp3;
+        }
+        if let Some(login) = change.login {
+            self.greeting.login = Some(login);
+            self.has_logged_in = true;
+            let deadline = Deadline::within(self.config.timeout);
+            let connection = self.connection.as_mut();
+            let connection =
+                connection.ok_or_else(|| Error::Closed(self.config.address.place.to_string()))?;
+            connection.greet_again(&self.greeting, &deadline)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a command changes about a connection, once it has run.
+#[derive(Default)]
+struct Change {
+    db: Option<u32>,
+    is_resp3: Option<bool>,
+    login: Option<Login>,
+}
+
+fn change(words: &[Vec<u8>]) -> Option<Change> {
+    let login =
+        |user: Option<&Vec<u8>>, password: &[u8]| Login { user: user.cloned(), password: password.to_vec() };
+    match &words[1..] {
+        [db] if is(words, 0, "SELECT") => {
+            let db = parse_integer(db).and_then(|db| u32::try_from(db).ok());
+            Some(Change { db, ..Change::default() })
+        }
+        [password] if is(words, 0, "AUTH") => {
+            Some(Change { login: Some(login(None, password)), ..Change::default() })
+        }
+        [user, password] if is(words, 0, "AUTH") => {
+            Some(Change { login: Some(login(Some(user), password)), ..Change::default() })
+        }
+        [version, options @ ..] if is(words, 0, "HELLO") => {
+            let mut change = Change { is_resp3: Some(version == b"3"), ..Change::default() };
+            let mut options = options.iter();
+            while let Some(option) = options.next() {
+                let is_auth = option.eq_ignore_ascii_case(b"AUTH");
+                // The name of the user, or with SETNAME that of the connection.
+                let name = options.next();
+                if let (true, Some(password)) = (is_auth, if is_auth { options.next() } else { None }) {
+                    change.login = Some(login(name, password));
+                }
+            }
+            Some(change)
+        }
+        _ => None,
+    }
+}
+
+/// Whether an error as the reply to EXEC or DISCARD says that there is no transaction (any more).
+fn ends_transaction(error: &[u8]) -> bool {
+    error.starts_with(b"EXECABORT") || error.ends_with(b"without MULTI")
+}
+
+/// A reply of which nobody wants to see the rest has come all the same.
+fn unless_interrupted(shown: Result<(), Error>) -> Result<(), Error> {
+    if matches!(shown, Err(Error::Interrupted)) { Ok(()) } else { shown }
 }
 
 /// What a command is answered.
@@ -314,18 +446,8 @@ fn is_message(reply: &Reply) -> bool {
     matches!(reply, Reply::Value(Value::Push(_) | Value::Array(_)))
 }
 
-fn answered(reply: &Reply) -> Answered {
-    if reply.has_error() { Answered::WithError } else { Answered::Well }
-}
-
 fn is(words: &[Vec<u8>], index: usize, name: &str) -> bool {
     words.get(index).is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()))
-}
-
-/// The first word of a line, and what follows the blanks behind it.
-fn split_name(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = line.iter().position(u8::is_ascii_whitespace)?;
-    Some((&line[..end], line[end..].trim_ascii_start()))
 }
 
 #[cfg(test)]
@@ -347,8 +469,33 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_a_text_command_ends_at_a_blank() {
-        assert_eq!(split_name(b"AUTH  pass phrase"), Some((&b"AUTH"[..], &b"pass phrase"[..])));
-        assert_eq!(split_name(b"PING"), None);
+    fn what_a_command_changes_is_read_from_its_words() {
+        let found = |line: &str| {
+            change(&words(line)).map(|Change { db, is_resp3, login }| {
+                let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+                (db, is_resp3, login.map(|login| (login.user.map(text), text(login.password))))
+            })
+        };
+        let login =
+            |user: Option<&str>, password: &str| Some((user.map(str::to_string), password.to_string()));
+        assert_eq!(found("select 3"), Some((Some(3), None, None)));
+        assert_eq!(found("AUTH secret"), Some((None, None, login(None, "secret"))));
+        assert_eq!(found("auth ann secret"), Some((None, None, login(Some("ann"), "secret"))));
+        assert_eq!(found("HELLO 2"), Some((None, Some(false), None)));
+        for line in ["hello 3 auth ann secret", "HELLO 3 SETNAME auth AUTH ann secret SETNAME x"] {
+            assert_eq!(found(line), Some((None, Some(true), login(Some("ann"), "secret"))), "{line}");
+        }
+        assert_eq!(found("HELLO 3 SETNAME AUTH"), Some((None, Some(true), None)));
+        for line in ["HELLO", "GET a", "SELECT", "AUTH", "PING", "SELECTED 3"] {
+            assert_eq!(found(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn an_error_may_end_a_transaction_or_leave_it() {
+        for error in ["EXECABORT Transaction discarded because of ...", "ERR EXEC without MULTI"] {
+            assert!(ends_transaction(error.as_bytes()), "{error}");
+        }
+        assert!(!ends_transaction(b"ERR wrong number of arguments for 'exec' command"));
     }
 }

@@ -1,6 +1,7 @@
 //! The prompt.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
@@ -8,8 +9,8 @@ use rustyline::{CompletionType, Editor};
 
 use super::assist::{Assist, history_file, is_secret};
 use super::connection::Reply;
+use super::output::{print, print_until, say};
 use super::paint::{self, Painter};
-use super::script::{print, say};
 use super::session::Session;
 use super::socket::Interrupts;
 use super::{Config, Dialect, Error};
@@ -23,8 +24,9 @@ const HISTORY: usize = 1000;
 /// When the server cannot be reached at first, or the terminal fails. A server that goes away later is none.
 pub fn run(config: &Config, colour: bool) -> Result<(), Error> {
     let interrupts = Interrupts::watch().map_err(|error| Error::Terminal(error.to_string()))?;
-    let session = Session::open(config, interrupts)?;
-    let mut shell = Shell::new(session, config, colour)?;
+    let interrupts = Rc::new(interrupts);
+    let session = Session::open(config, Rc::clone(&interrupts))?;
+    let mut shell = Shell::new(session, config, interrupts, colour)?;
     shell.greet()?;
     loop {
         match shell.editor.readline(&shell.prompt()) {
@@ -50,12 +52,18 @@ struct Shell<'a> {
     editor: Editor<Assist, DefaultHistory>,
     session: Session<'a>,
     config: &'a Config,
+    interrupts: Rc<Interrupts>,
     painter: Painter,
     history: Option<PathBuf>,
 }
 
 impl<'a> Shell<'a> {
-    fn new(mut session: Session<'a>, config: &'a Config, colour: bool) -> Result<Shell<'a>, Error> {
+    fn new(
+        mut session: Session<'a>,
+        config: &'a Config,
+        interrupts: Rc<Interrupts>,
+        colour: bool,
+    ) -> Result<Shell<'a>, Error> {
         let settings = rustyline::Config::builder()
             .completion_type(CompletionType::List)
             .history_ignore_space(true)
@@ -72,25 +80,18 @@ impl<'a> Shell<'a> {
             // The first time there is none.
             let _ = editor.load_history(path);
         }
-        Ok(Shell { editor, session, config, painter: Painter { colour }, history })
+        Ok(Shell { editor, session, config, interrupts, painter: Painter { colour }, history })
     }
 
     fn is_text(&self) -> bool {
         self.config.address.dialect == Dialect::Text
     }
 
-    fn greet(&mut self) -> Result<(), Error> {
-        self.warn();
+    fn greet(&self) -> Result<(), Error> {
         if self.is_text() {
             print(format!("Connected to server at {}\n", self.config.address.place).as_bytes())?;
         }
         Ok(())
-    }
-
-    fn warn(&mut self) {
-        if let Some(warning) = self.session.take_warning() {
-            say(&format!("warning: {warning}"));
-        }
     }
 
     fn prompt(&self) -> String {
@@ -137,13 +138,19 @@ impl<'a> Shell<'a> {
         if self.session.will_stream(line.as_bytes()) {
             print(b"Reading messages... (press Ctrl-C to stop)\n")?;
         }
-        let (painter, is_text) = (self.painter, self.is_text());
+        let (painter, is_text, interrupts) = (self.painter, self.is_text(), &self.interrupts);
         let mut show = |words: &[Vec<u8>], reply: &Reply| {
             let start = if is_text { "Server: " } else { "" };
-            print(format!("{start}{}", painter.reply(reply, paint::is_text(words))).as_bytes())
+            let text = format!("{start}{}", painter.reply(reply, paint::is_text(words)));
+            let shown = print_until(&text, interrupts);
+            if matches!(shown, Err(Error::Interrupted)) {
+                // What is left out would have ended the line, and the colour.
+                print(if painter.colour { b"\x1b[0m\n" } else { b"\n" })?;
+            }
+            shown
         };
         match self.session.run(line.as_bytes(), &mut show) {
-            Ok(_) => {}
+            Ok(()) => {}
             Err(error @ (Error::Output(_) | Error::Terminal(_))) => return Err(error),
             Err(Error::Interrupted) => {
                 // What was waited for came to nothing; the next command has a connection of its own.
@@ -153,7 +160,6 @@ impl<'a> Shell<'a> {
             }
             Err(error) => say(&format!("error: failed to {error}")),
         }
-        self.warn();
         self.learn();
         Ok(())
     }

@@ -204,8 +204,23 @@ def resp_prompt():
     t.type("get greeting\r", '\n"hello"\r\n', prompt)
     # A connection that was lost is opened again, with the database.
     t.type("select 2\r", "\nOK\r\n", "[2]> ")
-    command("-e", "CLIENT KILL TYPE normal SKIPME yes")
-    t.type("dbsize\r", "\n(integer) 0\r\n", "[2]> ")
+    lose_all_connections()
+    t.type("dbsize\r", "the connection was lost and is opened again\r\n", "(integer) 0\r\n", "[2]> ")
+    # What belongs to a transaction that was lost is not done at once instead.
+    t.type("multi\r", "\nOK\r\n", "[2](TX)> ")
+    lose_all_connections()
+    t.type("set lost 1\r", "error: failed to go on with the transaction", "not connected> ")
+    t.type("exists lost\r", "\n(integer) 0\r\n", "[2]> ")
+    # A Ctrl-C that came too late for one command is not meant for the next one.
+    os.kill(t.child, signal.SIGINT)
+    t.type("echo still\r", '\n"still"\r\n', "[2]> ")
+    # It leaves out the rest of a long reply, and nothing else.
+    t.type("setrange long 5000000 x\r", "\n(integer) 5000001\r\n", "[2]> ")
+    t.all = ""
+    t.type("get long\r", "\\x00\\x00")
+    t.type("\x03", "[2]> ")
+    assert len(t.all) < 2_000_000, f"{len(t.all)} characters were shown"
+    t.type("echo on\r", '\n"on"\r\n', "[2]> ")
     t.type("\x04")
     equal(t.end(), 0)
 
@@ -225,7 +240,7 @@ def resp_prompt():
     publish("news", "three")
     t.expect('"pmessage"', '"three"')
     t.type("\x03", prompt)
-    t.type("unsubscribe\r", "unsubscribe", prompt)
+    t.type("unsubscribe\r", '"unsubscribe"', prompt)
     # Before: colours by type.
     assert "\x1b[36m(integer) 1" in t.all and '\x1b[32m"x"' in t.all, t.all
     t.type("quit\r")
@@ -266,6 +281,11 @@ def command(*args):
     child = os.posix_spawn(PROGRAM, [PROGRAM, "client", ADDRESS, *args], kept)
     _, status = os.waitpid(child, 0)
     equal(status, 0)
+
+
+def lose_all_connections():
+    # When the second command is answered, the others have been closed.
+    command("-e", "CLIENT KILL TYPE normal SKIPME yes", "-e", "PING")
 
 
 def publish(channel, message):
