@@ -31,7 +31,7 @@ pub const NAMES: [&str; 14] = [
 /// The purpose of the choices of records, apart from those of plans.
 const PURPOSE: u64 = 0x7265_636f_7264;
 
-/// The longest text of one placeholder, and the longest value that `{size}` makes.
+/// The longest text of one placeholder, and the longest value, whether `{size}` makes it or the sum of its parts.
 const MAX_TEXT: u64 = 1 << 20;
 const MAX_SIZE: u64 = 16 << 20;
 
@@ -67,6 +67,12 @@ pub enum Error {
         placeholder: String,
         /// Bytes that all the rest may take.
         rest: usize,
+    },
+    /// A small template that makes values nobody can hold.
+    #[error("values have up to {longest} bytes, and {MAX_SIZE} is the limit: write less, or shorter fields")]
+    TooLong {
+        /// Bytes that a value may take.
+        longest: usize,
     },
 }
 
@@ -106,8 +112,8 @@ impl Value {
     /// Takes `text` apart.
     ///
     /// # Errors
-    /// When a known name has something after its colon that it does not take, or when the template
-    /// cannot have the size that it asks for.
+    /// When a known name has something after its colon that it does not take, when the template cannot
+    /// have the size that it asks for, or when values would be longer than 16 MiB.
     pub fn parse(text: &str) -> Result<Value, Error> {
         let mut places = 0;
         let mut size = None;
@@ -127,10 +133,11 @@ impl Value {
         Ok(value)
     }
 
-    /// Whether the size that is asked for leaves room for all the rest, with ids up to `last_id`.
+    /// Whether values stay within their bounds with ids up to `last_id`: no value is longer than 16 MiB, and
+    /// the size that is asked for leaves room for all the rest.
     ///
     /// # Errors
-    /// When it does not: values would be longer.
+    /// When values would be longer.
     pub fn fits(&self, last_id: u64) -> Result<(), Error> {
         let digits = digits(last_id);
         let mut rest = 0;
@@ -141,6 +148,9 @@ impl Value {
                 Part::Hole(Field::Size { least, span, .. }) => size = Some((*least, *span)),
                 Part::Hole(field) => rest += field.longest(digits),
             }
+        }
+        if rest as u64 > MAX_SIZE {
+            return Err(Error::TooLong { longest: rest });
         }
         match size {
             Some((least, span)) if least < rest => {

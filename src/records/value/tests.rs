@@ -114,6 +114,25 @@ fn a_size_is_held_against_the_largest_id() {
     assert!(error.contains("{size:4} or more"), "{error}");
 }
 
+#[test]
+fn many_long_fields_are_held_against_the_longest_value() {
+    let sixteen = "{text:1048576}".repeat(16);
+    assert!(Value::parse(&sixteen).is_ok(), "16 MiB are allowed");
+    for (template, bytes) in [
+        (format!("{sixteen}x"), "16777217"),
+        ("{hex:1048576}".repeat(4681), "4908384256"),
+        // The rest alone is too long: no size would be large enough.
+        (format!("{sixteen}x{{size:16MiB}}"), "16777217"),
+    ] {
+        let error = Value::parse(&template).expect_err("too long").to_string();
+        assert!(error.contains(bytes) && error.contains("16777216"), "{error}");
+    }
+    let value =
+        Value::parse(&format!("{}{{text:1048574}}{{id}}", "{text:1048576}".repeat(15))).expect("ids of two");
+    assert_eq!(value.fits(99), Ok(()));
+    assert_eq!(value.fits(100), Err(Error::TooLong { longest: (16 << 20) + 1 }));
+}
+
 proptest! {
     #[test]
     fn the_same_seed_and_id_give_the_same_bytes(seed: u64, id: u64) {
