@@ -18,10 +18,20 @@ impl RedisServer {
     /// # Panics
     /// When there is no `redis-server` (install the package of that name), or it does not start.
     pub fn start(args: &[&str]) -> RedisServer {
+        RedisServer::start_with(|| args.iter().map(|arg| arg.to_string()).collect())
+    }
+
+    /// The same with settings that are made anew for each attempt, such as a further free port.
+    ///
+    /// # Panics
+    /// As [`RedisServer::start`].
+    pub fn start_with(mut args: impl FnMut() -> Vec<String>) -> RedisServer {
         // Another process may take the free port before the server does: then the server ends, and
         // the next port is tried.
         for _ in 0..5 {
-            if let Some(server) = RedisServer::try_start(args) {
+            let args = args();
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            if let Some(server) = RedisServer::try_start(&args) {
                 return server;
             }
         }
