@@ -59,6 +59,21 @@ fn a_browser_shows_every_operation_the_store_and_the_scenarios() {
 }
 
 #[test]
+fn a_browser_shows_of_a_scenario_what_is_known_of_it() {
+    let closed = |load: &str| format!("name: closed\nload: {{ users: 4, {load} }}\n");
+    for (scenario, shown) in [
+        (closed("requests: 300"), "closed: 300 requests<"),
+        (closed("duration: 3s"), "closed: 3.00 s<"),
+        (format!("{SCENARIO}matrix: {{ connections.count: [1, 2] }}\n"), "200 requests, 4.00 s, 2 runs<"),
+    ] {
+        let serve = Serve::with(&[], &[], &[("one.yaml", &scenario)]);
+        let (page, console) = open(&serve, "/");
+        assert_eq!(console, "", "{page}");
+        assert!(page.contains(shown), "{shown}: {page}");
+    }
+}
+
+#[test]
 fn a_browser_is_asked_for_the_token() {
     let serve = Serve::with(&[], &[("RUNNER_TOKEN", "open-sesame")], &[]);
     let (page, _) = open(&serve, "/");
