@@ -78,7 +78,7 @@ pub(super) struct NewGeneration {
     #[schema(default = "record:{id}", pattern = r"\{id\}", max_length = 512, example = "record:{id}")]
     key: String,
     /// The value of each record; `{id}` is its number, `{id:04}` the same with leading zeros, and there are fields
-    /// such as `{name}`, `{email}`, `{uuid}` and `{random:1-6}`.
+    /// such as `{name}`, `{email}`, `{uuid}` and `{random:1..6}`.
     #[serde(default = "template")]
     #[schema(max_length = 65_536, example = r#"{"id":{id},"name":"User{id}"}"#)]
     template: String,
@@ -248,7 +248,15 @@ pub(super) struct Generations {
 struct Book {
     last_id: u64,
     busy: bool,
+    closed: bool,
     entries: VecDeque<Entry>,
+}
+
+impl Book {
+    /// The one that goes on. One goes on at a time, and it is the newest.
+    fn running(&self) -> Option<u64> {
+        self.entries.front().filter(|entry| !entry.standing.borrow().has_ended()).map(|entry| entry.id)
+    }
 }
 
 struct Entry {
@@ -308,7 +316,7 @@ impl Generations {
         let turn = self.turn()?;
         let datastore = records.open().await?;
         let (cancel, mut cancelled) = watch::channel(false);
-        let (states, standing) = self.enter(&order, asked, cancel);
+        let (states, standing) = self.enter(&order, asked, cancel)?;
         records.spawn(async move {
             let filling = records::fill(&datastore, &order, |filled| {
                 states.send_modify(|state| (state.done, state.written) = (filled.asked, filled.written));
@@ -331,16 +339,21 @@ impl Generations {
 
     fn turn(&self) -> Result<Turn, Problem> {
         let mut book = open(&self.book);
+        if book.closed {
+            return Err(Problem::shutting_down());
+        }
         if std::mem::replace(&mut book.busy, true) {
-            let running = book.last_id;
-            return Err(Problem::conflict(
-                "generation_running",
-                "another generation is running",
-                format!(
-                    "wait for its end (GET /api/v1/generations/{running}/events), or cancel it \
-                     (POST /api/v1/generations/{running}/cancel)"
+            let help = match book.running() {
+                Some(id) => format!(
+                    "wait for its end (GET /api/v1/generations/{id}/events), or cancel it \
+                     (POST /api/v1/generations/{id}/cancel)"
                 ),
-            ));
+                // It still connects, and has no number yet.
+                None => {
+                    "wait for its end, or cancel it: GET /api/v1/generations names it in a moment".to_owned()
+                }
+            };
+            return Err(Problem::conflict("generation_running", "another generation is running", help));
         }
         Ok(Turn { book: self.book.clone() })
     }
@@ -350,8 +363,12 @@ impl Generations {
         order: &Order,
         asked: NewGeneration,
         cancel: watch::Sender<bool>,
-    ) -> (watch::Sender<Standing>, watch::Receiver<Standing>) {
+    ) -> Result<(watch::Sender<Standing>, watch::Receiver<Standing>), Problem> {
         let mut book = open(&self.book);
+        // What begins after the end of all would be cancelled by nobody.
+        if book.closed {
+            return Err(Problem::shutting_down());
+        }
         book.last_id += 1;
         let about = About {
             id: book.last_id,
@@ -374,7 +391,7 @@ impl Generations {
         // The oldest has ended: one goes on at a time, and it is the newest.
         book.entries.truncate(MAX_REMEMBERED - 1);
         book.entries.push_front(Entry { id, standing: standing.clone(), cancel: Arc::new(cancel) });
-        (states, standing)
+        Ok((states, standing))
     }
 
     fn find(&self, id: &str) -> Result<(watch::Receiver<Standing>, Arc<watch::Sender<bool>>), Problem> {
@@ -394,13 +411,14 @@ impl Generations {
 
     /// The one that goes on.
     pub(super) fn running(&self) -> Option<u64> {
-        let book = open(&self.book);
-        book.entries.front().filter(|entry| !entry.standing.borrow().has_ended()).map(|entry| entry.id)
+        open(&self.book).running()
     }
 
-    /// Cancels what goes on; nobody waits for it.
+    /// Cancels what goes on, and lets nothing begin after it; nobody waits for it.
     pub(super) fn shut_down(&self) {
-        for entry in &open(&self.book).entries {
+        let mut book = open(&self.book);
+        book.closed = true;
+        for entry in &book.entries {
             entry.cancel.send_replace(true);
         }
     }
@@ -600,20 +618,19 @@ mod tests {
         }
     }
 
+    fn seven(generations: &Generations) -> (Order, NewGeneration) {
+        let asked: NewGeneration =
+            serde_json::from_str(r#"{"count": 7, "existing": "keep"}"#).expect("fields");
+        (generations.order(&asked).expect("an order"), asked)
+    }
+
     #[test]
     fn the_book_forgets_the_oldest() {
         let generations = Generations::new(100);
         for _ in 0..MAX_REMEMBERED + 5 {
-            let asked = NewGeneration {
-                count: 7.into(),
-                first: first(),
-                key: key(),
-                template: template(),
-                existing: Existing::Keep,
-            };
-            let order = generations.order(&asked).expect("an order");
+            let (order, asked) = seven(&generations);
             assert_eq!((order.first, order.last), (1, 7));
-            generations.enter(&order, asked, watch::channel(false).0);
+            generations.enter(&order, asked, watch::channel(false).0).expect("entered");
         }
         let ids: Vec<u64> = generations.list().iter().map(|generation| generation.id).collect();
         assert_eq!((ids.len(), ids[0]), (MAX_REMEMBERED, MAX_REMEMBERED as u64 + 5));
@@ -629,5 +646,37 @@ mod tests {
         assert_eq!(generations.turn().err().expect("taken").detail().code, "generation_running");
         drop(turn);
         assert!(generations.turn().is_ok());
+    }
+
+    #[test]
+    fn who_waits_for_a_turn_is_sent_to_the_one_that_goes_on() {
+        let generations = Generations::new(100);
+        let _turn = generations.turn().expect("free");
+        let help = || generations.turn().err().expect("taken").detail().help.clone();
+        assert!(!help().contains("/0/") && help().contains("GET /api/v1/generations names it"), "{}", help());
+        let (order, asked) = seven(&generations);
+        let (states, _standing) = generations.enter(&order, asked, watch::channel(false).0).expect("entered");
+        assert!(help().contains("/api/v1/generations/1/cancel"), "{}", help());
+        // The next one has the turn, and connects.
+        states.send_modify(|standing| standing.state = GenerationState::Finished);
+        assert!(!help().contains("/1/"), "{}", help());
+    }
+
+    #[test]
+    fn nothing_begins_after_the_end() {
+        let generations = Generations::new(100);
+        let (order, asked) = seven(&generations);
+        let (cancel, cancelled) = watch::channel(false);
+        let turn = generations.turn().expect("free");
+        let _going_on = generations.enter(&order, asked, cancel).expect("entered");
+        generations.shut_down();
+        assert!(*cancelled.borrow());
+        drop(turn);
+        let code = |problem: Problem| problem.detail().code.clone();
+        assert_eq!(generations.turn().err().map(code).as_deref(), Some("shutting_down"));
+        // One that had its turn before, and was connecting.
+        let (order, asked) = seven(&generations);
+        let late = generations.enter(&order, asked, watch::channel(false).0);
+        assert_eq!(late.err().map(code).as_deref(), Some("shutting_down"));
     }
 }

@@ -126,6 +126,11 @@ impl Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, message, help).with(header::RETRY_AFTER, "1")
     }
 
+    /// 503: nothing begins any more.
+    pub fn shutting_down() -> Problem {
+        Problem::unavailable("shutting_down", "the server is shutting down", "ask again when it is back")
+    }
+
     /// For an answer that was made by a library and has no body of ours.
     pub fn of_status(status: StatusCode, method: &Method, path: &str) -> Problem {
         // A path may be as long as a request line.

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
 
+use crate::clock;
 use crate::datastore::{self, Datastore};
 use crate::records::{self, Filled, Generator, Settings};
 use crate::serve::Error;
@@ -21,17 +23,21 @@ const PATTERN: &str = "record:*";
 /// Walks over all keys at one time; more wait for their turn.
 const MAX_COUNTS: usize = 2;
 
+/// How long a count may wait for its turn, and how long it may take with that: a hundred million keys take a
+/// minute or two.
+const TURN: Duration = Duration::from_secs(10);
+const COUNT: Duration = Duration::from_secs(300);
+
 /// How long Redis may be away in the middle of a generation: somebody waits for the answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-
-/// What to do when Redis is away.
-const HELP: &str = "is Redis running? it is tried again with every request";
 
 /// The records.
 pub(super) struct Records {
     config: datastore::Config,
     runtime: Handle,
     counts: Arc<Semaphore>,
+    turn: Duration,
+    limit: Duration,
     counter: Arc<tokio::sync::Mutex<Option<Datastore>>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -67,6 +73,8 @@ impl Records {
             config,
             runtime: handle,
             counts: Arc::new(Semaphore::new(MAX_COUNTS)),
+            turn: TURN,
+            limit: COUNT,
             counter: Arc::default(),
             stop: Some(stop),
             thread: Some(thread),
@@ -80,15 +88,33 @@ impl Records {
 
     /// How many there are.
     pub(super) async fn count(&self) -> Result<u64, Problem> {
-        let (config, counts, counter) = (self.config.clone(), self.counts.clone(), self.counter.clone());
-        self.on_thread(async move {
-            // The semaphore is never closed.
-            let _turn = counts.acquire().await;
-            let datastore = counter_of(&config, &counter).await?;
-            records::count(&datastore, PATTERN).await
+        let (config, counter) = (self.config.clone(), self.counter.clone());
+        let counting = async {
+            let turn = clock::timeout(self.turn, self.counts.clone().acquire_owned()).await;
+            let Some(turn) = turn else {
+                let message = format!("{MAX_COUNTS} counts go on, and none has ended within {:?}", self.turn);
+                return Err(Problem::unavailable(
+                    "too_many_counts",
+                    message,
+                    "ask again when they have ended",
+                ));
+            };
+            let counted = self.on_thread(async move {
+                // A permit, as nobody closes the semaphore. It is held to the end of the work, or until that is ended.
+                let _turn = turn;
+                let datastore = counter_of(&config, &counter).await?;
+                records::count(&datastore, PATTERN).await
+            });
+            counted.await?.map_err(|error| trouble(&error))
+        };
+        clock::timeout(self.limit, counting).await.unwrap_or_else(|| {
+            let message = format!("counting did not end within {:?}", self.limit);
+            Err(Problem::unavailable(
+                "count_too_slow",
+                message,
+                "`runner records count` takes the time it needs",
+            ))
         })
-        .await?
-        .map_err(|error| trouble(&error))
     }
 
     /// A connection for one generation: Redis is there.
@@ -104,16 +130,16 @@ impl Records {
         drop(self.runtime.spawn(work));
     }
 
+    /// Does something there for somebody who waits for it. Who stops waiting, as a client that leaves, ends it.
     async fn on_thread<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Problem> {
-        self.runtime.spawn(work).await.map_err(|_| shutting_down())
+        // A set ends its tasks when it is dropped.
+        let mut task = JoinSet::new();
+        task.spawn_on(work, &self.runtime);
+        task.join_next().await.and_then(Result::ok).ok_or_else(Problem::shutting_down)
     }
-}
-
-fn shutting_down() -> Problem {
-    Problem::unavailable("shutting_down", "the server is shutting down", "ask again when it is back")
 }
 
 /// What a client hears of an error; the text holds no password.
@@ -122,7 +148,23 @@ fn trouble(error: &datastore::Error) -> Problem {
         datastore::Error::Refused { .. } | datastore::Error::Answer { .. } => {
             Problem::unavailable("redis_refused", error.to_string(), "see what Redis says about it")
         }
-        _ => Problem::unavailable("redis_unreachable", error.to_string(), HELP),
+        datastore::Error::Auth { .. } => {
+            let help = "start the server with a user and password that Redis knows: \
+                        --redis redis://user:password@host";
+            Problem::unavailable("redis_login", error.to_string(), help)
+        }
+        datastore::Error::Url { .. } => {
+            let help = "start the server with an address that can be used: --redis redis://host:port";
+            Problem::unavailable("redis_url", error.to_string(), help)
+        }
+        datastore::Error::Unreachable { .. }
+        | datastore::Error::Away { .. }
+        | datastore::Error::Timeout { .. }
+        | datastore::Error::GaveUp { .. }
+        | datastore::Error::Loading { .. } => {
+            let help = "is Redis running? it is tried again with every request";
+            Problem::unavailable("redis_unreachable", error.to_string(), help)
+        }
     }
 }
 
@@ -139,7 +181,7 @@ pub(super) async fn fill(
             let help = "\"existing\": \"keep\" goes on beside them, \"overwrite\" writes over them";
             Problem::conflict("records_exist", error.to_string(), help)
         }
-        records::Error::ShutDown => shutting_down(),
+        records::Error::ShutDown => Problem::shutting_down(),
         other => bad_template(&other),
     })
 }
@@ -200,6 +242,70 @@ mod tests {
         let problem = trouble(&error);
         assert_eq!(problem.detail().code, "redis_unreachable");
         assert!(problem.detail().message.contains("redis://me:***@host"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_redis_is_told_apart() {
+        let (url, message) = ("redis://:***@host".to_owned(), "no".to_owned());
+        for (error, code, help) in [
+            (
+                datastore::Error::Auth { url: url.clone(), message: message.clone() },
+                "redis_login",
+                "user:password",
+            ),
+            (
+                datastore::Error::Url { url: url.clone(), message: message.clone() },
+                "redis_url",
+                "redis://host:port",
+            ),
+            (datastore::Error::Loading { url: url.clone() }, "redis_unreachable", "again"),
+            (datastore::Error::Refused { url, command: "SCAN", message }, "redis_refused", "see what"),
+        ] {
+            let problem = trouble(&error);
+            assert_eq!(problem.detail().code, code);
+            assert!(problem.detail().help.contains(help), "{problem:?}");
+        }
+    }
+
+    /// A Redis that takes connections and never says a word.
+    fn silent() -> (std::net::TcpListener, Records) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("redis://{}", listener.local_addr().expect("it is bound"));
+        // Nobody waits so long: what is waited for here ends otherwise.
+        let timeout = Duration::from_secs(600);
+        (listener, Records::start(datastore::Config { url, timeout }).expect("a thread"))
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn who_leaves_takes_the_count_along() {
+        let (_listener, records) = silent();
+        for _ in 0..3 * MAX_COUNTS {
+            assert!(
+                clock::timeout(Duration::from_millis(5), records.count()).await.is_none(),
+                "it is silent"
+            );
+        }
+        let all = records.counts.acquire_many(MAX_COUNTS as u32).await.expect("never closed");
+        drop(all);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_count_without_end_is_given_up() {
+        let (_listener, mut records) = silent();
+        records.limit = Duration::from_millis(5);
+        for _ in 0..3 * MAX_COUNTS {
+            assert_eq!(records.count().await.expect_err("it is silent").detail().code, "count_too_slow");
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_count_whose_turn_does_not_come_is_told_so() {
+        let (_listener, mut records) = silent();
+        records.turn = Duration::from_millis(5);
+        let _taken =
+            records.counts.clone().acquire_many_owned(MAX_COUNTS as u32).await.expect("never closed");
+        let problem = records.count().await.expect_err("no turn comes");
+        assert_eq!(problem.detail().code, "too_many_counts");
     }
 
     #[test]
