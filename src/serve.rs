@@ -38,7 +38,7 @@ use crate::clock;
 use crate::datastore;
 
 pub use problem::{Finding, Severity};
-pub use scenarios::{About, Changes, Inspect, Inspection};
+pub use scenarios::{About, Changes, Inspect, Inspection, OWN_VARIABLES};
 
 /// The exit code of a run that was stopped.
 const INTERRUPTED: i32 = 105;
@@ -57,8 +57,6 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// Where records are.
     pub datastore: datastore::Config,
-    /// Whether somebody has named that place; else it is a store that the server was given for its lifetime.
-    pub redis_was_named: bool,
     /// The folder of scenarios.
     pub scenarios: PathBuf,
     /// The folder for what runs leave behind.
@@ -147,7 +145,6 @@ impl Server {
             program: config.program.clone(),
             folder: config.runs.clone(),
             redis: config.datastore.url.clone(),
-            redis_was_named: config.redis_was_named,
         };
         let parts = Parts {
             guard,
@@ -229,7 +226,7 @@ struct Count {
 #[utoipa::path(get, path = "/count", tag = "records", operation_id = "count",
     responses(
         (status = 200, description = "How many there are", body = Count),
-        (status = 503, description = "Redis is away or refuses", body = problem::ErrorBody),
+        (status = 503, description = "Redis is away, refuses or is slow, or too many count", body = problem::ErrorBody),
     ))]
 async fn count(State(shared): State<Shared>) -> Result<axum::Json<Count>, problem::Problem> {
     Ok(axum::Json(Count { total_records: shared.records.count().await? }))

@@ -255,7 +255,7 @@ fn a_redis_that_is_away_is_told_and_found_again() {
     // A user that Redis does not know: the answer is a refusal that shows no password.
     let stranger = Serve::start(&["--redis", &url]);
     let answer = stranger.get("/count");
-    assert_eq!(answer.status, 503, "{answer:?}");
+    assert_eq!(answer.error(), (503, "redis_login".to_owned()), "{answer:?}");
     assert!(answer.body.contains("user:***@") && !answer.body.contains("secret"), "{answer:?}");
 
     let url = format!("redis://{}", server.addr());
@@ -451,6 +451,7 @@ fn a_run_is_started_followed_and_its_files_are_served() {
         (&progress["sent"], &progress["matched"], &progress["seconds"]),
         (&json!(80), &json!(80), &json!(2))
     );
+    assert!(events[..events.len() - 1].iter().all(|(_, run)| run["files"] == json!([])), "{events:?}");
     assert_eq!((&end["summary"]["run_id"], &end["summary"]["seed"]), (&json!(id), &json!(7)));
     assert!(end["reason"].as_str().is_some_and(|reason| reason.starts_with("PASSED")));
     let run = serve.get(&format!("/api/v1/runs/{id}")).json();
@@ -473,6 +474,127 @@ fn a_run_is_started_followed_and_its_files_are_served() {
         .query(&mut redis(&serve.redis))
         .expect("a mapping");
     assert_eq!(mapped, id);
+}
+
+#[test]
+fn what_is_not_known_of_a_scenario_before_it_runs_is_null() {
+    let closed = |load: &str| format!("name: closed\nload: {{ users: 4, {load} }}\n");
+    let (by_requests, by_time) = (closed("requests: 300"), closed("duration: 3s"));
+    let two = format!("{SCENARIO}matrix: {{ connections.count: [1, 2] }}\n");
+    let scenarios =
+        [("a-requests.yaml", by_requests.as_str()), ("b-time.yaml", &by_time), ("c-two.yaml", &two)];
+    let serve = Serve::with(&[], &[], &scenarios);
+    let list = serve.get("/api/v1/scenarios").json();
+    let known: Vec<_> = list["scenarios"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|it| json!([it["valid"], it["runs"], it["scheduled"], it["duration_s"]]))
+        .collect();
+    assert_eq!(known, [json!([true, 1, 300, null]), json!([true, 1, null, 3.0]), json!([true, 2, 200, 4.0])]);
+    let run = serve.post("/api/v1/runs", r#"{"scenario": "a-requests.yaml"}"#).json();
+    assert_eq!((&run["planned"], &run["planned_s"]), (&json!(300), &json!(null)), "{run}");
+    let events = format!("/api/v1/runs/{}/events", run["id"].as_str().expect("a name"));
+    let (_, end) = serve.events(&events).rest().pop().expect("an end");
+    assert_eq!((&end["state"], &end["progress"]["sent"]), (&json!("passed"), &json!(300)), "{end}");
+}
+
+#[test]
+fn a_run_made_of_two_is_followed_to_its_end_and_the_files_of_both_are_served() {
+    let two = format!("{SCENARIO}matrix: {{ 'load.stages[0].hold': [20, 30] }}\n");
+    let serve = Serve::with(&[], &[], &[("two.yaml", &two)]);
+    let run = serve.post("/api/v1/runs", r#"{"scenario": "two.yaml"}"#).json();
+    assert_eq!(
+        (&run["runs"], &run["planned"], &run["planned_s"]),
+        (&json!(2), &json!(100), &json!(4.0)),
+        "{run}"
+    );
+    let path = format!("/api/v1/runs/{}", run["id"].as_str().expect("a name"));
+    let (name, end) = serve.events(&format!("{path}/events")).rest().pop().expect("an end");
+    assert_eq!((name.as_str(), &end["state"]), ("end", &json!("passed")), "{end}");
+    let progress = &end["progress"];
+    assert_eq!(
+        (&progress["sent"], &progress["matched"], &progress["seconds"]),
+        (&json!(100), &json!(100), &json!(4)),
+        "{end}"
+    );
+    let names: Vec<&str> =
+        end["files"].as_array().expect("files").iter().filter_map(|file| file["name"].as_str()).collect();
+    assert!(names.contains(&"matrix.csv"), "{names:?}");
+    for row in ["1-", "2-"] {
+        let is_its = |name: &&&str| name.starts_with(row) && name.ends_with("/summary.csv");
+        let name = names.iter().find(is_its).unwrap_or_else(|| panic!("{row}: {names:?}"));
+        let file = serve.get(&format!("{path}/files/{}", name.replace('/', "%2F")));
+        assert_eq!((file.status, file.headers["content-type"].as_str()), (200, "text/csv; charset=utf-8"));
+        assert!(file.body.starts_with("run_id,"), "{file:?}");
+    }
+}
+
+#[test]
+fn clients_that_do_not_read_a_file_keep_nobody_waiting() {
+    let short = SCENARIO.replace("2s", "200ms");
+    let serve = Serve::with(&[], &[], &[("short.yaml", &short)]);
+    let run = serve.post("/api/v1/runs", r#"{"scenario": "short.yaml"}"#).json();
+    let id = run["id"].as_str().expect("a name");
+    serve.events(&format!("/api/v1/runs/{id}/events")).rest();
+    let big = std::fs::File::create(serve.path().join("runs").join(id).join("big.bin")).expect("a file");
+    big.set_len(64 << 20).expect("room");
+    let slow: Vec<_> = (0..100)
+        .map(|_| {
+            let mut stream = serve.connect();
+            write!(stream, "GET /api/v1/runs/{id}/files/big.bin HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                .expect("it reads");
+            let mut begins = [0; 12];
+            stream.read_exact(&mut begins).expect("an answer begins");
+            assert_eq!(&begins, b"HTTP/1.1 200");
+            stream
+        })
+        .collect();
+    assert_eq!(serve.get("/api/v1/scenarios").status, 200);
+    assert_eq!(serve.get(&format!("/api/v1/runs/{id}/files/summary.csv")).status, 200);
+    assert_eq!(serve.post("/api/v1/runs", r#"{"scenario": "short.yaml"}"#).status, 202);
+    drop(slow);
+    let whole = serve.get(&format!("/api/v1/runs/{id}/files/big.bin"));
+    assert_eq!((whole.status, whole.body.len()), (200, 64 << 20));
+}
+
+#[test]
+fn a_run_that_names_its_store_does_not_get_one_that_the_server_was_not_given() {
+    let redis_of_its_own = RedisServer::start(&[]);
+    let url = format!("redis://{}", redis_of_its_own.addr());
+    let short = SCENARIO.replace("2s", "200ms");
+    let names = format!("{short}redis: {{ url: '{url}', timeout: 10s }}\n");
+    // The variable is there, and the command line says otherwise.
+    let elsewhere = [("REDIS_URL", "redis://127.0.0.1:1")];
+    let by_default = format!("{short}redis: {{ url: '${{REDIS_URL:-embedded}}' }}\n");
+    let scenarios = [("names.yaml", names.as_str()), ("default.yaml", &by_default)];
+    let serve = Serve::with(&["--redis", "embedded"], &elsewhere, &scenarios);
+    for (scenario, store) in [("names.yaml", &url), ("default.yaml", &serve.redis)] {
+        let run = serve.post("/api/v1/runs", &json!({ "scenario": scenario }).to_string()).json();
+        let id = run["id"].as_str().unwrap_or_else(|| panic!("{run}"));
+        let (_, end) = serve.events(&format!("/api/v1/runs/{id}/events")).rest().pop().expect("an end");
+        assert_eq!(end["state"], "passed", "{end}");
+        let mapped: Option<String> = redis::cmd("HGET")
+            .arg("response:record:1")
+            .arg("run")
+            .query(&mut redis(store))
+            .expect("an answer");
+        assert_eq!(mapped.as_deref(), Some(id), "{scenario}");
+    }
+}
+
+#[test]
+fn what_cannot_be_run_with_the_store_of_the_server_is_refused_before_it_runs() {
+    let target = "name: target\nload: { users: 2, requests: 10, mix: [ { payload: 'GET {key}' } ] }\n\
+                  records: { source: template }\nmapping: { into: none }\n\
+                  target: { addresses: store, framing: resp }\n";
+    let serve = Serve::with(&["--redis", "redis://:swordfish@127.0.0.1:1"], &[], &[("target.yaml", target)]);
+    let list = serve.get("/api/v1/scenarios");
+    assert_eq!(list.json()["scenarios"][0]["valid"], false, "{list:?}");
+    let answer = serve.post("/api/v1/runs", r#"{"scenario": "target.yaml"}"#);
+    assert_eq!(answer.error(), (422, "invalid_scenario".to_owned()));
+    assert_eq!(answer.json()["error"]["problems"][0]["path"], "target.addresses", "{answer:?}");
+    assert!(!list.body.contains("swordfish") && !answer.body.contains("swordfish"));
 }
 
 #[test]
@@ -508,8 +630,11 @@ fn a_request_cannot_read_the_environment_or_choose_a_script() {
             assert_eq!(answer.error(), (422, "bad_change".to_owned()), "{field} {value}");
         }
     }
-    for (path, value) in [("script.file", json!("/etc/passwd")), ("script", json!({ "file": "/etc/passwd" }))]
-    {
+    for (path, value) in [
+        ("script.file", json!("/etc/passwd")),
+        ("script", json!({ "file": "/etc/passwd" })),
+        ("matrix", json!({ "script.file": ["/etc/passwd"] })),
+    ] {
         let answer = post(json!({ "scenario": "steady.yaml", "set": { path: value } }));
         assert_eq!(answer.error(), (422, "invalid_scenario".to_owned()), "{answer:?}");
         assert!(!answer.body.contains("root:"), "{answer:?}");
@@ -540,6 +665,35 @@ fn a_signal_ends_what_goes_on_and_waits_for_it() {
     assert_eq!(end["state"], "cancelled");
     assert!(serve.path().join("runs").join(&id).join("summary.csv").exists(), "its reports are there");
     assert!(serve.talk().contains("stopping"));
+}
+
+#[test]
+fn no_generation_begins_after_a_signal_on_a_connection_that_was_kept() {
+    // A target that never answers, so that its run is waited for.
+    let target = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let waits = format!(
+        "name: waits\nload: {{ graceful_stop: 5m, stages: [ {{ hold: 50, duration: 10m }} ] }}\n\
+         connections: {{ count: 1, request_timeout: 5m }}\ntarget: {{ addresses: ['{}'] }}\n",
+        target.local_addr().expect("it is bound")
+    );
+    let mut serve = Serve::with(&[], &[], &[("waits.yaml", &waits)]);
+    let run = serve.post("/api/v1/runs", r#"{"scenario": "waits.yaml"}"#).json();
+    let mut events = serve.events(&format!("/api/v1/runs/{}/events", run["id"].as_str().expect("a name")));
+    let (mut asked, _) = target.accept().expect("it connects");
+    asked.read_exact(&mut [0]).expect("a request");
+    let mut kept = BufReader::new(serve.connect());
+    kept.get_mut().write_all(b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it reads");
+    assert_eq!(Answer::read(&mut kept).status, 200);
+    signal(&serve.child, "-TERM");
+    while events.next().is_some_and(|(_, run)| run["state"] != "stopping") {}
+    let body = r#"{"count": 5}"#;
+    let request = format!("Host: localhost\r\n{JSON}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    for path in ["/generate", "/api/v1/generations"] {
+        write!(kept.get_mut(), "POST {path} HTTP/1.1\r\n{request}").expect("it reads");
+        assert_eq!(Answer::read(&mut kept).error(), (503, "shutting_down".to_owned()), "{path}");
+    }
+    signal(&serve.child, "-TERM");
+    assert_eq!(serve.wait().code(), Some(0));
 }
 
 #[test]

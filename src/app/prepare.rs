@@ -38,20 +38,19 @@ pub(super) fn prepare(
     overrides: &OverrideArgs,
     segment: Segment,
 ) -> Result<Vec<Prepared>, Error> {
-    let rows = load(path, overrides)?;
+    let rows = load(path, &overrides_of(overrides))?;
     warn(&rows);
     compiled(rows, segment)
 }
 
 /// The same without a word; warnings are in [`Prepared::loaded`].
-pub(super) fn examine(path: &Path, overrides: &OverrideArgs) -> Result<Vec<Prepared>, Error> {
+pub(super) fn examine(path: &Path, overrides: &Overrides) -> Result<Vec<Prepared>, Error> {
     compiled(load(path, overrides)?, Segment::WHOLE)
 }
 
 /// Reads every row of the scenario and no more.
-pub(super) fn load(path: &Path, overrides: &OverrideArgs) -> Result<Vec<Row>, Error> {
-    Scenario::load_rows(path, &overrides_of(overrides))
-        .map_err(|problems| Error::Scenario(Box::new(problems)))
+pub(super) fn load(path: &Path, overrides: &Overrides) -> Result<Vec<Row>, Error> {
+    Scenario::load_rows(path, overrides).map_err(|problems| Error::Scenario(Box::new(problems)))
 }
 
 fn compiled(rows: Vec<Row>, segment: Segment) -> Result<Vec<Prepared>, Error> {
@@ -156,19 +155,22 @@ fn templates(scenario: &Scenario) -> Vec<Violation> {
 }
 
 fn overrides_of(args: &OverrideArgs) -> Overrides {
-    // A variable that is not text cannot stand in a scenario.
-    let env: BTreeMap<String, String> = std::env::vars_os()
-        .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)))
-        // What opens the server is no scenario's business.
-        .filter(|(name, _)| name != "RUNNER_TOKEN")
-        .collect();
     Overrides {
         sets: args.set.clone(),
         vars: args.var.clone(),
         seed: args.seed,
         redis: args.redis.clone(),
-        env,
+        env: environment(),
     }
+}
+
+/// What scenarios see of the environment. A variable that is not text cannot stand in one.
+pub(super) fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)))
+        // What opens the server is no scenario's business.
+        .filter(|(name, _)| name != "RUNNER_TOKEN")
+        .collect()
 }
 
 fn in_their_place(loaded: &Loaded, violations: Vec<Violation>) -> Error {

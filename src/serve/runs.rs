@@ -176,11 +176,11 @@ pub(super) struct Run {
     /// The summary, as `runner run --json` prints it; null until it has ended, or without one.
     #[schema(value_type = Option<Object>)]
     summary: Option<Value>,
-    /// What it leaves behind.
+    /// What it leaves behind, where one run is asked for and in its last event; empty elsewhere.
     files: Vec<RunFile>,
 }
 
-/// A run in a list, or in an event.
+/// The runs that are remembered.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RunList {
     /// The newest first; at most a hundred. Their summaries and files are left out.
@@ -277,6 +277,10 @@ impl Standing {
             files: Vec::new(),
         }
     }
+
+    fn with(&self, files: Vec<RunFile>) -> Run {
+        Run { log: self.log.to_vec(), summary: self.summary.as_deref().cloned(), files, ..self.brief() }
+    }
 }
 
 fn by_signal(status: ExitStatus) -> String {
@@ -284,16 +288,21 @@ fn by_signal(status: ExitStatus) -> String {
     format!("ended by signal {}", status.signal().unwrap_or_default())
 }
 
+/// With everything, as it is now.
+async fn whole(standing: &watch::Receiver<Standing>) -> Result<Run, Problem> {
+    let standing = standing.borrow().clone();
+    let folder = standing.told.folder.clone();
+    let files = files::aside(move || files::list(&folder)).await?;
+    Ok(standing.with(files))
+}
+
 impl Followed for Standing {
     type View = Run;
 
     fn view(&self) -> Run {
-        Run {
-            log: self.log.to_vec(),
-            summary: self.summary.as_deref().cloned(),
-            files: files::list(&self.told.folder),
-            ..self.brief()
-        }
+        // The folder is read for each listener: once, and not with every second that comes.
+        let files = if self.has_ended() { files::list(&self.told.folder) } else { Vec::new() };
+        self.with(files)
     }
 
     fn has_ended(&self) -> bool {
@@ -309,8 +318,6 @@ pub(super) struct Settings {
     pub folder: PathBuf,
     /// The store of the server.
     pub redis: String,
-    /// Whether that store was named by somebody, so that scenarios that name their own use it too.
-    pub redis_was_named: bool,
 }
 
 /// All runs.
@@ -373,14 +380,13 @@ impl Runs {
         };
         let id = report::run_id(&about.name, clock::wall());
         let folder = self.settings.folder.join(&id);
-        let gives_store = self.settings.redis_was_named || about.wants_store;
         let order = child::Order {
             program: self.settings.program.clone(),
             scenario: path,
             folder: folder.clone(),
             id: id.clone(),
             changes,
-            redis: gives_store.then(|| self.settings.redis.clone()),
+            redis: about.gives_store.then(|| self.settings.redis.clone()),
         };
         self.start(&order, Standing::new(id, folder, asked.scenario, about), turn)
     }
@@ -394,7 +400,7 @@ impl Runs {
     ) -> Result<watch::Receiver<Standing>, Problem> {
         let mut book = open(&self.book);
         if book.closed {
-            return Err(shutting_down());
+            return Err(Problem::shutting_down());
         }
         let process = order.start().map_err(|error| {
             let message = format!("the run could not be started: {error}");
@@ -419,7 +425,7 @@ impl Runs {
     fn turn(&self) -> Result<Turn, Problem> {
         let mut book = open(&self.book);
         if book.closed {
-            return Err(shutting_down());
+            return Err(Problem::shutting_down());
         }
         if std::mem::replace(&mut book.busy, true) {
             let help =
@@ -473,10 +479,6 @@ impl Runs {
             }
         }
     }
-}
-
-fn shutting_down() -> Problem {
-    Problem::unavailable("shutting_down", "the server is shutting down", "ask again when it is back")
 }
 
 /// What is changed, as the command line would say it.
@@ -549,7 +551,7 @@ pub(super) async fn start(
     JsonBody(asked): JsonBody<NewRun>,
 ) -> Result<Response, Problem> {
     let standing = shared.runs.begin(&shared.scenarios, asked).await?;
-    let view = standing.borrow().view();
+    let view = standing.borrow().brief();
     let location = format!("/api/v1/runs/{}", view.id);
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], axum::Json(view)).into_response())
 }
@@ -566,14 +568,13 @@ pub(super) async fn get(
     Path(id): Path<String>,
 ) -> Result<axum::Json<Run>, Problem> {
     let (standing, _) = shared.runs.find(&id)?;
-    let view = standing.borrow().view();
-    Ok(axum::Json(view))
+    Ok(axum::Json(whole(&standing).await?))
 }
 
 /// Follow one run
 ///
-/// Server-sent events whose data is a run: `progress` now and after each second of the schedule, and at last `end`.
-/// Then the stream ends.
+/// Server-sent events whose data is a run: `progress` now and after each second of the schedule, and at last `end`,
+/// which alone has the files. Then the stream ends.
 #[utoipa::path(get, path = "/api/v1/runs/{id}/events", tag = "runs", operation_id = "follow_run",
     params(("id" = String, Path, description = "Its name")),
     responses(
@@ -608,7 +609,7 @@ pub(super) async fn file(
 ) -> Result<Response, Problem> {
     let (standing, _) = shared.runs.find(&id)?;
     let folder = standing.borrow().told.folder.clone();
-    files::get(&folder, &name)
+    files::get(folder, name).await
 }
 
 /// Stop one run
@@ -624,7 +625,7 @@ pub(super) async fn file(
     ))]
 pub(super) async fn stop(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Response, Problem> {
     let (standing, stop) = shared.runs.find(&id)?;
-    let view = standing.borrow().view();
+    let view = standing.borrow().brief();
     if standing.borrow().has_ended() {
         let message = format!("the run {id} has ended already");
         return Err(Problem::conflict("already_ended", message, "there is nothing to stop"));
@@ -644,10 +645,11 @@ mod tests {
         let about = About {
             name: "a".to_owned(),
             description: None,
-            scheduled: 20,
-            duration: crate::units::Nanos::from_secs(2),
+            runs: 1,
+            scheduled: Some(20),
+            duration: Some(crate::units::Nanos::from_secs(2)),
             plan: "p".to_owned(),
-            wants_store: true,
+            gives_store: true,
         };
         Standing::new("a-1".to_owned(), PathBuf::from("/nowhere"), "a.yaml".to_owned(), about)
     }
@@ -718,12 +720,7 @@ mod tests {
 
     #[test]
     fn one_at_a_time_runs_and_none_after_the_end() {
-        let settings = Settings {
-            program: PathBuf::new(),
-            folder: PathBuf::new(),
-            redis: String::new(),
-            redis_was_named: false,
-        };
+        let settings = Settings { program: PathBuf::new(), folder: PathBuf::new(), redis: String::new() };
         let runs = Runs::new(settings);
         let turn = runs.turn().expect("free");
         assert_eq!(runs.turn().err().expect("taken").detail().code, "run_running");

@@ -24,6 +24,11 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// The longest name of a file.
 const MAX_NAME: usize = 255;
 
+/// Variables of the environment that are the server's own: no run sees them. One that is given the store of the server
+/// finds that in `REDIS_URL`.
+pub const OWN_VARIABLES: [&str; 5] =
+    ["REDIS_URL", "RUNNER_TOKEN", "RUNNER_OUT", "RUNNER_SEED", "RUNNER_SEGMENT"];
+
 /// What a request changes in a scenario: the flags `--set`, `--var` and `--seed`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
@@ -59,8 +64,8 @@ pub struct About {
     pub duration: Option<Nanos>,
     /// The fingerprint of its plan.
     pub plan: String,
-    /// Whether it names no store, so that it is given that of the server.
-    pub wants_store: bool,
+    /// Whether it is given the store of the server, with which it was looked at.
+    pub gives_store: bool,
 }
 
 impl About {
@@ -70,7 +75,7 @@ impl About {
     }
 }
 
-/// Reads and checks a scenario file; who knows how stands above this room.
+/// Reads and checks a scenario file, as the run will see it; who knows how stands above this room.
 pub type Inspect = Arc<dyn Fn(&Path, &Changes) -> Inspection + Send + Sync>;
 
 /// A scenario of the folder.

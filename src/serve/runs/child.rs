@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock;
 use crate::report::follow::{Follower, Second};
-use crate::serve::scenarios::Changes;
+use crate::serve::scenarios::{Changes, OWN_VARIABLES};
 
 /// How often it is looked at what the run has written.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -46,7 +46,7 @@ pub(super) struct Order {
     pub folder: PathBuf,
     pub id: String,
     pub changes: Changes,
-    /// The store it is given; it may name its own.
+    /// The store it is given; without one it uses that which it names.
     pub redis: Option<String>,
 }
 
@@ -77,12 +77,12 @@ impl Order {
         command.args(self.changes.sets.iter().map(|(path, value)| format!("--set={path}={value}")));
         command.args(self.changes.vars.iter().map(|(name, value)| format!("--var={name}={value}")));
         command.args(self.changes.seed.map(|seed| format!("--seed={seed}")));
+        for name in OWN_VARIABLES {
+            command.env_remove(name);
+        }
         // A password on the command line could be read by every user of the machine.
         if let Some(url) = &self.redis {
             command.env("REDIS_URL", url);
-        }
-        for name in ["RUNNER_TOKEN", "RUNNER_OUT", "RUNNER_SEED", "RUNNER_SEGMENT"] {
-            command.env_remove(name);
         }
         // Ctrl-C in the terminal of the server reaches the whole group: it must stop the run once, not twice.
         command.process_group(0).kill_on_drop(true);

@@ -2,14 +2,13 @@
 
 use std::fs::{DirEntry, File, FileType};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use axum::body::{Body, Bytes};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::Serialize;
-use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
 use crate::serve::problem::Problem;
@@ -17,9 +16,8 @@ use crate::serve::problem::Problem;
 /// Files that are listed.
 const MAX_LISTED: usize = 5000;
 
-/// Bytes of one piece, and pieces that are read ahead of a slow client.
-const PIECE: usize = 64 << 10;
-const AHEAD: usize = 4;
+/// Bytes that are read at once.
+const PIECE: u64 = 256 << 10;
 
 /// A file of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -66,39 +64,44 @@ fn file(entry: &DirEntry, before: &str) -> Option<RunFile> {
 }
 
 /// One of them. Its name is looked up in the list, so that it leads nowhere else.
-pub(super) fn get(folder: &Path, name: &str) -> Result<Response, Problem> {
-    let listed = list(folder).into_iter().find(|file| file.name == name);
-    let file = listed.and_then(|file| File::open(folder.join(&file.name)).ok()).ok_or_else(|| {
-        let name: String = name.chars().take(60).collect();
+pub(super) async fn get(folder: PathBuf, name: String) -> Result<Response, Problem> {
+    let content_type = content_type(&name);
+    let shown: String = name.chars().take(60).collect();
+    let found = move || {
+        let listed = list(&folder).into_iter().find(|file| file.name == name)?;
+        File::open(folder.join(listed.name)).ok()
+    };
+    let file = aside(found).await?.ok_or_else(|| {
         let help = "GET /api/v1/runs/{id} lists its files";
-        Problem::not_found("no_such_file", format!("the run has no file {name}"), help)
+        Problem::not_found("no_such_file", format!("the run has no file {shown}"), help)
     })?;
-    let headers = [
-        (header::CONTENT_TYPE, content_type(name)),
-        (header::CONTENT_SECURITY_POLICY, "sandbox allow-scripts"),
-    ];
+    let headers =
+        [(header::CONTENT_TYPE, content_type), (header::CONTENT_SECURITY_POLICY, "sandbox allow-scripts")];
     Ok((headers, stream_of(file)).into_response())
 }
 
-/// A file that is read on a thread for such things; it waits for a client that is slow, and ends with it.
-fn stream_of(mut file: File) -> Body {
-    let (pieces, stream) = mpsc::channel::<std::io::Result<Bytes>>(AHEAD);
-    tokio::task::spawn_blocking(move || {
-        loop {
-            let mut piece = Vec::with_capacity(PIECE);
-            let read = file.by_ref().take(PIECE as u64).read_to_end(&mut piece);
-            let (last, piece) = match read {
-                Ok(0) => return,
-                Ok(_) => (false, Ok(Bytes::from(piece))),
-                Err(error) => (true, Err(error)),
-            };
-            if pieces.blocking_send(piece).is_err() || last {
-                return;
-            }
+/// Does something that may wait for a disk, on a thread for such things.
+pub(super) async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Problem::shutting_down())
+}
+
+/// A file, piece by piece. Each takes a thread only while it is read, and is read when the client has taken the one
+/// before: a slow client holds an open file, and nothing that others wait for.
+fn stream_of(file: File) -> Body {
+    Body::from_stream(stream::unfold(Some(file), |file| async move {
+        let mut file = file?;
+        let read = aside(move || {
+            let mut piece = Vec::new();
+            let read = (&mut file).take(PIECE).read_to_end(&mut piece);
+            read.map(|_| (piece, file))
+        });
+        match read.await.ok()? {
+            Ok((piece, _)) if piece.is_empty() => None,
+            Ok((piece, file)) => Some((Ok(Bytes::from(piece)), Some(file))),
+            Err(error) => Some((Err(error), None)),
         }
-    });
-    Body::from_stream(stream::unfold(stream, |mut stream| async move {
-        stream.recv().await.map(|piece| (piece, stream))
     }))
 }
 
