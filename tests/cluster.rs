@@ -23,18 +23,23 @@ struct Cluster {
 
 impl Cluster {
     fn start() -> Cluster {
-        let buses: Vec<String> = (0..3).map(|_| free_port().to_string()).collect();
-        let server = |bus: &String| {
-            RedisServer::start(&[
-                "--cluster-enabled",
-                "yes",
-                "--cluster-port",
-                bus,
-                "--cluster-node-timeout",
-                "5000",
-            ])
+        let mut buses = vec![String::new(); 3];
+        let server = |bus: &mut String| {
+            RedisServer::start_with(|| {
+                // It may be taken before the server has it, as the other port: each attempt has its own.
+                *bus = free_port().to_string();
+                let settings = [
+                    "--cluster-enabled",
+                    "yes",
+                    "--cluster-node-timeout",
+                    "5000",
+                    "--cluster-port",
+                    bus.as_str(),
+                ];
+                settings.map(str::to_owned).to_vec()
+            })
         };
-        let cluster = Cluster { servers: buses.iter().map(server).collect() };
+        let cluster = Cluster { servers: buses.iter_mut().map(server).collect() };
         for (index, (first, last)) in SLOTS.iter().enumerate() {
             cluster.cli(index, &["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()]);
             cluster.cli(index, &["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]);
@@ -139,7 +144,8 @@ async fn keys_whose_slot_moves_are_followed() {
     let filled = generator.fill(&datastore, 1..=500, Fill::Missing, |_| {}).await.expect("filled");
     assert_eq!(filled.written, 500);
     assert_eq!(cluster.sizes(), [0, 500, 0]);
-    let verified = generator.verify(&datastore, 1..=500, |_| {}).await.expect("read");
+    let verified =
+        generator.verify(&datastore, 1..=500, Duration::from_secs(10), |_| {}).await.expect("read");
     assert!(verified.is_whole(), "{verified:?}");
 
     // All of the way: the old one says where they are now.

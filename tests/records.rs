@@ -314,6 +314,65 @@ fn a_store_that_stays_away_ends_the_waiting() {
     assert!(said.contains("was away for more than 1s") && said.contains("run it again"), "{said}");
 }
 
+/// How often a server has been asked to do something.
+fn calls(url: &str, command: &str) -> u64 {
+    let said = cli(url, &["INFO", "commandstats"]);
+    let calls =
+        said.split(&format!("cmdstat_{command}:calls=")).nth(1).and_then(|rest| rest.split(',').next());
+    calls.and_then(|calls| calls.parse().ok()).unwrap_or(0)
+}
+
+#[test]
+fn a_store_that_goes_away_while_it_is_read_is_waited_for() {
+    let bench = Bench::new();
+    let mut redis = RedisServer::start(&[]);
+    let url = url(&redis);
+    for (args, command, code) in [
+        // What was there is gone with the first server, or never was: all of it is missing.
+        (&["verify"][..], "mget", 111),
+        (&["generate", "--existing", "refuse"], "exists", 0),
+    ] {
+        let all = [&["records"], args, &["--redis", &url, "--count", "1000000", "--timeout", "60s"]].concat();
+        let child =
+            bench.command(&all).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        wait_for("the first look", || calls(&url, command) > 0);
+        redis.stop();
+        redis.start_again();
+        bench.wait(child).assert_code(code);
+    }
+}
+
+#[test]
+fn a_store_that_stays_away_while_it_is_read_ends_the_waiting() {
+    let bench = Bench::new();
+    let mut redis = RedisServer::start(&[]);
+    let url = url(&redis);
+    for (args, command) in [(&["verify"][..], "mget"), (&["generate", "--existing", "refuse"], "exists")] {
+        let all = [&["records"], args, &["--redis", &url, "--count", "50000000", "--timeout", "1s"]].concat();
+        let child =
+            bench.command(&all).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        wait_for("the first look", || calls(&url, command) > 0);
+        redis.stop();
+        let ended = bench.wait(child);
+        assert!(ended.assert_code(100).stderr.contains("was away for more than 1s"), "{}", ended.stderr);
+        redis.start_again();
+    }
+}
+
+#[test]
+fn a_generation_that_is_interrupted_before_its_first_record_says_so() {
+    let bench = Bench::new();
+    let redis = RedisServer::start(&[]);
+    let url = url(&redis);
+    let args = ["records", "generate", "--redis", &url, "--count", "50000000", "--existing", "refuse"];
+    let child =
+        bench.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    wait_for("the first look", || calls(&url, "exists") > 0);
+    signal(&child, "-INT");
+    let ended = bench.wait(child);
+    assert!(ended.assert_code(105).stderr.contains("nothing was written"), "{}", ended.stderr);
+}
+
 #[test]
 fn an_interrupted_generation_says_how_far_it_came_and_goes_on_later() {
     let bench = Bench::new();
@@ -380,6 +439,7 @@ fn what_cannot_be_generated_is_said_with_what_to_write() {
         (&["--key", "{id}{uuid}"], "instead of {uuid}"),
         (&["--template", "{random:9..1}"], "{random:1..100}"),
         (&["--template", "{id}{size:3}"], "or more"),
+        (&["--template", &"{text:1048576}".repeat(17)], "17825792 bytes"),
         (&["--count", "0"], "from 1"),
         (&["--count", "9", "--range", "1..9"], "cannot be used with"),
         (&["--range", "9..1"], "runs backwards"),

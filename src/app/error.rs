@@ -81,12 +81,14 @@ pub enum Error {
     #[error("generate records: {0}")]
     RecordsUsage(String),
     /// Ctrl-C while records were written, read or deleted.
-    #[error("finish: interrupted after {done} records{}", .asked.map_or(String::new(), |asked| format!(" of {asked}")))]
+    #[error("finish: interrupted{}", so_far(.done, .asked))]
     RecordsInterrupted {
         /// Records that are done.
         done: u64,
         /// Records asked for, where that is known.
         asked: Option<u64>,
+        /// What to do to have the rest.
+        next: &'static str,
     },
     /// Records are not what they should be.
     #[error("find all {asked} records as they should be: {missing} missing, {different} different")]
@@ -149,6 +151,14 @@ fn problems_in_words(problems: &Problems) -> String {
     match problems.list.len() {
         1 => "1 problem".to_string(),
         count => format!("{count} problems"),
+    }
+}
+
+fn so_far(done: &u64, asked: &Option<u64>) -> String {
+    match (done, asked) {
+        (done, Some(asked)) => format!(" after {done} records of {asked}"),
+        (0, None) => String::new(),
+        (done, None) => format!(" after {done} records"),
     }
 }
 
@@ -222,6 +232,8 @@ impl Error {
                 "is the service running? check target.addresses, or leave it out for the built-in responder"
                     .to_string()
             }
+            // These say themselves what to write.
+            Error::Datastore(datastore::Error::Auth { .. } | datastore::Error::Url { .. }) => return None,
             Error::Datastore(_) => "is Redis running? check redis.url, or use `--redis embedded`".to_string(),
             Error::Client(client::Error::Connect { .. }) => {
                 "is the server running? name it with host:port, or start one with `runner store`".to_string()
@@ -236,7 +248,12 @@ impl Error {
                 "start one with `runner store` and give its address: --redis redis://127.0.0.1:6379"
                     .to_string()
             }
-            Error::RecordsInterrupted { .. } => "run it again to go on".to_string(),
+            Error::Records(records::Error::Appeared { .. }) => {
+                "somebody else writes there too: --existing keep goes on beside them, --existing overwrite \
+                 writes over them"
+                    .to_string()
+            }
+            Error::RecordsInterrupted { next, .. } => next.to_string(),
             Error::RecordsDiffer { .. } => {
                 "--existing overwrite writes them again; template, key and seed must be those they were \
                  generated with"

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::error::{Error, exit};
+use crate::app::prepare::environment;
 use crate::app::{say, to_stdout};
 use crate::cli::{
     ClearArgs, CountArgs, ExistingArg, GenerateArgs, PatternArgs, RecordsArgs, RecordsCommand,
@@ -59,9 +60,7 @@ impl DataSet {
                 let overrides = Overrides {
                     vars: args.var.clone(),
                     seed: args.seed,
-                    env: std::env::vars_os()
-                        .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)))
-                        .collect(),
+                    env: environment(),
                     ..Overrides::default()
                 };
                 let loaded = Scenario::load(file, &overrides)
@@ -207,7 +206,8 @@ async fn generate(args: &GenerateArgs) -> Result<u8, Error> {
         if !args.talk.json {
             say(&format!("{} written, {} kept", grouped(filled.written), grouped(filled.kept())));
         }
-        return Err(Error::RecordsInterrupted { done: filled.asked, asked: Some(asked) });
+        let next = next(args.existing, filled.asked);
+        return Err(Error::RecordsInterrupted { done: filled.asked, asked: Some(asked), next });
     }
     if !args.verify {
         return Ok(generated(&filled, seconds, &datastore, None, &args.talk));
@@ -215,6 +215,17 @@ async fn generate(args: &GenerateArgs) -> Result<u8, Error> {
     let verified = read_back(&set, &datastore, &args.talk).await?;
     let code = generated(&filled, seconds, &datastore, Some(&verified), &args.talk);
     judged(&verified, &filled, code)
+}
+
+/// What to do after an interruption to have the rest.
+fn next(existing: ExistingArg, done: u64) -> &'static str {
+    match existing {
+        ExistingArg::Keep => "run it again to go on",
+        ExistingArg::Overwrite => "run it again: it begins with the first record",
+        ExistingArg::Refuse if done == 0 => "nothing was written: run it again",
+        // What is there now would be refused.
+        ExistingArg::Refuse => "run it again with --existing keep to go on",
+    }
 }
 
 /// Tells the differences where there are some.
@@ -250,21 +261,22 @@ async fn read_back(set: &DataSet, datastore: &Datastore, talk: &RecordsTalkArgs)
     let asked = set.asked();
     let mut progress = Counted::new("read back", asked, mode(talk));
     let so_far = Cell::new(0);
-    let work = set.generator.verify(datastore, set.ids(&stop), |verified| {
+    let patience = talk.timeout.as_duration();
+    let work = set.generator.verify(datastore, set.ids(&stop), patience, |verified| {
         so_far.set(verified.asked);
         progress.tick(verified.asked, watch.elapsed());
     });
     let ended = until_interrupted(Some(&*stop), work).await;
     progress.finish();
-    match ended? {
+    let done = match ended? {
         Some(verified) => match verified? {
-            verified if verified.asked < asked => {
-                Err(Error::RecordsInterrupted { done: verified.asked, asked: Some(asked) })
-            }
-            verified => Ok(verified),
+            verified if verified.asked < asked => verified.asked,
+            verified => return Ok(verified),
         },
-        None => Err(Error::RecordsInterrupted { done: so_far.get(), asked: Some(asked) }),
-    }
+        None => so_far.get(),
+    };
+    let next = "`runner records verify` reads all of them again";
+    Err(Error::RecordsInterrupted { done, asked: Some(asked), next })
 }
 
 /// Prints what was done: data on stdout when it is asked for as JSON, else talk.
@@ -352,7 +364,8 @@ async fn count(args: &CountArgs) -> Result<u8, Error> {
     let datastore = connect(&url_of(redis.as_deref())?, talk).await?;
     let watch = Stopwatch::start();
     let Some(total) = until_interrupted(None, records::count(&datastore, pattern)).await? else {
-        return Err(Error::RecordsInterrupted { done: 0, asked: None });
+        let next = "run it again: it counts from the beginning";
+        return Err(Error::RecordsInterrupted { done: 0, asked: None, next });
     };
     let total = total?;
     let seconds = watch.elapsed().as_secs_f64();
@@ -387,7 +400,8 @@ async fn clear(args: &ClearArgs) -> Result<u8, Error> {
     let ended = until_interrupted(None, work).await;
     progress.finish();
     let Some(deleted) = ended? else {
-        return Err(Error::RecordsInterrupted { done: so_far.get(), asked: None });
+        let next = "run it again to delete the rest";
+        return Err(Error::RecordsInterrupted { done: so_far.get(), asked: None, next });
     };
     let (deleted, seconds) = (deleted?, watch.elapsed().as_secs_f64());
     if talk.json {
@@ -413,4 +427,27 @@ fn confirmed(pattern: &str, url: &str) -> bool {
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
     read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_interrupted_is_told_how_to_have_the_rest() {
+        assert!(next(ExistingArg::Keep, 5).contains("to go on"));
+        assert!(next(ExistingArg::Overwrite, 5).contains("the first record"));
+        assert!(
+            next(ExistingArg::Refuse, 5).contains("--existing keep"),
+            "the same command would be refused"
+        );
+        assert!(next(ExistingArg::Refuse, 0).contains("nothing was written"));
+        for (done, asked, text) in
+            [(7, Some(9), " after 7 records of 9"), (7, None, " after 7 records"), (0, None, "")]
+        {
+            let error = Error::RecordsInterrupted { done, asked, next: "do that" };
+            assert_eq!(error.to_string(), format!("finish: interrupted{text}"));
+            assert_eq!(error.hint().as_deref(), Some("do that"));
+        }
+    }
 }

@@ -137,7 +137,7 @@ impl Generator {
     {
         let mut ids = ids.into_iter();
         if settings.fill == Fill::Refuse {
-            self.none_exists(datastore, ids.clone()).await?;
+            self.none_exists(datastore, ids.clone(), settings.patience).await?;
         }
         let lanes = settings.connections.clamp(1, MAX_CONNECTIONS);
         let mut free: Vec<Loader> = (0..lanes).map(|_| Loader::new(self, datastore, settings)).collect();
@@ -174,6 +174,7 @@ impl Generator {
         &self,
         datastore: &Datastore,
         mut ids: impl Iterator<Item = u64>,
+        patience: Duration,
     ) -> Result<(), Error> {
         let mut keys: Vec<Vec<u8>> = Vec::with_capacity(LOOK);
         loop {
@@ -186,7 +187,13 @@ impl Generator {
             if keys.is_empty() {
                 return Ok(());
             }
-            let exist = datastore.exist_many(&keys).await?;
+            let mut patience = Patience::new(datastore, patience);
+            let exist = loop {
+                match datastore.exist_many(&keys).await {
+                    Ok(exist) => break exist,
+                    Err(error) => patience.outlast(error).await?,
+                }
+            };
             if let Some((key, _)) = keys.iter().zip(exist).find(|(_, exists)| *exists) {
                 let key = String::from_utf8_lossy(key).into_owned();
                 return Err(Error::Exists { url: datastore.url().to_owned(), key });
@@ -247,26 +254,45 @@ impl Loader {
     /// were sent again.
     async fn write(&mut self) -> Result<(u64, u64), Error> {
         let mut resent = 0;
-        let mut away_since: Option<clock::Stopwatch> = None;
+        let mut patience = Patience::new(&self.datastore, self.settings.patience);
         loop {
-            let error = match self.lane.write(&self.pairs).await {
+            match self.lane.write(&self.pairs).await {
                 Ok(written) => return Ok((written, resent)),
-                Err(error) if error.is_away() => error,
-                Err(error) => return Err(error.into()),
-            };
-            let patience = self.settings.patience;
-            let since = away_since.get_or_insert_with(clock::Stopwatch::start);
-            let left = patience.saturating_sub(since.elapsed());
-            if left.is_zero() || clock::timeout(left, back(&self.datastore)).await.transpose()?.is_none() {
-                return Err(datastore::Error::GaveUp {
-                    url: self.datastore.url().to_owned(),
-                    after: patience,
-                    last: error.to_string(),
-                }
-                .into());
+                Err(error) => patience.outlast(error).await?,
             }
             resent = self.pairs.len() as u64;
         }
+    }
+}
+
+/// For one request that is made again and again while the datastore is away, within a bounded time.
+pub(super) struct Patience<'a> {
+    datastore: &'a Datastore,
+    limit: Duration,
+    /// Begins when it is first away.
+    away: Option<clock::Stopwatch>,
+}
+
+impl Patience<'_> {
+    pub(super) fn new(datastore: &Datastore, limit: Duration) -> Patience<'_> {
+        Patience { datastore, limit, away: None }
+    }
+
+    /// Waits until the request that failed so may be made again.
+    ///
+    /// # Errors
+    /// When it would fail again: the error itself, or that the time is over.
+    pub(super) async fn outlast(&mut self, error: datastore::Error) -> Result<(), datastore::Error> {
+        if !error.is_away() {
+            return Err(error);
+        }
+        let away = self.away.get_or_insert_with(clock::Stopwatch::start);
+        let left = self.limit.saturating_sub(away.elapsed());
+        if !left.is_zero() && clock::timeout(left, back(self.datastore)).await.transpose()?.is_some() {
+            return Ok(());
+        }
+        let url = self.datastore.url().to_owned();
+        Err(datastore::Error::GaveUp { url, after: self.limit, last: error.to_string() })
     }
 }
 

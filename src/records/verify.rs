@@ -1,11 +1,13 @@
 //! Verify: reads records back and compares each with what it should be.
 
+use std::time::Duration;
+
 use tokio::task::JoinSet;
 
 use crate::datastore::Datastore;
 use crate::datastore::bulk::Pairs;
 use crate::records::generator::{Error, Generator};
-use crate::records::load::checksum;
+use crate::records::load::{Patience, checksum};
 
 /// Records of one request, at most.
 const CHUNK: usize = 2000;
@@ -68,14 +70,16 @@ impl Verified {
 }
 
 impl Generator {
-    /// Reads the records with these ids back and compares them. `progress` hears how many are done.
+    /// Reads the records with these ids back and compares them. The datastore may be away for `patience` in
+    /// the middle. `progress` hears how many are done.
     ///
     /// # Errors
-    /// When the datastore fails.
+    /// When the datastore refuses or stays away.
     pub async fn verify(
         &self,
         datastore: &Datastore,
         ids: impl IntoIterator<Item = u64>,
+        patience: Duration,
         mut progress: impl FnMut(&Verified),
     ) -> Result<Verified, Error> {
         let mut ids = ids.into_iter().peekable();
@@ -88,7 +92,7 @@ impl Generator {
                     let Some(id) = ids.next() else { break };
                     pairs.push(|out| self.key(id, out), |out| self.value(id, out));
                 }
-                tasks.spawn(compare(datastore.clone(), pairs));
+                tasks.spawn(compare(datastore.clone(), pairs, patience));
             }
             let Some(ended) = tasks.join_next().await else { return Ok(verified) };
             verified.add(ended.map_err(|_| Error::ShutDown)??);
@@ -97,9 +101,15 @@ impl Generator {
     }
 }
 
-async fn compare(datastore: Datastore, pairs: Pairs) -> Result<Verified, Error> {
+async fn compare(datastore: Datastore, pairs: Pairs, patience: Duration) -> Result<Verified, Error> {
     let keys: Vec<&[u8]> = (0..pairs.len()).map(|index| pairs.key(index)).collect();
-    let values = datastore.get_many(&keys).await?;
+    let mut patience = Patience::new(&datastore, patience);
+    let values = loop {
+        match datastore.get_many(&keys).await {
+            Ok(values) => break values,
+            Err(error) => patience.outlast(error).await?,
+        }
+    };
     let mut verified = Verified { asked: pairs.len() as u64, ..Verified::default() };
     let mut one = Pairs::default();
     for (index, found) in values.into_iter().enumerate() {
