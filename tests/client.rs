@@ -92,8 +92,10 @@ impl Conversation {
         Conversation { child, stdout, stderr }
     }
 
-    fn say(&mut self, line: &str) {
-        writeln!(self.child.stdin.as_mut().expect("a pipe"), "{line}").expect("it reads");
+    /// At once, since it may end behind the first line.
+    fn say(&mut self, lines: &str) {
+        let stdin = self.child.stdin.as_mut().expect("a pipe");
+        stdin.write_all(format!("{lines}\n").as_bytes()).expect("it reads");
     }
 
     fn ask(&mut self, line: &str) -> String {
@@ -400,8 +402,7 @@ fn a_connection_that_was_lost_is_opened_again_but_not_in_the_middle_of_a_transac
         assert_eq!(talk.stderr.next(), "warning: the connection was lost and is opened again");
         assert_eq!([talk.ask("MULTI"), talk.ask("SET b 1")], ["OK", "QUEUED"]);
         lose_all_connections(addr);
-        talk.say("SET c 1");
-        talk.say("SET d 1");
+        talk.say("SET c 1\nSET d 1");
         let (code, stdout, stderr) = talk.end();
         assert_eq!((code, stdout.as_str()), (100, ""));
         assert!(stderr.contains("failed to go on with the transaction at "), "{stderr}");
