@@ -399,7 +399,7 @@ fn memory_does_not_grow_with_the_number_of_records() {
     let store = OwnStore::start(&bench);
     let file = bench.file("ids.txt", "x{size:100}");
     let template = format!("@{}", file.display());
-    let args = ["records", "generate", "--redis", &store.url, "--count", "600000", "--template", &template];
+    let args = ["records", "generate", "--redis", &store.url, "--count", "1200000", "--template", &template];
     let mut child = bench
         .command(&[&args[..], &["--existing", "overwrite", "--quiet"]].concat())
         .stdout(Stdio::null())
@@ -416,8 +416,8 @@ fn memory_does_not_grow_with_the_number_of_records() {
         std::thread::yield_now();
     }
     assert!(child.wait().expect("it ended").success());
-    // Their keys and values alone have 65 MB.
-    assert!((1..40 * 1024).contains(&peak), "{peak} KiB at most");
+    // The program and what is on its way have some 40 MB; all keys and values alone would have 130 MB more.
+    assert!((1..64 * 1024).contains(&peak), "{peak} KiB at most");
 }
 
 #[test]
