@@ -176,8 +176,8 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// What `show` says, and whatever ends the connection; it is opened again for the next line. Ctrl-C is an
-    /// error only while a reply is waited for: it ends a stream of messages as it should, and leaves out the rest of
-    /// a reply that is shown.
+    /// error only while there is no connection yet: it ends a stream of messages as it should, leaves out the rest
+    /// of a reply that is shown, and one that does not come.
     pub fn run(&mut self, line: &[u8], show: &mut Show<'_>) -> Result<(), Error> {
         // One that was pressed before this command is not meant for it.
         self.interrupts.take();
@@ -189,11 +189,16 @@ impl<'a> Session<'a> {
             Dialect::Text => self.run_text(line, show),
             Dialect::Resp => self.run_words(line, show),
         };
+        let was_connected = self.connection.is_some();
         if done.as_ref().is_err_and(|error| !matches!(error, Error::Command(_))) {
             // Replies that are still to come belong to nothing any more.
             self.disconnect();
         }
-        done
+        match done {
+            // What was waited for came to nothing; the next command has a connection of its own.
+            Err(Error::Interrupted) if was_connected => self.connected().map(drop),
+            done => done,
+        }
     }
 
     fn run_text(&mut self, line: &[u8], show: &mut Show<'_>) -> Result<(), Error> {
@@ -266,8 +271,8 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Shows messages as they come, until Ctrl-C. The next command begins with a new connection, on which nothing
-    /// is listened to.
+    /// Shows messages as they come, until [`Error::Interrupted`]; then there is a new connection, on which nothing is
+    /// listened to.
     fn stream(&mut self, words: &[Vec<u8>], show: &mut Show<'_>) -> Result<(), Error> {
         loop {
             let reply = self.connected_already()?.next(None);
@@ -275,11 +280,6 @@ impl<'a> Session<'a> {
             match reply.and_then(|reply| show(words, &reply)) {
                 Ok(()) if ends => return Ok(()),
                 Ok(()) => {}
-                Err(Error::Interrupted) => {
-                    self.connection = None;
-                    self.connected()?;
-                    return Ok(());
-                }
                 Err(error) => return Err(error),
             }
         }

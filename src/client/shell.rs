@@ -152,12 +152,6 @@ impl<'a> Shell<'a> {
         match self.session.run(line.as_bytes(), &mut show) {
             Ok(()) => {}
             Err(error @ (Error::Output(_) | Error::Terminal(_))) => return Err(error),
-            Err(Error::Interrupted) => {
-                // What was waited for came to nothing; the next command has a connection of its own.
-                if let Err(error) = self.session.connected() {
-                    say(&format!("error: failed to {error}"));
-                }
-            }
             Err(error) => say(&format!("error: failed to {error}")),
         }
         self.learn();
