@@ -3,7 +3,8 @@
 //! To fall asleep and to be woken costs this side about as much as ten looks, and the client that wakes it something
 //! too. So it is looked again a few times, as long as something is found in a fair part of the cases; for a client that
 //! is alone, or slow, hardly ever. With 50 clients and without a pipeline the thread sleeps 0.13 times a request instead
-//! of 0.17 to 0.20. What that does to the rate is smaller than the noise of the machine it was measured on.
+//! of 0.20. In fifteen rounds in turns with a build without it the rate of SET was 84.8k against 80.6k (the best 92.2k
+//! against 86.6k), for 3 % more of this side's time; with 1,000 clients the rates were the same.
 
 /// Looks that are worth one sleep.
 const LOOKS: u32 = 10;
