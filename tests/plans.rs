@@ -92,20 +92,28 @@ fn every_scenario_does_what_its_dry_run_says() {
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         let file = path.to_str().expect("text");
         let bench = Bench::new();
-        // Nobody's Redis is needed, and a build without optimisation keeps a tenth of the highest rate.
+        // Nobody's Redis is needed, and a build without optimisation keeps a tenth of the highest rate. One row of a
+        // matrix will do.
         let mut args = vec![file, "--redis", "embedded"];
-        if name == "max-rate.yaml" {
-            args.extend(["--var", "rate=5000"]);
-        }
+        args.extend(match name.as_str() {
+            "max-rate.yaml" => &["--var", "rate=5000"][..],
+            "store-benchmark.yaml" => &["--set", "load.requests=2000"],
+            "store-sustained.yaml" => {
+                &["--set=connections.count=20", "--set=load.duration=1s", "--set=load.ramp_up=100ms"]
+            }
+            _ => &[],
+        });
         let planned = bench.call(&[&args[..], &["--dry-run", "--json"]].concat());
         planned.assert_code(0);
         let plan: serde_json::Value = serde_json::from_str(&planned.stdout).expect("JSON");
         let ended = bench.call(&[&args[..], &["--out", "out", "--quiet"]].concat());
         ended.assert_code(0);
         let done = ended.summary(&["scheduled", "sent", "matched", "connections_opened", "reconnects"]);
-        let total = &plan["scheduled"];
+        // Where time ends a closed load, nobody knows beforehand how much it is.
+        let known = !plan["scheduled"].is_null();
+        assert!(known || name == "store-sustained.yaml", "{name}");
         // Lua may drop; what it drops is neither sent nor carried by a connection.
-        assert_eq!(&serde_json::json!(done[0]), total, "{name}");
+        assert!(!known || plan["scheduled"] == serde_json::json!(done[0]), "{name}: {}", done[0]);
         assert_eq!((done[1], done[2]), (done[0], done[0]), "{name}: {}", ended.stderr);
         assert_eq!(
             serde_json::json!(done[3..]),
@@ -116,7 +124,7 @@ fn every_scenario_does_what_its_dry_run_says() {
         assert_eq!(summary["plan"], plan["plan"].as_str().expect("a fingerprint"), "{name}");
         let stages = ended.rows("stages.csv");
         for (row, stage) in stages.iter().zip(plan["stages"].as_array().expect("a list")) {
-            assert_eq!(row["scheduled"], stage["scheduled"].to_string(), "{name} {row:?}");
+            assert!(!known || row["scheduled"] == stage["scheduled"].to_string(), "{name} {row:?}");
         }
     }
 }

@@ -286,7 +286,8 @@ impl DryRun<'_> {
             reconnects_per_second_at_peak: need.reconnects_per_1000_s as f64 / 1000.0,
             in_flight_needed: need.in_flight_needed,
             in_flight_allowed: need.in_flight_allowed,
-            fills_at_ns: need.fills_at.0,
+            // Users never have more in flight than fits; where nothing is sent, nothing fills.
+            fills_at_ns: Some(need.fills_at.0).filter(|&at_ns| plan.closed.is_none() && at_ns < u64::MAX),
             ports_needed: need.ports_needed,
             ports_available: need.ports_available,
             descriptors_needed: need.descriptors_needed,
@@ -354,7 +355,7 @@ struct Whole<'a> {
     reconnects_per_second_at_peak: f64,
     in_flight_needed: u64,
     in_flight_allowed: u64,
-    fills_at_ns: u64,
+    fills_at_ns: Option<u64>,
     ports_needed: u64,
     ports_available: u64,
     descriptors_needed: u64,
