@@ -406,7 +406,7 @@ def scan_by_thousands(server):
 def all_():
     tests = "ping_inline,ping_mbulk,set,get,incr,lpush,rpush,lpop,rpop,sadd,hset,spop,zadd,zpopmin".split(",")
     tests += "lrange_100,lrange_300,lrange_500,lrange_600,mset".split(",")
-    for pipeline, count, turns in ((1, 50_000, 4), (16, 250_000, 4)):
+    for pipeline, count, turns in ((1, 50_000, 2), (16, 250_000, 2)):
         if QUICK:
             count, turns = 5_000, 1
         figures = in_short_turns(tests, count, "-c", 50, "-P", pipeline, turns=turns)
