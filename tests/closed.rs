@@ -99,6 +99,22 @@ fn a_mix_is_exact_counted_by_kind_and_seen_by_the_target() {
 }
 
 #[test]
+fn rates_by_kind_leave_out_the_warm_up_as_their_times_do() {
+    let bench = Bench::new();
+    let load = "stages:\n    - { hold: 200, duration: 1s, warmup: true }\n    - { hold: 200, duration: 1s }";
+    let ended = bench.run(&on_the_store(load, ""), &[]);
+    ended.assert_code(0);
+    let rates: Vec<(String, String)> = ended
+        .rows("mix.csv")
+        .into_iter()
+        .map(|row| (row["sent"].clone(), row["rate_actual"].clone()))
+        .collect();
+    let row = |sent: &str, rate: &str| (sent.to_string(), rate.to_string());
+    assert_eq!(rates, [row("50", "50.000"), row("150", "150.000")]);
+    assert_eq!(ended.rows("summary.csv")[0]["rate_actual"], "200.000");
+}
+
+#[test]
 fn error_replies_are_errors_and_nothing_but_errors_is_a_failure() {
     let bench = Bench::new();
     let mixed = on_the_store("users: 2\n  requests: 400", "").replace("GET {key}", "INCR {key}");

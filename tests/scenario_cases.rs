@@ -406,6 +406,20 @@ fn values_of_variables_cannot_fill_the_memory() {
 }
 
 #[test]
+fn the_rows_of_a_matrix_cannot_fill_the_memory() {
+    let rows: Vec<String> = (1..=100).map(|count| count.to_string()).collect();
+    let scenario = |vars: usize| {
+        let vars: String = (0..vars).map(|n| format!("  v{n}: {n}\n")).collect();
+        let load = "load: { stages: [ { hold: 1, duration: 1s } ] }";
+        format!("name: n\n{load}\nmatrix: {{ connections.count: [{}] }}\nvars:\n{vars}", rows.join(", "))
+    };
+    let problems = text(&scenario(20_000), &Overrides::default()).expect_err("two million values");
+    assert!(problems.to_string().contains("100 rows"), "{problems}");
+    assert_eq!(problems.list[0].path, "matrix");
+    assert!(text(&scenario(100), &Overrides::default()).is_ok());
+}
+
+#[test]
 fn bytes_that_are_no_text_are_named_with_their_place() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("latin1.yaml");
