@@ -21,6 +21,7 @@ Exit codes:
   106  a port is in use
   107  Lua error
   111  the ledger does not balance, or something was lost
+  112  the generator itself was saturated: the result is not valid
 The last line on stderr says why.";
 
 /// What happens to a TCP service when it gets exactly this load?

@@ -258,6 +258,8 @@ pub struct Totals {
     pub cpu: std::time::Duration,
     /// Times that the worker had to wait for payloads which were already due.
     pub starved: u64,
+    /// Requests that were due and had to wait for room on their connection.
+    pub waited: u64,
 }
 
 /// The ends of a worker's rings and wires.

@@ -52,6 +52,9 @@ pub mod mapping;
 pub mod records;
 pub mod store;
 
+// What the run is held against.
+pub mod thresholds;
+
 // What people see.
 pub mod app;
 pub mod cli;

@@ -13,6 +13,7 @@ mod poisson;
 pub mod preflight;
 pub mod schedule;
 pub mod segment;
+pub mod thresholds;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use crate::plan::keys::Keys;
 use crate::plan::mix::Mix;
 use crate::plan::schedule::{Schedule, StageTotals};
 use crate::plan::segment::{Segment, Share};
+use crate::plan::thresholds::Threshold;
 use crate::units::{Nanos, Tps};
 
 /// One stage as it will happen.
@@ -65,6 +67,8 @@ pub struct Plan {
     pub mix: Arc<Mix>,
     /// The stages in order.
     pub stages: Vec<Stage>,
+    /// What must hold for the run to pass.
+    pub thresholds: Vec<Threshold>,
     /// The part of the plan that this process sends.
     pub segment: Segment,
     /// The connections, over all segments.

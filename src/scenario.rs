@@ -17,6 +17,7 @@ pub mod schema;
 mod sections;
 mod sets;
 mod stages;
+mod thresholds;
 mod tree;
 mod vars;
 

@@ -44,6 +44,19 @@ pub enum Error {
     RangeBackwards(String),
 }
 
+/// What a measured value is, where values of several sorts stand side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Nanoseconds.
+    Time,
+    /// A share of a whole, from 0 to 1.
+    Share,
+    /// A number.
+    Count,
+    /// A number per second.
+    PerSecond,
+}
+
 // ---------------------------------------------------------------------------------------------
 // Rates
 

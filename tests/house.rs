@@ -51,6 +51,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("engine", &["plan", "recorder", "handoff", "ledger", "wire", "clock", "units", "seeded"]),
     ("client", &["wire", "clock", "units"]),
     // 5
+    ("thresholds", &["plan", "scenario", "recorder", "ledger", "units"]),
     ("report", &["plan", "scenario", "recorder", "handoff", "ledger", "clock", "units", "template"]),
     // 6
     ("serve", &["report", "records", "datastore", "clock", "units"]),
@@ -69,6 +70,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("mio", &["src/store"]),
     ("csv", &["src/report"]),
     ("indicatif", &["src/report/progress"]),
+    ("quick_junit", &["src/report/junit"]),
     ("rustyline", &["src/client"]),
     ("axum", &["src/serve"]),
     ("hyper", &["src/serve"]),

@@ -28,6 +28,8 @@ pub mod exit {
     pub const SCRIPT: u8 = 107;
     /// The ledger does not balance, or something was lost.
     pub const LEDGER: u8 = 111;
+    /// The generator itself was saturated: what was measured says nothing about the target.
+    pub const SATURATED: u8 = 112;
 }
 
 /// Why a command failed. The text fits after \"failed to\".

@@ -10,6 +10,7 @@ use crate::mapping::verify::Extent;
 use crate::plan::Plan;
 use crate::plan::preflight::{Machine, Target};
 use crate::recorder::shard::Stage;
+use crate::report::{hdr, junit};
 use crate::scenario::schema::{self, Addresses, MapInto, ReportFile, Scenario, Word};
 use crate::units::{Nanos, Tps};
 use crate::wire::{Codec, Correlate, Framing, length};
@@ -254,13 +255,21 @@ fn ephemeral_ports() -> Option<u64> {
     Some(last.saturating_sub(first) + 1)
 }
 
+fn file_name(word: &str, file: ReportFile) -> String {
+    match file {
+        ReportFile::Latency => hdr::NAME.to_string(),
+        ReportFile::Junit => junit::NAME.to_string(),
+        _ => format!("{word}.csv"),
+    }
+}
+
 /// The files that a run of this scenario leaves behind.
 pub(super) fn file_names(scenario: &Scenario) -> Vec<String> {
     let report = &scenario.report;
     let always = ["effective.yaml", "plan.json"].map(str::to_string);
     let asked = ReportFile::WORDS.iter().filter(|(_, file)| report.files.contains(file));
     let mut files: Vec<String> =
-        always.into_iter().chain(asked.map(|(word, _)| format!("{word}.csv"))).collect();
+        always.into_iter().chain(asked.map(|(word, file)| file_name(word, *file))).collect();
     if !scenario.load.mix.is_empty() {
         files.push("mix.csv".to_string());
     }

@@ -431,6 +431,7 @@ impl Worker {
             OnOverload::Queue if self.queued < self.config.queue_limit => {
                 self.slots[slot].queue.push_back(queued);
                 self.queued += 1;
+                self.totals.waited += 1;
                 None
             }
             OnOverload::Queue | OnOverload::Drop => Some(Outcome::Overload),

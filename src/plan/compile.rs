@@ -10,7 +10,7 @@ use crate::plan::keys::{Keys, Order};
 use crate::plan::mix::{Kind, Mix};
 use crate::plan::schedule::{Arrivals, Piece, SAMPLE_NS, Schedule, Shape, StageTotals};
 use crate::plan::segment::Segment;
-use crate::plan::{Plan, Stage};
+use crate::plan::{Plan, Stage, thresholds};
 use crate::scenario::schema::{self, OnExhausted, Scenario, StageKind};
 use crate::seeded;
 use crate::units::{Nanos, Tps};
@@ -35,7 +35,7 @@ pub struct Violation {
 }
 
 impl Violation {
-    fn new(path: impl Into<String>, message: impl Into<String>, help: &str) -> Violation {
+    pub(super) fn new(path: impl Into<String>, message: impl Into<String>, help: &str) -> Violation {
         let help = (!help.is_empty()).then(|| help.to_string());
         Violation { path: path.into(), message: message.into(), help }
     }
@@ -85,6 +85,7 @@ pub fn compile(
             (Schedule::new(Vec::new(), Arrivals::Uniform), Some(closed), vec![closed_stage(&closed)])
         }
     };
+    let thresholds = thresholds::of(&scenario.thresholds, &stages, closed.as_ref())?;
     let fingerprint = fingerprint::of(fingerprint::Of {
         schedule: &schedule,
         closed: closed.as_ref(),
@@ -102,6 +103,7 @@ pub fn compile(
         mix: Arc::new(mix),
         keys: Arc::new(keys),
         stages,
+        thresholds,
         segment,
         connections: connections(&scenario.connections),
     })

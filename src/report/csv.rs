@@ -1,6 +1,10 @@
 //! CSV files of a run. The columns named in the contract come first and never move; what is ours to
 //! add stands after them. Times are whole microseconds with `_us` in the name.
+//!
+//! Cells hold what others have said (keys, responses, error texts), so each is guarded against spreadsheets that
+//! would run it as a formula.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 
@@ -60,7 +64,10 @@ impl Rows {
 
     /// Writes one row.
     pub(super) fn row<T: AsRef<[u8]>>(&mut self, fields: impl IntoIterator<Item = T>) -> Result<(), Error> {
-        self.writer.write_record(fields).map_err(|error| self.failed(error.into()))
+        for field in fields {
+            self.writer.write_field(guarded(field.as_ref())).map_err(|error| self.failed(error.into()))?;
+        }
+        self.writer.write_record(None::<&[u8]>).map_err(|error| self.failed(error.into()))
     }
 
     /// Gives everything to the system.
@@ -396,12 +403,27 @@ fn names(columns: &str) -> Vec<String> {
     columns.split(',').map(str::to_string).collect()
 }
 
+/// A cell that a spreadsheet shows as it is: one that begins like a formula gets an apostrophe in front, unless it
+/// is a number.
+fn guarded(cell: &[u8]) -> Cow<'_, [u8]> {
+    let is_number = || str::from_utf8(cell).is_ok_and(|text| text.parse::<f64>().is_ok_and(f64::is_finite));
+    match cell.first() {
+        Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r') if !is_number() => {
+            let mut safe = Vec::with_capacity(cell.len() + 1);
+            safe.push(b'\'');
+            safe.extend_from_slice(cell);
+            Cow::Owned(safe)
+        }
+        _ => Cow::Borrowed(cell),
+    }
+}
+
 pub(super) fn table(columns: &[String], rows: impl IntoIterator<Item = Vec<String>>) -> Vec<u8> {
     // Nothing here can fail: writing to memory does not, and rows may have any length.
     let mut writer = ::csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
     let mut written = writer.write_record(columns).is_ok();
     for row in rows {
-        written &= writer.write_record(row).is_ok();
+        written &= writer.write_record(row.iter().map(|cell| guarded(cell.as_bytes()))).is_ok();
     }
     debug_assert!(written);
     writer.into_inner().unwrap_or_default()

@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use crate::ledger::{Ledger, Outcome};
 use crate::recorder::histogram::{Latencies, max_us, percentile_us};
-use crate::recorder::summary::{ErrorRow, KindRow, StageRow, Summary};
+use crate::recorder::summary::{ErrorRow, KindRow, StageRow, Summary, ThresholdRow};
 use crate::report::csv::{DROPPED, FAILED};
 use crate::report::figures::to_micros;
 use crate::report::health::{bottleneck, warnings};
 use crate::report::timestamp;
-use crate::units::Nanos;
+use crate::units::{Nanos, Unit};
 
 #[derive(Serialize)]
 struct Whole<'a> {
@@ -28,6 +28,8 @@ struct Whole<'a> {
     passed: bool,
     exit_code: u8,
     reason: &'a str,
+    /// What must hold, and what was measured.
+    thresholds: Vec<Demand<'a>>,
     rate_planned: f64,
     rate_actual: f64,
     ledger: Account,
@@ -51,6 +53,37 @@ struct Whole<'a> {
     script: Script<'a>,
     warnings: Vec<String>,
     errors: Vec<Trouble<'a>>,
+}
+
+#[derive(Serialize)]
+struct Demand<'a> {
+    check: &'a str,
+    terms: &'a str,
+    passed: bool,
+    /// Null where nothing was measured.
+    measured: Option<f64>,
+    /// `us`, `share` (0 to 1), `count` or `per_second`.
+    unit: &'static str,
+    note: &'a str,
+}
+
+impl<'a> Demand<'a> {
+    fn of(row: &'a ThresholdRow) -> Demand<'a> {
+        let (unit, scale) = match row.unit {
+            Unit::Time => ("us", 1e-3),
+            Unit::Share => ("share", 1.0),
+            Unit::Count => ("count", 1.0),
+            Unit::PerSecond => ("per_second", 1.0),
+        };
+        Demand {
+            check: &row.check,
+            terms: &row.terms,
+            passed: row.passed,
+            measured: row.measured.map(|value| value * scale),
+            unit,
+            note: &row.note,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -246,8 +279,10 @@ struct Generator {
     worker_cpu_s: Vec<f64>,
     process_cpu_s: f64,
     starved: u64,
+    waited_for_room: u64,
     script_calls: u64,
     script_us: u64,
+    script_max_us: u64,
     slowest_fetch_us: u64,
     slowest_write_us: u64,
     outages: u64,
@@ -303,8 +338,10 @@ fn generator(summary: &Summary) -> Generator {
         worker_cpu_s: health.worker_cpu.iter().map(std::time::Duration::as_secs_f64).collect(),
         process_cpu_s: health.process_cpu.as_secs_f64(),
         starved: health.starved,
+        waited_for_room: health.waited,
         script_calls: health.script_calls,
         script_us: us(health.script_time),
+        script_max_us: us(health.script_slowest),
         slowest_fetch_us: us(health.slowest_fetch),
         slowest_write_us: us(health.slowest_write),
         outages: health.outages,
@@ -337,6 +374,7 @@ fn whole(summary: &Summary) -> Whole<'_> {
         passed: summary.verdict.passed,
         exit_code: summary.verdict.exit_code,
         reason: &summary.verdict.reason,
+        thresholds: summary.thresholds.iter().map(Demand::of).collect(),
         rate_planned: summary.rate_planned(),
         rate_actual: summary.rate_actual(),
         ledger: Account::of(&summary.ledger),

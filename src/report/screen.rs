@@ -6,9 +6,12 @@ use std::path::Path;
 use hdrhistogram::Histogram;
 
 use crate::ledger::{Outcome, Outcomes};
+use crate::recorder::histogram::percentile_ns;
 use crate::recorder::summary::{Summary, per_second};
 use crate::report::csv::{DROPPED, FAILED};
-use crate::report::figures::{Tone, columns, count, duration, grouped, paint, percent, plain, rate, time};
+use crate::report::figures::{
+    Tone, columns, count, duration, grouped, measure, paint, percent, plain, rate, time,
+};
 use crate::report::health::{Party, bottleneck, warnings};
 use crate::units::Nanos;
 
@@ -32,6 +35,7 @@ pub fn final_screen(summary: &Summary, folder: &Path, files: &[String], colour: 
             let _ = write!(out, "\n{}\n{text}", paint(name, Tone::Head, colour));
         }
     };
+    part("THRESHOLDS", thresholds(summary, colour));
     part("LATENCY", latencies(summary));
     part("LEDGER", ledger(summary, colour));
     part("PARTIES", parties(summary, colour));
@@ -75,13 +79,37 @@ fn verdict(summary: &Summary, colour: bool, out: &mut String) {
     let _ = writeln!(out, "        {}", paint(&facts, Tone::Faint, colour));
 }
 
+/// What must hold, what was measured, and whether that keeps to it.
+fn thresholds(summary: &Summary, colour: bool) -> String {
+    let rows: Vec<Vec<String>> = summary
+        .thresholds
+        .iter()
+        .map(|row| {
+            let terms = if row.terms.is_empty() { String::new() } else { format!(" ({})", row.terms) };
+            let measured = row.measured.map_or("-".to_string(), |value| measure(value, row.unit));
+            let word = if row.passed { "pass" } else { "FAIL" };
+            let check = format!("{}{terms}", plain(&row.check, SHOWN_TEXT));
+            vec![word.to_string(), check, measured, row.note.clone()]
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    // Painted when the columns stand, which would count the colour as characters.
+    let mut out = String::new();
+    for line in columns(2, 4, rows).lines() {
+        let (word, tone) =
+            if line.starts_with("  pass") { ("pass", Tone::Good) } else { ("FAIL", Tone::Bad) };
+        let _ = writeln!(out, "{}", line.replacen(word, &paint(word, tone, colour), 1));
+    }
+    out
+}
+
 fn latencies(summary: &Summary) -> String {
     let row = |name: &str, histogram: &Histogram<u64>, meaning: &str| {
         let mut row = vec![name.to_string(), meaning.to_string()];
-        let empty = histogram.is_empty();
-        let percentile = |p| if empty { 0 } else { histogram.value_at_percentile(p) };
-        row.extend([50.0, 90.0, 99.0, 99.9].map(|p| time(Nanos(percentile(p)))));
-        row.push(time(Nanos(if empty { 0 } else { histogram.max() })));
+        row.extend([50.0, 90.0, 99.0, 99.9].map(|p| time(Nanos(percentile_ns(histogram, p)))));
+        row.push(time(Nanos(if histogram.is_empty() { 0 } else { histogram.max() })));
         row
     };
     let head = ["", "", "p50", "p90", "p99", "p99.9", "max"].map(str::to_string).to_vec();
@@ -218,7 +246,7 @@ fn stages(summary: &Summary) -> String {
     for stage in &summary.stages {
         let window = &stage.window;
         let times = window.latencies.as_deref().filter(|l| !l.response.is_empty()).map_or([0; 3], |l| {
-            [l.response.value_at_percentile(50.0), l.response.value_at_percentile(99.0), l.response.max()]
+            [percentile_ns(&l.response, 50.0), percentile_ns(&l.response, 99.0), l.response.max()]
         });
         let warm = if stage.warmup { " (warm-up)" } else { "" };
         let mut row = vec![
@@ -245,7 +273,7 @@ fn mix(summary: &Summary) -> String {
     let mut rows = vec![head.map(str::to_string).to_vec()];
     for kind in &summary.kinds {
         let response = &kind.tally.latencies.response;
-        let at = |p| if response.is_empty() { 0 } else { response.value_at_percentile(p) };
+        let at = |p| percentile_ns(response, p);
         let mut row = vec![
             plain(&kind.name, 40),
             grouped(kind.tally.sent),
@@ -274,8 +302,7 @@ fn generator(summary: &Summary, colour: bool) -> String {
         health.worker_cpu.iter().map(|cpu| percent(cpu.as_secs_f64(), seconds)).collect();
     let cpu = if workers.is_empty() { "no workers".to_string() } else { workers.join(", ") };
     let process = percent(health.process_cpu.as_secs_f64(), seconds);
-    let lag = &summary.latencies.lag;
-    let lag = time(Nanos(if lag.is_empty() { 0 } else { lag.value_at_percentile(99.0) }));
+    let lag = time(Nanos(percentile_ns(&summary.latencies.lag, 99.0)));
     let lua = match health.script_calls {
         0 => "none".to_string(),
         calls => {

@@ -4,40 +4,12 @@ use crate::plan::Plan;
 use crate::plan::segment::Segment;
 use crate::recorder::histogram::Latencies;
 use crate::recorder::shard::Window;
-use crate::recorder::summary::{Health, ReadBack, ResponderCount, ScriptCounts, StageRow, Summary, Verdict};
+pub(in crate::report) use crate::recorder::summary::blank;
+use crate::recorder::summary::{Health, ReadBack, ResponderCount, StageRow, Summary};
 use crate::scenario::{Overrides, Scenario};
 use crate::units::Nanos;
 use proptest::prelude::*;
 use std::time::Duration;
-
-/// A summary with nothing in it.
-pub(in crate::report) fn blank() -> Summary {
-    Summary {
-        run_id: String::new(),
-        scenario: String::new(),
-        plan: String::new(),
-        seed: 0,
-        started_at: UNIX_EPOCH,
-        duration: Nanos::ZERO,
-        scheduled_duration: Nanos::ZERO,
-        closed: false,
-        verdict: Verdict { passed: true, exit_code: 0, word: "passed", reason: String::new() },
-        ledger: Ledger::default(),
-        imbalances: Vec::new(),
-        latencies: Latencies::default(),
-        stages: Vec::new(),
-        kinds: Vec::new(),
-        connections_opened: 0,
-        reconnects: 0,
-        connection_ends: [].into(),
-        errors: Vec::new(),
-        responder: None,
-        read_back: None,
-        journaled: 0,
-        health: Health::default(),
-        script: ScriptCounts::default(),
-    }
-}
 
 /// 2026-11-21T14:05:01.123Z.
 pub(in crate::report) fn afternoon() -> SystemTime {

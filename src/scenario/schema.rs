@@ -57,12 +57,14 @@ macro_rules! words {
 mod load;
 mod stage;
 mod target;
+mod threshold;
 
 pub use load::{Arrivals, Load, MixKind, Model, OnOverload, Pacing, Think};
 pub use stage::{Stage, StageKind};
 pub use target::{
     Address, AddressError, Addresses, Compare, Correlate, Endian, Framing, LengthFraming, Target,
 };
+pub use threshold::{Aggregate, Comparison, Condition, Metric, Misread, NoData, Threshold};
 
 /// A load scenario: which records to send, how fast, over how many connections.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -111,7 +113,7 @@ pub struct Scenario {
     /// How responses are written back next to their records.
     #[schemars(default)]
     pub mapping: Mapping,
-    /// What must hold for the run to pass. Not supported yet: must be empty.
+    /// What must hold for the run to pass.
     #[schemars(default)]
     pub thresholds: Vec<Threshold>,
     /// The files that a run leaves behind.
@@ -440,65 +442,6 @@ words! {
     } later []
 }
 
-/// What must hold for the run to pass.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-#[schemars(with = "ThresholdInFile")]
-pub struct Threshold {
-    /// The condition, such as `response_time p(99) < 50ms`.
-    pub check: String,
-    /// Time from the start before it is looked at.
-    pub after: Nanos,
-    /// How long it must be broken before it counts.
-    #[serde(rename = "for")]
-    pub hold_for: Nanos,
-    /// Whether the run ends as soon as it fails.
-    pub abort: bool,
-    /// The verdict when nothing was measured.
-    pub no_data: NoData,
-}
-
-words! {
-    /// The verdict of a threshold for which nothing was measured.
-    NoData {
-        /// It passes.
-        Pass = "pass",
-        /// It fails.
-        Fail = "fail",
-    } later []
-}
-
-/// A threshold as it stands in the file.
-#[derive(JsonSchema)]
-#[serde(untagged)]
-#[schemars(rename = "Threshold")]
-#[expect(dead_code, reason = "only its JSON Schema is used")]
-enum ThresholdInFile {
-    /// The condition alone.
-    Check(String),
-    /// The condition with its terms.
-    Full(ThresholdTerms),
-}
-
-/// A condition and its terms.
-#[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "only its JSON Schema is used")]
-struct ThresholdTerms {
-    /// The condition, such as `response_time p(99) < 50ms`.
-    check: String,
-    /// Time from the start before it is looked at.
-    #[schemars(default)]
-    after: Nanos,
-    /// How long it must be broken before it counts.
-    #[schemars(default, rename = "for")]
-    hold_for: Nanos,
-    /// Whether the run ends as soon as it fails.
-    #[schemars(default)]
-    abort: bool,
-    /// The verdict when nothing was measured: pass or fail.
-    no_data: Option<NoData>,
-}
-
 /// The files that a run leaves behind.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(default, deny_unknown_fields)]
@@ -535,7 +478,11 @@ words! {
         Connections = "connections",
         /// `errors.csv`: a row per kind of error.
         Errors = "errors",
-    } later ["latency", "html", "json", "junit"]
+        /// `latency.hlog`: the three latencies, as an HDR interval log.
+        Latency = "latency",
+        /// `junit.xml`: the run and its thresholds as test cases.
+        Junit = "junit",
+    } later ["html", "json"]
 }
 
 /// A value or a list of values, in the schema only.

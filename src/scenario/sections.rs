@@ -7,8 +7,7 @@ use super::diagnostics::Sink;
 use super::schema::{
     Address, Addresses, Arrivals, Compare, Connections, Correlate, Endian, Faults, Framing, LengthFraming,
     Load, MapInto, Mapping, MixKind, Model, NoData, OnExhausted, OnMissing, OnOverload, Order, Pacing,
-    Records, Redis, Report, ReportFile, Responder, Scenario, Script, Source, Stage, Target, Think, Threshold,
-    Verify,
+    Records, Redis, Report, ReportFile, Responder, Scenario, Script, Source, Stage, Target, Think, Verify,
 };
 use super::tree::{Kind, Node};
 use crate::units::{Bytes, Nanos};
@@ -69,7 +68,6 @@ const CLOSED: &[&str] = &["users", "requests", "duration", "think", "ramp_up"];
 const BETWEEN: &[&str] = &["from", "to"];
 const KIND: &[&str] = &["name", "weight", "payload"];
 const COMPARE: &[&str] = &["target", "rounds"];
-const THRESHOLD: &[&str] = &["check", "after", "for", "abort", "no_data"];
 
 /// A section whose keys all have a default, each of them read by itself.
 macro_rules! section {
@@ -403,36 +401,5 @@ impl Decode for Faults {
 impl Decode for Vec<ReportFile> {
     fn decode(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<Vec<ReportFile>> {
         list(node, path, "a list of files", sink)
-    }
-}
-
-impl Decode for Vec<Threshold> {
-    /// Thresholds are read, so that what is wrong with them shows, and refused as not supported yet.
-    fn decode(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<Vec<Threshold>> {
-        let thresholds: Option<Vec<Threshold>> = list(node, path, "a list of thresholds", sink);
-        if matches!(&node.kind, Kind::List(items) if !items.is_empty()) {
-            later(node, path, "`thresholds`", "remove them, or leave the list empty", sink);
-        }
-        thresholds
-    }
-}
-
-impl Decode for Threshold {
-    fn decode(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<Threshold> {
-        let (after, hold_for, abort, no_data) = (Nanos::ZERO, Nanos::ZERO, false, NoData::Fail);
-        if let Kind::Scalar(_) = node.kind {
-            let check = String::decode(node, path, sink)?;
-            return Some(Threshold { check, after, hold_for, abort, no_data });
-        }
-        let fields = Fields::open(node, path, THRESHOLD, sink)?;
-        let check = fields.required("check", "write `check: \"failed rate < 1%\"`", sink);
-        let threshold = Threshold {
-            check: String::new(),
-            after: fields.or("after", after, sink),
-            hold_for: fields.or("for", hold_for, sink),
-            abort: fields.or("abort", abort, sink),
-            no_data: fields.or("no_data", no_data, sink),
-        };
-        Some(Threshold { check: check?, ..threshold })
     }
 }

@@ -7,17 +7,21 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, SystemTime};
 
+use hdrhistogram::Histogram;
+
 use crate::app::error::Error;
 use crate::app::lane;
 use crate::app::run::{LEAD, Run, give_up, vanished};
 use crate::clock::{self, Clock};
 use crate::engine::{Event, Gauges, Totals};
-use crate::recorder::histogram::percentile_us;
+use crate::recorder::histogram::{histogram, percentile_us};
 use crate::recorder::summary::{Collector, ErrorRow, SecondRow};
 use crate::report;
 use crate::report::csv::{ConnectionRow, ConnectionsCsv, SecondsCsv};
+use crate::report::hdr::LatencyLog;
 use crate::report::progress::Live;
 use crate::scenario::schema::ReportFile;
+use crate::thresholds::Watch;
 use crate::units::Nanos;
 
 /// How often the screen is brought up to date.
@@ -36,6 +40,10 @@ pub(super) struct Collected {
     pub errors: Vec<ErrorRow>,
     pub failure: Option<Error>,
     pub overloaded: bool,
+    pub watch: Watch,
+    pub connect_time: Histogram<u64>,
+    /// Finished when the summary is known.
+    pub latency_log: Option<LatencyLog>,
     seconds_csv: Option<SecondsCsv>,
     connections_csv: Option<ConnectionsCsv>,
     latest: Option<(u64, u64, u64)>,
@@ -81,8 +89,14 @@ impl Run {
             true => Some(ConnectionsCsv::new(&self.folder)?),
             false => None,
         };
+        let started_at = clock::wall() + LEAD;
+        let latency_log = match files.contains(&ReportFile::Latency) {
+            true => Some(LatencyLog::new(&self.folder, plan, started_at)?),
+            false => None,
+        };
         Ok(Collected {
-            started_at: clock::wall() + LEAD,
+            started_at,
+            latency_log,
             collector: Collector::new(self.crew.workers as usize, plan.stages.len()),
             totals: Vec::new(),
             lanes: Vec::new(),
@@ -90,6 +104,8 @@ impl Run {
             errors: Vec::new(),
             failure: None,
             overloaded: false,
+            watch: Watch::new(plan),
+            connect_time: histogram(),
             seconds_csv,
             connections_csv,
             latest: None,
@@ -175,12 +191,12 @@ impl Run {
                     let _ = self.crew.windows_back[worker as usize].send(spare);
                 }
                 for row in collected.collector.seconds(false) {
-                    let written = collected.second(&row);
-                    self.or_drain(written, collected);
+                    self.take_second(&row, collected);
                 }
             }
             Event::Connection(record) => {
                 *collected.ends.entry(record.end.word()).or_default() += 1;
+                collected.connect_time.saturating_record(record.connect_time.0);
                 if let Some(csv) = &mut collected.connections_csv {
                     let written = csv.row(ConnectionRow {
                         slot: record.slot,
@@ -214,12 +230,21 @@ impl Run {
         }
     }
 
+    /// A second whose requests have all ended. Where it breaks a threshold that says so, nothing more is sent.
+    fn take_second(&self, row: &SecondRow, collected: &mut Collected) {
+        let written = collected.second(row);
+        self.or_drain(written, collected);
+        if collected.watch.second(row) {
+            self.control.drain();
+        }
+    }
+
     /// A report that cannot be written ends the run, but what is in flight is waited for and accounted.
     fn or_drain(&self, written: Result<(), report::Error>, collected: &mut Collected) {
         if let Err(error) = written {
             self.control.drain();
             collected.failure.get_or_insert(error.into());
-            (collected.seconds_csv, collected.connections_csv) = (None, None);
+            (collected.seconds_csv, collected.connections_csv, collected.latency_log) = (None, None, None);
         }
     }
 
@@ -278,8 +303,7 @@ impl Run {
             self.take_event(worker, event, collected);
         }
         for row in collected.collector.seconds(true) {
-            let written = collected.second(&row);
-            self.or_drain(written, collected);
+            self.take_second(&row, collected);
         }
     }
 }
@@ -313,6 +337,9 @@ impl Collected {
         }
         if let Some(csv) = &mut self.seconds_csv {
             csv.row(row)?;
+        }
+        if let Some(log) = &mut self.latency_log {
+            log.row(row)?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::app::error::{Error, exit};
 use crate::app::lane;
@@ -17,8 +18,9 @@ use crate::recorder::shard::KindTally;
 use crate::recorder::summary::{
     ErrorRow, Health, KindRow, ReadBack, ResponderCount, ScriptCounts, StageRow, Summary, Verdict,
 };
-use crate::report::csv;
-use crate::report::figures::plain;
+use crate::report::figures::{count, found, plain};
+use crate::report::health::saturation;
+use crate::report::{csv, junit};
 use crate::scenario::schema::ReportFile;
 use crate::script::Tallies;
 use crate::units::Nanos;
@@ -87,7 +89,7 @@ impl Run {
 
     fn summary(
         &self,
-        collected: Collected,
+        mut collected: Collected,
         lanes: &lane::Totals,
         ledger: Ledger,
         responder: Option<ResponderCount>,
@@ -122,6 +124,11 @@ impl Run {
                 latencies.merge(of_stage);
             }
         }
+        if let Some(log) = collected.latency_log.take()
+            && let Err(error) = log.finish(&latencies)
+        {
+            collected.failure.get_or_insert(error.into());
+        }
         let imbalances = ledger.balance().err().unwrap_or_default();
         let mut summary = Summary {
             run_id: self.run_id.clone(),
@@ -133,6 +140,7 @@ impl Run {
             scheduled_duration,
             closed: plan.closed.is_some(),
             verdict: Verdict { passed: true, exit_code: exit::PASSED, word: "passed", reason: String::new() },
+            thresholds: Vec::new(),
             ledger,
             imbalances,
             latencies,
@@ -140,6 +148,7 @@ impl Run {
             kinds: self.kinds(&collected),
             connections_opened: totals.iter().map(|t| t.opened).sum(),
             reconnects: totals.iter().map(|t| t.reconnects).sum(),
+            connect_time: collected.connect_time.clone(),
             connection_ends: collected.ends.clone(),
             errors: errors(&collected, lanes, &ledger, duration),
             responder,
@@ -149,8 +158,10 @@ impl Run {
                 worker_cpu: totals.iter().map(|t| t.cpu).collect(),
                 process_cpu: clock::process_cpu(),
                 starved: totals.iter().map(|t| t.starved).sum(),
+                waited: totals.iter().map(|t| t.waited).sum(),
                 script_time: lanes.tallies.total().as_duration(),
                 script_calls: lanes.tallies.hooks.values().map(|time| time.calls).sum(),
+                script_slowest: slowest(&lanes.tallies),
                 slowest_fetch: lanes.feed.slowest_fetch,
                 slowest_write: lanes.mapping.slowest_write,
                 outages: lanes.feed.outages + lanes.mapping.outages,
@@ -158,6 +169,7 @@ impl Run {
             },
             script: script_counts(&lanes.tallies),
         };
+        summary.thresholds = collected.watch.judge(&summary);
         summary.verdict = self.verdict(&summary, &collected, lanes);
         summary
     }
@@ -186,7 +198,9 @@ impl Run {
     /// 6. The target answered nothing at all, or nothing but errors.
     /// 7. Something was lost: responses that are not in the store, or that the responder issued and
     ///    nobody can account for.
-    /// 8. Passed.
+    /// 8. The generator was saturated, and what was missed is its own doing.
+    /// 9. A threshold does not hold.
+    /// 10. Passed.
     fn verdict(&self, summary: &Summary, collected: &Collected, lanes: &lane::Totals) -> Verdict {
         let failed = |exit_code, word, reason: String| Verdict { passed: false, exit_code, word, reason };
         if let Some(error) = &collected.failure {
@@ -228,8 +242,14 @@ impl Run {
             let reason = format!("the target refused all of {error_replies} requests: {said}");
             return failed(exit::UNREACHABLE, "refused", reason);
         }
-        match lost(summary, lanes) {
-            Some(reason) => failed(exit::LEDGER, "lost", reason),
+        if let Some(reason) = lost(summary, lanes) {
+            return failed(exit::LEDGER, "lost", reason);
+        }
+        if let Some(reason) = saturation(summary) {
+            return failed(exit::SATURATED, "saturated", reason);
+        }
+        match broken(summary) {
+            Some(reason) => failed(exit::THRESHOLD, "threshold", reason),
             None => Verdict { passed: true, exit_code: exit::PASSED, word: "passed", reason: String::new() },
         }
     }
@@ -273,8 +293,9 @@ impl Run {
                 ReportFile::Summary => self.folder.write("summary.csv", &csv::summary_csv(summary))?,
                 ReportFile::Stages => self.folder.write("stages.csv", &csv::stages_csv(summary))?,
                 ReportFile::Errors => self.folder.write("errors.csv", &csv::errors_csv(summary))?,
+                ReportFile::Junit => junit::write(&self.folder, summary)?,
                 // Written while the run went.
-                ReportFile::Seconds | ReportFile::Connections => {}
+                ReportFile::Seconds | ReportFile::Connections | ReportFile::Latency => {}
             }
         }
         if !summary.kinds.is_empty() {
@@ -308,6 +329,13 @@ fn lost(summary: &Summary, lanes: &lane::Totals) -> Option<String> {
     ))
 }
 
+/// How many thresholds do not hold, and the first of them with what was measured.
+fn broken(summary: &Summary) -> Option<String> {
+    let first = summary.broken().next()?;
+    let (broken, of) = (summary.broken().count(), count(summary.thresholds.len() as u64, "threshold"));
+    Some(format!("{broken} of {of} failed: {}: {}", first.check, found(first)))
+}
+
 fn errors(collected: &Collected, lanes: &lane::Totals, ledger: &Ledger, end: Nanos) -> Vec<ErrorRow> {
     let mut rows = collected.errors.clone();
     let mut add = |kind: &str, count: u64, detail: String| {
@@ -329,6 +357,11 @@ fn errors(collected: &Collected, lanes: &lane::Totals, ledger: &Ledger, end: Nan
         add("mapping", count, text.clone());
     }
     rows
+}
+
+/// The longest call of a hook.
+fn slowest(tallies: &Tallies) -> Duration {
+    Duration::from_nanos(tallies.hooks.values().map(|time| time.max_ns).max().unwrap_or(0))
 }
 
 fn script_counts(tallies: &Tallies) -> ScriptCounts {

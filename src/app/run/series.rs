@@ -281,7 +281,7 @@ fn connections_of(plan: &Plan) -> u64 {
 }
 
 /// What is worse stands further to the front.
-const BY_WEIGHT: [u8; 9] = [
+const BY_WEIGHT: [u8; 10] = [
     exit::LEDGER,
     exit::UNEXPECTED,
     exit::SCRIPT,
@@ -289,6 +289,7 @@ const BY_WEIGHT: [u8; 9] = [
     exit::USAGE,
     exit::SCENARIO,
     exit::UNREACHABLE,
+    exit::SATURATED,
     exit::THRESHOLD,
     exit::INTERRUPTED,
 ];

@@ -1,6 +1,7 @@
 use super::*;
-use crate::recorder::summary::ErrorRow;
+use crate::recorder::summary::{ErrorRow, ThresholdRow};
 use crate::report::tests::{blank, typical};
+use crate::units::Unit;
 use std::time::Duration;
 
 fn shown(summary: &Summary) -> String {
@@ -92,4 +93,30 @@ fn colour_adds_nothing_but_colour() {
 fn the_last_line_says_how_it_ended() {
     assert_eq!(last_line(&typical()), "PASSED ramp: 13 500 of 13 500 requests answered, 112.5/s");
     assert_eq!(last_line(&troubled()), "FAILED ramp: the ledger does not balance (exit 111)");
+}
+
+#[test]
+fn thresholds_stand_behind_the_verdict_with_what_was_measured() {
+    let row = |passed, measured, note: &str| ThresholdRow {
+        check: "lag max < 50ms".to_string(),
+        terms: "stage up".to_string(),
+        passed,
+        measured,
+        unit: Unit::Time,
+        note: note.to_string(),
+        suffers_from_generator: true,
+    };
+    let mut summary = troubled();
+    summary.thresholds = vec![row(true, Some(42e6), ""), row(false, None, "nothing was measured")];
+    let text = shown(&summary);
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let lines: Vec<String> =
+        text.lines().skip_while(|line| *line != "THRESHOLDS").take(3).map(words).collect();
+    let expected =
+        ["pass lag max < 50ms (stage up) 42 ms", "FAIL lag max < 50ms (stage up) - nothing was measured"];
+    assert_eq!(lines[1..], expected);
+    assert!(text.find("FAILED") < text.find("THRESHOLDS") && text.find("THRESHOLDS") < text.find("LATENCY"));
+    let files = ["summary.csv", "seconds.csv"].map(str::to_string);
+    let coloured = final_screen(&summary, Path::new("runs/ramp"), &files, true);
+    assert!(coloured.contains("mpass\u{1b}[") && coloured.contains("mFAIL\u{1b}["), "{coloured}");
 }
