@@ -68,6 +68,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("redis", &["src/datastore"]),
     ("mio", &["src/store"]),
     ("csv", &["src/report"]),
+    ("kuva", &["src/report/page"]),
     ("indicatif", &["src/report/progress"]),
     ("rustyline", &["src/client"]),
     ("axum", &["src/serve"]),

@@ -1,5 +1,6 @@
 //! What a run comes to: windows of all workers merged, ready to be printed.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
@@ -24,7 +25,7 @@ pub struct StageRow {
     /// Its name.
     pub name: String,
     /// Its kind.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// How long it was planned to be.
     pub duration: Nanos,
     /// Sent, but outside of the statistics.
@@ -188,7 +189,7 @@ pub struct Verdict {
     /// The exit code.
     pub exit_code: u8,
     /// One word: `passed`, `interrupted`, `unbalanced`, `lost`, `unreachable`, `script`, `failed`.
-    pub word: &'static str,
+    pub word: Cow<'static, str>,
     /// Why, in a sentence; empty when it passed.
     pub reason: String,
 }
@@ -264,6 +265,8 @@ pub struct ScriptCounts {
 pub struct Summary {
     /// `<name>-<UTC time>`.
     pub run_id: String,
+    /// The part of the plan that was sent: `0/1` for all of it.
+    pub segment: String,
     /// The scenario's name.
     pub scenario: String,
     /// The plan's fingerprint.
@@ -295,7 +298,7 @@ pub struct Summary {
     /// Connections opened in place of another.
     pub reconnects: u64,
     /// Why connections ended, and how many.
-    pub connection_ends: BTreeMap<&'static str, u64>,
+    pub connection_ends: BTreeMap<Cow<'static, str>, u64>,
     /// Errors by kind.
     pub errors: Vec<ErrorRow>,
     /// What the responder counted.

@@ -8,12 +8,12 @@ use crate::recorder::summary::{Health, ReadBack, ResponderCount, ScriptCounts, S
 use crate::scenario::{Overrides, Scenario};
 use crate::units::Nanos;
 use proptest::prelude::*;
-use std::time::Duration;
 
 /// A summary with nothing in it.
 pub(in crate::report) fn blank() -> Summary {
     Summary {
         run_id: String::new(),
+        segment: "0/1".to_string(),
         scenario: String::new(),
         plan: String::new(),
         seed: 0,
@@ -21,7 +21,7 @@ pub(in crate::report) fn blank() -> Summary {
         duration: Nanos::ZERO,
         scheduled_duration: Nanos::ZERO,
         closed: false,
-        verdict: Verdict { passed: true, exit_code: 0, word: "passed", reason: String::new() },
+        verdict: Verdict { passed: true, exit_code: 0, word: "passed".into(), reason: String::new() },
         ledger: Ledger::default(),
         imbalances: Vec::new(),
         latencies: Latencies::default(),
@@ -70,7 +70,7 @@ pub(in crate::report) fn typical() -> Summary {
         latencies,
         stages: vec![StageRow {
             name: "up".to_string(),
-            kind: "ramp",
+            kind: "ramp".into(),
             duration: Nanos::from_secs(120),
             warmup: false,
             planned: 13_500,
@@ -78,7 +78,7 @@ pub(in crate::report) fn typical() -> Summary {
         }],
         connections_opened: 140,
         reconnects: 130,
-        connection_ends: [("limit", 130), ("finished", 10)].into(),
+        connection_ends: [("limit".into(), 130), ("finished".into(), 10)].into(),
         responder: Some(ResponderCount { issued: 13_500, received: 13_500, unanswered: 0 }),
         read_back: Some(ReadBack {
             expected: 13_500,
@@ -162,6 +162,14 @@ fn the_name_of_a_run_holds_its_time_in_utc() {
 }
 
 proptest! {
+    #[test]
+    fn an_instant_reads_back(ms in 0..100_000_000_000_000u64, cut in 0..24usize) {
+        let at = UNIX_EPOCH + Duration::from_millis(ms);
+        let text = timestamp(at);
+        prop_assert_eq!(instant(&text), Some(at));
+        prop_assert_eq!(instant(&text[..cut.min(text.len() - 1)]), None);
+    }
+
     #[test]
     fn the_day_after_is_the_next_day_of_the_month_or_the_first(days in 0..1_000_000u64) {
         let (today, tomorrow) = (civil(days), civil(days + 1));

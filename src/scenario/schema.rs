@@ -535,7 +535,11 @@ words! {
         Connections = "connections",
         /// `errors.csv`: a row per kind of error.
         Errors = "errors",
-    } later ["latency", "html", "json", "junit"]
+        /// `summary.json`: everything that is known of the run.
+        Json = "json",
+        /// `report.html`: the report, in one file.
+        Html = "html",
+    } later ["latency", "junit"]
 }
 
 /// A value or a list of values, in the schema only.

@@ -8,13 +8,14 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, SystemTime};
 
 use crate::app::error::Error;
-use crate::app::lane;
 use crate::app::run::{LEAD, Run, give_up, vanished};
+use crate::app::{lane, parts};
 use crate::clock::{self, Clock};
 use crate::engine::{Event, Gauges, Totals};
 use crate::recorder::histogram::percentile_us;
 use crate::recorder::summary::{Collector, ErrorRow, SecondRow};
 use crate::report;
+use crate::report::counts::{CountsCsv, Scope};
 use crate::report::csv::{ConnectionRow, ConnectionsCsv, SecondsCsv};
 use crate::report::progress::Live;
 use crate::scenario::schema::ReportFile;
@@ -37,6 +38,7 @@ pub(super) struct Collected {
     pub failure: Option<Error>,
     pub overloaded: bool,
     seconds_csv: Option<SecondsCsv>,
+    pub counts_csv: Option<CountsCsv>,
     connections_csv: Option<ConnectionsCsv>,
     latest: Option<(u64, u64, u64)>,
     sent_before: (u64, u64),
@@ -81,6 +83,10 @@ impl Run {
             true => Some(ConnectionsCsv::new(&self.folder)?),
             false => None,
         };
+        let counts_csv = match parts::keeps_counts(&self.prepared.loaded.scenario) {
+            true => Some(CountsCsv::new(&self.folder)?),
+            false => None,
+        };
         Ok(Collected {
             started_at: clock::wall() + LEAD,
             collector: Collector::new(self.crew.workers as usize, plan.stages.len()),
@@ -91,6 +97,7 @@ impl Run {
             failure: None,
             overloaded: false,
             seconds_csv,
+            counts_csv,
             connections_csv,
             latest: None,
             sent_before: (0, 0),
@@ -220,6 +227,7 @@ impl Run {
             self.control.drain();
             collected.failure.get_or_insert(error.into());
             (collected.seconds_csv, collected.connections_csv) = (None, None);
+            collected.counts_csv = None;
         }
     }
 
@@ -313,6 +321,9 @@ impl Collected {
         }
         if let Some(csv) = &mut self.seconds_csv {
             csv.row(row)?;
+        }
+        if let (Some(csv), Some(latencies)) = (&mut self.counts_csv, &row.window.latencies) {
+            csv.row(Scope::Second, row.second, latencies)?;
         }
         Ok(())
     }

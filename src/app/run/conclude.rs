@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::app::error::{Error, exit};
-use crate::app::lane;
 use crate::app::run::Run;
 use crate::app::run::collect::Collected;
+use crate::app::{lane, parts};
 use crate::clock;
 use crate::datastore::Datastore;
 use crate::ledger::{Ledger, Mapped, Outcome};
@@ -17,8 +17,11 @@ use crate::recorder::shard::KindTally;
 use crate::recorder::summary::{
     ErrorRow, Health, KindRow, ReadBack, ResponderCount, ScriptCounts, StageRow, Summary, Verdict,
 };
+use crate::report;
+use crate::report::counts::{CountsCsv, Scope};
 use crate::report::csv;
 use crate::report::figures::plain;
+use crate::report::saved::{self, Saved};
 use crate::scenario::schema::ReportFile;
 use crate::script::Tallies;
 use crate::units::Nanos;
@@ -45,6 +48,7 @@ impl Run {
             received: ledger.receipts.received - ledger.receipts.malformed,
             unanswered: ledger.outcomes.failed() + ledger.outcomes.of(Outcome::TimedOut),
         });
+        self.counts = collected.counts_csv.take();
         let mut summary = self.summary(collected, &lanes, ledger, responder, read_back);
         self.done_hooks(&mut summary);
         Ok(summary)
@@ -103,7 +107,7 @@ impl Run {
             .zip(collected.collector.stages())
             .map(|(stage, window)| StageRow {
                 name: stage.name.clone(),
-                kind: stage.kind,
+                kind: stage.kind.into(),
                 duration: match plan.closed {
                     None => stage.duration(),
                     Some(_) => duration.min(scheduled_duration),
@@ -125,6 +129,7 @@ impl Run {
         let imbalances = ledger.balance().err().unwrap_or_default();
         let mut summary = Summary {
             run_id: self.run_id.clone(),
+            segment: plan.segment.to_string(),
             scenario: plan.name.clone(),
             plan: plan.fingerprint.clone(),
             seed: plan.seed,
@@ -132,7 +137,12 @@ impl Run {
             duration,
             scheduled_duration,
             closed: plan.closed.is_some(),
-            verdict: Verdict { passed: true, exit_code: exit::PASSED, word: "passed", reason: String::new() },
+            verdict: Verdict {
+                passed: true,
+                exit_code: exit::PASSED,
+                word: "passed".into(),
+                reason: String::new(),
+            },
             ledger,
             imbalances,
             latencies,
@@ -140,7 +150,7 @@ impl Run {
             kinds: self.kinds(&collected),
             connections_opened: totals.iter().map(|t| t.opened).sum(),
             reconnects: totals.iter().map(|t| t.reconnects).sum(),
-            connection_ends: collected.ends.clone(),
+            connection_ends: collected.ends.iter().map(|(&end, &count)| (end.into(), count)).collect(),
             errors: errors(&collected, lanes, &ledger, duration),
             responder,
             read_back,
@@ -188,7 +198,12 @@ impl Run {
     ///    nobody can account for.
     /// 8. Passed.
     fn verdict(&self, summary: &Summary, collected: &Collected, lanes: &lane::Totals) -> Verdict {
-        let failed = |exit_code, word, reason: String| Verdict { passed: false, exit_code, word, reason };
+        let failed = |exit_code, word: &'static str, reason: String| Verdict {
+            passed: false,
+            exit_code,
+            word: word.into(),
+            reason,
+        };
         if let Some(error) = &collected.failure {
             let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
             return failed(error.code(), "failed", format!("failed to {error}{hint}"));
@@ -230,7 +245,12 @@ impl Run {
         }
         match lost(summary, lanes) {
             Some(reason) => failed(exit::LEDGER, "lost", reason),
-            None => Verdict { passed: true, exit_code: exit::PASSED, word: "passed", reason: String::new() },
+            None => Verdict {
+                passed: true,
+                exit_code: exit::PASSED,
+                word: "passed".into(),
+                reason: String::new(),
+            },
         }
     }
 
@@ -249,7 +269,7 @@ impl Run {
                     summary.verdict = Verdict {
                         passed: false,
                         exit_code: error.code(),
-                        word: "failed",
+                        word: "failed".into(),
                         reason: format!("failed to {error}"),
                     };
                 }
@@ -268,20 +288,53 @@ impl Run {
         if let Some(requests) = self.requests.take().and_then(Arc::into_inner) {
             requests.finish()?;
         }
+        if let Some(counts) = self.counts.take() {
+            finish_counts(counts, summary)?;
+        }
         for file in &self.prepared.loaded.scenario.report.files {
             match file {
                 ReportFile::Summary => self.folder.write("summary.csv", &csv::summary_csv(summary))?,
                 ReportFile::Stages => self.folder.write("stages.csv", &csv::stages_csv(summary))?,
                 ReportFile::Errors => self.folder.write("errors.csv", &csv::errors_csv(summary))?,
-                // Written while the run went.
-                ReportFile::Seconds | ReportFile::Connections => {}
+                // Written while the run went, or from what was.
+                ReportFile::Seconds | ReportFile::Connections | ReportFile::Json | ReportFile::Html => {}
             }
         }
         if !summary.kinds.is_empty() {
             self.folder.write("mix.csv", &csv::mix_csv(summary))?;
         }
+        self.write_report(summary)
+    }
+
+    /// Writes the files that are made from the others.
+    fn write_report(&self, summary: &Summary) -> Result<(), Error> {
+        let loaded = &self.prepared.loaded;
+        if !parts::keeps_counts(&loaded.scenario) {
+            return Ok(());
+        }
+        let scenario = loaded.effective_yaml().unwrap_or_else(|error| format!("# {error}\n"));
+        let saved = Saved::of(self.folder.path(), summary, &scenario, parts::machine_facts())?;
+        if loaded.scenario.report.files.contains(&ReportFile::Json) {
+            self.folder.write(saved::NAME, saved.json().as_bytes())?;
+        }
+        if loaded.scenario.report.files.contains(&ReportFile::Html) {
+            self.folder.write("report.html", saved.html().as_bytes())?;
+        }
         Ok(())
     }
+}
+
+/// Writes the latencies of stages and kinds behind those of the seconds.
+fn finish_counts(mut counts: CountsCsv, summary: &Summary) -> Result<(), report::Error> {
+    for (index, stage) in summary.stages.iter().enumerate() {
+        if let Some(latencies) = &stage.window.latencies {
+            counts.row(Scope::Stage, index as u64, latencies)?;
+        }
+    }
+    for (index, kind) in summary.kinds.iter().enumerate() {
+        counts.row(Scope::Kind, index as u64, &kind.tally.latencies)?;
+    }
+    counts.finish()
 }
 
 fn lost(summary: &Summary, lanes: &lane::Totals) -> Option<String> {
