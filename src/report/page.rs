@@ -51,7 +51,7 @@ pub(super) fn html(whole: &Whole) -> String {
     stages(&mut out, whole);
     health(&mut out, whole);
     origin(&mut out, whole, drawn);
-    let _ = write!(out, "</main><script>{SCRIPT}</script></body></html>\n");
+    let _ = writeln!(out, "</main><script>{SCRIPT}</script></body></html>");
     out
 }
 
@@ -261,9 +261,12 @@ fn load(out: &mut String, whole: &Whole, timeline: &Timeline) {
     end(out);
 }
 
+/// Its name in the page, its title, what it is, and where it stands.
+type Latency = (&'static str, &'static str, &'static str, fn(&Point) -> Spread);
+
 fn over_time(out: &mut String, timeline: &Timeline) {
     section(out, "time", "Latency over time");
-    let parts: [(&'static str, &'static str, &str, fn(&Point) -> Spread); 3] = [
+    let parts: [Latency; 3] = [
         (
             "response",
             "response_time",

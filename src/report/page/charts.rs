@@ -20,6 +20,9 @@ use crate::report::page::escaped;
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 260.0;
 
+/// What the labels under an axis need.
+const UNDER: f64 = 26.0;
+
 /// What the places of a chart are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Along {
@@ -174,7 +177,9 @@ impl Chart {
                 meta.x_min, meta.x_max, meta.plot_left, meta.plot_right, meta.plot_top, meta.plot_bottom
             )
         });
-        let (width, height) = (scene.width, scene.height);
+        // There is room for a title of the axis, which stands above the chart instead.
+        let under = scene.axis_meta.as_ref().map_or(f64::INFINITY, |meta| meta.plot_bottom + UNDER);
+        let (width, height) = (scene.width, scene.height.min(under));
         let svg = tidied(&SvgBackend::new().render_scene(&scene), self.id);
         // A picture that is as wide as the page, with words for those who do not see it.
         let body = svg.split_once('>').map_or("", |(_, body)| body);
