@@ -5,13 +5,17 @@ mod dry_run;
 pub mod error;
 mod flush;
 mod lane;
+mod merge;
 mod parts;
 mod prepare;
 mod records;
+mod replay;
+mod report;
 mod run;
 mod serve;
 mod standalone;
 mod validate;
+mod verify;
 
 use std::io::{IsTerminal, Write};
 
@@ -33,6 +37,10 @@ pub fn main(cli: Cli) -> u8 {
         Some(Command::Client(args)) => client::client(&args),
         Some(Command::Records(command)) => records::records(&command),
         Some(Command::Serve(args)) => serve::serve(&args),
+        Some(Command::Report(args)) => report::report(&args),
+        Some(Command::Replay(args)) => replay::replay(&args),
+        Some(Command::Merge(args)) => merge::merge_runs(&args),
+        Some(Command::Verify(args)) => verify::verify_run(&args),
         Some(Command::Flush(args)) => flush::flush(&args),
         Some(Command::Completions { shell }) => {
             let mut text = Vec::new();

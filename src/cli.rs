@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::plan::replay::Speed;
 use crate::plan::segment::Segment;
 use crate::units::{IdRange, Nanos};
 
@@ -64,6 +65,14 @@ pub enum Command {
     Records(RecordsCommand),
     /// Records and runs over HTTP, with a page
     Serve(ServeArgs),
+    /// Make the reports of a run again from its files
+    Report(ReportArgs),
+    /// Send the same bytes at the same times again
+    Replay(ReplayArgs),
+    /// Make one run of the parts that several machines have sent
+    Merge(MergeArgs),
+    /// Check from the files of a run that its account balances
+    Verify(VerifyRunArgs),
     /// Write the mappings that a run has left in its journal
     Flush(FlushArgs),
     /// Print completions for a shell
@@ -255,6 +264,83 @@ pub struct ServeArgs {
     /// How long a client may take to send the head of a request, and how long for its body
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     pub read_timeout: Nanos,
+}
+
+/// A run to report on.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The run folder
+    pub run: PathBuf,
+    /// Where to write the reports [default: the run folder]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Print the summary as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which requests of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnlyArg {
+    /// Sent, and without a response
+    Failed,
+    /// Not sent
+    Dropped,
+}
+
+/// A run to replay.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// The run folder
+    pub run: PathBuf,
+    /// Send only requests that ended so (needs requests.csv)
+    #[arg(long, value_enum)]
+    pub only: Option<OnlyArg>,
+    /// Send everything so many times as fast
+    #[arg(long, value_name = "FACTOR", default_value = "1")]
+    pub speed: Speed,
+    /// The store [default: that of the run]
+    #[arg(long, value_name = "URL")]
+    pub redis: Option<String>,
+    /// The folder of the replay, instead of a new one under `report.dir`
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Worker threads that send [default: from the number of processors]
+    #[arg(long, value_name = "N", env = "RUNNER_WORKERS")]
+    pub workers: Option<u64>,
+    /// Print the plan and send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print nothing but the last line
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Print the summary (with --dry-run, the plan) as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs to merge.
+#[derive(Debug, Args)]
+pub struct MergeArgs {
+    /// The run folders: every segment of one plan, in any order
+    #[arg(required = true, num_args = 1..)]
+    pub runs: Vec<PathBuf>,
+    /// The folder for the merged run
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Print the merged summary as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A run to check.
+#[derive(Debug, Args)]
+pub struct VerifyRunArgs {
+    /// The run folder
+    pub run: PathBuf,
+    /// Print the checks as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Mappings to write.

@@ -51,6 +51,8 @@ pub struct Config {
     pub segment: Segment,
     /// Requests in the whole plan. In the closed model the number that no request reaches.
     pub total: u64,
+    /// The only requests that are sent, in rising order; all of the part where it is `None`.
+    pub only: Option<Arc<[u64]>>,
     /// Who sends in the closed model; `None` in the open one.
     pub closed: Option<Closed>,
     /// The stages.
@@ -84,10 +86,23 @@ impl Config {
     pub fn share(&self) -> Share {
         let (segment, slots) = (self.segment, self.connections.count);
         match &self.closed {
-            None => Share::new(self.total, segment, slots, self.worker, self.workers),
+            None => {
+                let share = Share::new(self.total, segment, slots, self.worker, self.workers);
+                share.only(self.only.clone())
+            }
             Some(closed) => {
                 Share::of_users(self.total, segment, closed.users, slots, self.worker, self.workers)
             }
+        }
+    }
+
+    /// How many requests go over a slot; 0 in the closed model, where that is asked of the users.
+    pub fn requests_on_slot(&self, slot: u64) -> u64 {
+        let slots = self.connections.count;
+        match (&self.closed, &self.only) {
+            (Some(_), _) => 0,
+            (None, Some(only)) => only.iter().filter(|&&n| n % slots == slot).count() as u64,
+            (None, None) => self.segment.count_on_slot(self.total, slot, slots),
         }
     }
 }

@@ -34,6 +34,7 @@ pub mod clock;
 pub mod handoff;
 pub mod ledger;
 pub mod script;
+pub mod steer;
 pub mod wire;
 
 // What was typed, and what will happen.

@@ -4,6 +4,7 @@
 //! a run ([`dry_run`]), the live numbers ([`progress`]), rows as they come ([`csv`], [`requests`]) and
 //! the summary at the end ([`screen`], [`json`]). [`health`] says what is to be doubted.
 
+pub mod counts;
 pub mod csv;
 pub mod dry_run;
 pub mod figures;
@@ -12,15 +13,20 @@ pub mod hdr;
 pub mod health;
 pub mod json;
 pub mod junit;
+pub mod merge;
+mod page;
 pub mod progress;
 pub mod requests;
+pub mod saved;
 pub mod screen;
 pub mod series;
+mod timeline;
+pub mod verify;
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Why a report could not be made. Fits after "failed to".
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +63,22 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
+    /// A file of a run folder holds what no run has written.
+    #[error("read {path}, line {line}: {what}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1; 0 where it is not known.
+        line: u64,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A folder without `summary.json`.
+    #[error("use the run {0}: it has no summary.json")]
+    NotSummedUp(PathBuf),
+    /// Runs that are no parts of one plan. The text says why.
+    #[error("merge the runs: {0}")]
+    Parts(String),
     /// Log lines could not be set up.
     #[error("set up logging: {0}")]
     Logging(String),
@@ -182,6 +204,22 @@ pub fn run_id(name: &str, at: SystemTime) -> String {
 pub fn timestamp(at: SystemTime) -> String {
     let Utc { year, month, day, hour, minute, second, milli } = Utc::of(at);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+}
+
+/// Reads what [`timestamp`] has written; `None` for anything else.
+pub fn instant(text: &str) -> Option<SystemTime> {
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hour, minute, second, milli) = (number(11, 13)?, number(14, 16)?, number(17, 19)?, number(20, 23)?);
+    // Counted as in `civil`: from March on, so that the leap day is the last of its year.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
+    let (era, of_era) = (year / 400, year % 400);
+    let of_year = (153 * month + 2) / 5 + day.checked_sub(1)?;
+    let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year;
+    let seconds = days.checked_sub(719_468)? * 86_400 + hour * 3600 + minute * 60 + second;
+    let at = UNIX_EPOCH + Duration::from_millis(seconds * 1000 + milli);
+    // Whatever is no date reads back as another one.
+    (timestamp(at) == text).then_some(at)
 }
 
 /// A date and time of day in UTC. Instants before 1970 are shown as its first.

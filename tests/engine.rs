@@ -47,6 +47,7 @@ fn config(schedule: &Schedule, connections: Connections, addresses: Vec<SocketAd
         workers: 1,
         segment: Segment::WHOLE,
         total: schedule.total(),
+        only: None,
         closed: None,
         stages: schedule.stages().iter().map(|s| Stage { end_ns: s.end.0, warmup: false }).collect(),
         kinds: 0,

@@ -19,6 +19,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("ledger", &["units"]),
     ("script", &["clock", "units"]),
     ("handoff", &["ledger", "units"]),
+    ("steer", &["units"]),
     // 2
     ("scenario", &["units"]),
     ("recorder", &["ledger", "units"]),
@@ -54,7 +55,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("thresholds", &["plan", "scenario", "recorder", "ledger", "units"]),
     ("report", &["plan", "scenario", "recorder", "handoff", "ledger", "clock", "units", "template"]),
     // 6
-    ("serve", &["report", "records", "datastore", "clock", "units"]),
+    ("serve", &["report", "records", "datastore", "steer", "clock", "units"]),
     // 7 and 8
     ("cli", &["plan", "units"]),
     ("app", &[EVERYTHING]),
@@ -69,6 +70,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("redis", &["src/datastore"]),
     ("mio", &["src/store"]),
     ("csv", &["src/report"]),
+    ("kuva", &["src/report/page"]),
     ("indicatif", &["src/report/progress"]),
     ("quick_junit", &["src/report/junit"]),
     ("rustyline", &["src/client"]),

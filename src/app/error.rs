@@ -133,6 +133,22 @@ pub enum Error {
     /// A run folder whose journal nobody has written yet.
     #[error("use {} as run folder: an earlier run has left a journal in it", .0.display())]
     JournalLeft(PathBuf),
+    /// A folder that holds a run and must not be written over.
+    #[error("write into {}: a run is in it already", .0.display())]
+    OutTaken(PathBuf),
+    /// `runner replay` cannot do what was asked. The text says why.
+    #[error("replay the run: {0}")]
+    Replay(String),
+    /// `runner verify` has found that files of a run differ.
+    #[error("verify {}: {wrong} of {of} checks do not hold", run.display())]
+    FilesDisagree {
+        /// The run folder.
+        run: PathBuf,
+        /// Checks that do not hold.
+        wrong: usize,
+        /// Of how many that could be made.
+        of: usize,
+    },
     /// `runner flush` without a journal.
     #[error("flush {}: there is no journal in it", .0.display())]
     NoJournal(PathBuf),
@@ -201,7 +217,8 @@ impl Error {
             Error::Serve(serve::Error::Unprotected { .. } | serve::Error::Token) => exit::USAGE,
             Error::Datastore(_) | Error::Target(_) | Error::Resolve { .. } => exit::UNREACHABLE,
             Error::Mapping(mapping::Error::Template { .. }) => exit::SCENARIO,
-            Error::FlushRefused(..) => exit::LEDGER,
+            Error::Report(report::Error::NotSummedUp(_) | report::Error::Parts(_)) => exit::USAGE,
+            Error::FlushRefused(..) | Error::FilesDisagree { .. } => exit::LEDGER,
             Error::Client(client::Error::Address { .. }) => exit::USAGE,
             Error::Client(
                 client::Error::Connect { .. }
@@ -213,7 +230,11 @@ impl Error {
             ) => exit::UNREACHABLE,
             Error::Client(client::Error::Interrupted) => exit::INTERRUPTED,
             Error::Interrupted => exit::INTERRUPTED,
-            Error::NoJournal(_) | Error::NoStore { .. } | Error::JournalLeft(_) => exit::USAGE,
+            Error::NoJournal(_)
+            | Error::NoStore { .. }
+            | Error::JournalLeft(_)
+            | Error::OutTaken(_)
+            | Error::Replay(_) => exit::USAGE,
             Error::Responder(_)
             | Error::Client(_)
             | Error::Store(_)
@@ -280,6 +301,13 @@ impl Error {
             Error::NoStore { .. } => "say where to write with --redis URL".to_string(),
             Error::JournalLeft(run) => {
                 format!("write it with `runner flush {}`, or choose another folder", run.display())
+            }
+            Error::OutTaken(_) => "name another folder with --out".to_string(),
+            Error::Report(report::Error::Parts(_)) => {
+                "name every run of one plan once: those with --segment 0/N to N-1/N".to_string()
+            }
+            Error::Report(report::Error::NotSummedUp(_)) => {
+                "name the folder of a run that has ended, and leave `json` among its report.files".to_string()
             }
             Error::NoJournal(_) => "everything that the run has matched is in its store".to_string(),
             _ => return None,

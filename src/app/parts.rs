@@ -10,7 +10,7 @@ use crate::mapping::verify::Extent;
 use crate::plan::Plan;
 use crate::plan::preflight::{Machine, Target};
 use crate::recorder::shard::Stage;
-use crate::report::{hdr, junit};
+use crate::report::{counts, hdr, junit, saved};
 use crate::scenario::schema::{self, Addresses, MapInto, ReportFile, Scenario, Word};
 use crate::units::{Nanos, Tps};
 use crate::wire::{Codec, Correlate, Framing, length};
@@ -134,6 +134,7 @@ pub(super) fn worker(
         workers,
         segment: plan.segment,
         total: plan.closed.as_ref().map_or(plan.schedule.total(), |closed| closed.below()),
+        only: plan.only.clone(),
         closed: plan.closed,
         stages: plan.stages.iter().map(|stage| stage_of(plan, stage)).collect(),
         kinds: plan.mix.kinds().len(),
@@ -258,8 +259,34 @@ fn ephemeral_ports() -> Option<u64> {
 fn file_name(word: &str, file: ReportFile) -> String {
     match file {
         ReportFile::Latency => hdr::NAME.to_string(),
+        ReportFile::Json => saved::NAME.to_string(),
+        ReportFile::Html => "report.html".to_string(),
         ReportFile::Junit => junit::NAME.to_string(),
         _ => format!("{word}.csv"),
+    }
+}
+
+/// Whether the latencies are kept as counts, from which reports are made.
+pub(super) fn keeps_counts(scenario: &Scenario) -> bool {
+    let files = &scenario.report.files;
+    files.contains(&ReportFile::Json) || files.contains(&ReportFile::Html)
+}
+
+/// The machine, for a report. What it does not tell is empty.
+pub(super) fn machine_facts() -> saved::Machine {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let after = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.split_once(':')).map(|(_, value)| value.trim().to_string())
+    };
+    let memory = after(&read("/proc/meminfo"), "MemTotal");
+    let kib = memory.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
+    saved::Machine {
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        processor: after(&read("/proc/cpuinfo"), "model name").unwrap_or_default(),
+        memory: kib.unwrap_or(0) * 1024,
+        system: format!("{} {}", std::env::consts::OS, read("/proc/sys/kernel/osrelease").trim()),
+        runner: env!("CARGO_PKG_VERSION").to_string(),
     }
 }
 
@@ -269,7 +296,13 @@ pub(super) fn file_names(scenario: &Scenario) -> Vec<String> {
     let always = ["effective.yaml", "plan.json"].map(str::to_string);
     let asked = ReportFile::WORDS.iter().filter(|(_, file)| report.files.contains(file));
     let mut files: Vec<String> =
-        always.into_iter().chain(asked.map(|(word, file)| file_name(word, *file))).collect();
+        always.into_iter().chain(asked.map(|&(word, file)| file_name(word, file))).collect();
+    if scenario.script.is_some() {
+        files.push(crate::app::prepare::SCRIPT_COPY.to_string());
+    }
+    if keeps_counts(scenario) {
+        files.push(counts::NAME.to_string());
+    }
     if !scenario.load.mix.is_empty() {
         files.push("mix.csv".to_string());
     }

@@ -43,6 +43,28 @@ pub(super) fn prepare(
     compiled(rows, segment)
 }
 
+/// The script as it was, in the folder of its run.
+pub(super) const SCRIPT_COPY: &str = "script.lua";
+
+/// What a run was made from, read from its folder.
+pub(super) fn prepare_again(
+    run: &Path,
+    overrides: &OverrideArgs,
+    segment: Segment,
+) -> Result<Prepared, Error> {
+    // What stands in `effective.yaml` has been substituted.
+    let overrides = Overrides { env: BTreeMap::new(), ..overrides_of(overrides) };
+    let mut rows = load(&run.join("effective.yaml"), &overrides)?;
+    let has_copy = run.join(SCRIPT_COPY).exists();
+    for row in &mut rows {
+        if let Some(script) = row.loaded.scenario.script.as_mut().filter(|_| has_copy) {
+            script.file = SCRIPT_COPY.into();
+        }
+    }
+    let row = compiled(rows, segment)?.pop();
+    row.ok_or_else(|| Error::Replay("effective.yaml holds no scenario".to_string()))
+}
+
 /// The same without a word; warnings are in [`Prepared::loaded`].
 pub(super) fn examine(path: &Path, overrides: &Overrides) -> Result<Vec<Prepared>, Error> {
     compiled(load(path, overrides)?, Segment::WHOLE)

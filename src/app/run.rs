@@ -6,7 +6,7 @@ mod conclude;
 mod interrupt;
 mod series;
 
-pub(super) use series::runs_of;
+pub(super) use series::{runs_of, worst};
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::app::error::{Error, exit};
-use crate::app::prepare::{Prepared, prepare};
+use crate::app::prepare::{Prepared, SCRIPT_COPY, prepare};
 use crate::app::{colour, dry_run, flush, lane, parts, say, to_stdout};
 use crate::cli::RunArgs;
 use crate::clock::{self, Clock};
@@ -33,6 +33,7 @@ use crate::plan::preflight::{Concern, Machine, Preflight};
 use crate::recorder::shard::Window;
 use crate::recorder::summary::Summary;
 use crate::records::generator::Generator;
+use crate::report::counts::CountsCsv;
 use crate::report::progress::{self, Mode, Progress};
 use crate::report::requests::RequestsCsv;
 use crate::report::{self, Folder};
@@ -57,7 +58,12 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, Error> {
         return series::run(args, &path, rows);
     }
     let Some(prepared) = rows.pop() else { return Ok(exit::PASSED) };
-    let order = Order::new(&path, prepared, args.run_id.clone(), args.out.clone());
+    run_one(args, &path, prepared)
+}
+
+/// Runs one plan, or prints it.
+pub(super) fn run_one(args: &RunArgs, path: &Path, prepared: Prepared) -> Result<u8, Error> {
+    let order = Order::new(path, prepared, args.run_id.clone(), args.out.clone());
     if args.dry_run {
         let sheet = order.sheet();
         let text = if args.json { sheet.json() } else { sheet.text() };
@@ -146,6 +152,9 @@ impl Order {
         folder.write("plan.json", self.sheet().json().as_bytes())?;
         let effective = self.prepared.loaded.effective_yaml().unwrap_or_else(|error| format!("# {error}\n"));
         folder.write("effective.yaml", effective.as_bytes())?;
+        if let Some(script) = &self.prepared.script {
+            folder.write(SCRIPT_COPY, script.source.as_bytes())?;
+        }
         let mut run = Run::start(args, self, folder, mode, interrupts.clone())?;
         let mut summary = run.execute()?;
         run.keep_books(&mut summary)?;
@@ -166,6 +175,8 @@ struct Run {
     form: Option<Arc<Form>>,
     last_written: Arc<LastWritten>,
     requests: Option<Arc<RequestsCsv>>,
+    /// The latencies of the run, when it is over.
+    counts: Option<CountsCsv>,
     datastore: crate::datastore::Config,
     crew: Crew,
     progress: Option<Progress>,
@@ -271,6 +282,7 @@ impl Run {
             form,
             last_written,
             requests,
+            counts: None,
             datastore,
             crew,
             progress: Some(progress),

@@ -231,8 +231,6 @@ impl Worker {
             let worker = (config.worker, config.workers);
             Users::new(closed, &config.connections, config.segment, worker, config.seed)
         });
-        // What a slot of the closed model will carry is asked of its users.
-        let total = if users.is_some() { 0 } else { config.total };
         let slots: Vec<Slot> = (0..config.connections.count)
             .filter(|slot| slot % config.workers == config.worker)
             .map(|number| Slot {
@@ -241,7 +239,7 @@ impl Worker {
                 spare: None,
                 opening: false,
                 opened: 0,
-                unassigned: config.segment.count_on_slot(total, number, config.connections.count),
+                unassigned: config.requests_on_slot(number),
                 last_sent: None,
                 queue: VecDeque::new(),
                 failures: 0,

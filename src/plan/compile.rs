@@ -99,6 +99,7 @@ pub fn compile(
         seed: scenario.seed,
         fingerprint,
         schedule: Arc::new(schedule),
+        only: None,
         closed,
         mix: Arc::new(mix),
         keys: Arc::new(keys),

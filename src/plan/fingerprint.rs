@@ -11,6 +11,7 @@
 //! 4. In the closed model, in place of 1 and 2: users, requests or time, think time (with the seed where
 //!    it varies) and ramp-up.
 //! 5. The mix, where there is one: weights, payloads, and the seed.
+//! 6. In a replay that changes the plan: the fingerprint of that plan, the speed, and the requests.
 //!
 //! Equal fingerprints mean equal due times and keys, but for the chance of one in 2^64. In the closed
 //! model, whose times follow from the target, they mean equal requests under equal rules.
@@ -26,6 +27,7 @@ const VERSION: u64 = 1;
 
 /// Marks what only some plans have.
 const CLOSED: u64 = 0x636c_6f73_6564;
+const REPLAYED: u64 = 0x7265_706c_6179;
 const MIXED: u64 = 0x6d69_7865_6400;
 
 /// What a fingerprint is taken of.
@@ -57,6 +59,22 @@ pub fn of(plan: Of<'_>) -> String {
     }
     records(plan.keys, plan.key_template, &mut hash);
     kinds(plan.kinds, &mut hash);
+    format!("{:016x}", hash.0)
+}
+
+/// The fingerprint of a plan that is replayed at another speed, or of which only some requests are.
+pub(super) fn replayed(original: &str, speed: u64, only: Option<&[u64]>) -> String {
+    let mut hash = Hash(mix(VERSION));
+    hash.word(REPLAYED);
+    hash.text(original);
+    hash.word(speed);
+    match only {
+        None => hash.word(u64::MAX),
+        Some(only) => {
+            hash.word(only.len() as u64);
+            only.iter().for_each(|&n| hash.word(n));
+        }
+    }
     format!("{:016x}", hash.0)
 }
 

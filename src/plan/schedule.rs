@@ -10,6 +10,7 @@
 //! always an integer. One request is [`AREA_PER_REQUEST`].
 
 use crate::plan::poisson;
+use crate::plan::replay::Speed;
 use crate::units::{NANOS_PER_SEC, Nanos, Tps};
 
 /// Doubled area of one request.
@@ -368,6 +369,8 @@ pub struct Schedule {
     arrivals: Arrivals,
     total: u64,
     end_ns: u64,
+    /// Everything above is as planned; what is told is at this speed.
+    speed: Speed,
 }
 
 impl Schedule {
@@ -404,7 +407,7 @@ impl Schedule {
             first = upto;
             spans.push(span);
         }
-        Schedule { spans, arrivals, total: first, end_ns: start_ns }
+        Schedule { spans, arrivals, total: first, end_ns: start_ns, speed: Speed::PLANNED }
     }
 
     /// The same schedule cut off after `total` requests.
@@ -414,6 +417,11 @@ impl Schedule {
             span.scheduled = span.scheduled.min(self.total.saturating_sub(span.first));
         }
         self
+    }
+
+    /// The same schedule faster or slower than planned.
+    pub fn at_speed(self, speed: Speed) -> Schedule {
+        Schedule { speed, ..self }
     }
 
     /// How many requests are scheduled.
@@ -428,7 +436,7 @@ impl Schedule {
 
     /// The end of the last stage.
     pub fn end(&self) -> Nanos {
-        Nanos(self.end_ns)
+        Nanos(self.speed.end(self.end_ns))
     }
 
     /// How arrivals lie.
@@ -446,19 +454,23 @@ impl Schedule {
         self.spans
             .iter()
             .map(|span| StageTotals {
-                start: Nanos(span.start_ns),
-                end: Nanos(span.end_ns),
+                start: Nanos(self.speed.end(span.start_ns)),
+                end: Nanos(self.speed.end(span.end_ns)),
                 first: span.first,
                 scheduled: span.scheduled,
-                peak: Tps::from_units(span.shape.pieces().map(|p| p.from.max(p.to)).max().unwrap_or(0)),
+                peak: self
+                    .speed
+                    .rate(Tps::from_units(span.shape.pieces().map(|p| p.from.max(p.to)).max().unwrap_or(0))),
             })
             .collect()
     }
 
     /// The rate that is asked for at an instant.
     pub fn rate_at(&self, at: Nanos) -> Tps {
+        let at = self.speed.planned(at);
         let index = self.spans.partition_point(|span| span.end_ns <= at.0);
-        self.spans.get(index).map_or(Tps::ZERO, |s| Tps::from_units(s.shape.rate_at(at.0 - s.start_ns)))
+        let rate = self.spans.get(index).map(|s| Tps::from_units(s.shape.rate_at(at.0 - s.start_ns)));
+        self.speed.rate(rate.unwrap_or(Tps::ZERO))
     }
 
     /// When request `n` is due. For one request; walking is cheaper with a [`Cursor`].
@@ -467,6 +479,22 @@ impl Schedule {
     /// When `n` is not below [`Schedule::total`].
     pub fn due_at(&self, n: u64) -> Nanos {
         self.cursor().due_at(n).0
+    }
+
+    /// How many requests are due before an instant.
+    pub fn due_before(&self, at: Nanos) -> u64 {
+        // Due times never fall, so the first that is not before can be searched for.
+        let mut cursor = self.cursor();
+        let (mut low, mut high) = (0, self.total);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if cursor.due_at(middle).0 < at {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
     }
 
     /// Walks the due times in rising order.
@@ -510,7 +538,7 @@ impl Cursor<'_> {
                 (span.start_ns + self.solve(area)).min(span.end_ns - 1)
             }
         };
-        (Nanos(due), self.stage)
+        (Nanos(self.schedule.speed.due(due)), self.stage)
     }
 
     fn enter_stage_of(&mut self, n: u64) {
@@ -569,6 +597,30 @@ mod tests {
 
     fn scheduled(schedule: &Schedule) -> Vec<u64> {
         schedule.stages().iter().map(|s| s.scheduled).collect()
+    }
+
+    #[test]
+    fn at_twice_the_speed_everything_is_due_in_half_the_time() {
+        let planned = uniform(vec![ramp(0, 300, 3), hold(7, 11)]);
+        let faster = planned.clone().at_speed("2".parse().expect("a speed"));
+        assert_eq!((faster.total(), faster.end()), (planned.total(), Nanos::from_secs(7)));
+        for n in 0..planned.total() {
+            assert_eq!(faster.due_at(n).0, planned.due_at(n).0 / 2);
+        }
+        assert_eq!(faster.rate_at(Nanos::from_secs(5)), Tps::per_second(14));
+        assert_eq!(scheduled(&faster), scheduled(&planned));
+    }
+
+    #[test]
+    fn what_is_due_before_an_instant_is_what_has_an_earlier_due_time() {
+        for arrivals in [Arrivals::Uniform, Arrivals::Poisson { seed: 7 }] {
+            let schedule = Schedule::new(vec![ramp(0, 90, 3), hold(0, 1), hold(33, 2)], arrivals);
+            for ms in (0..7000).step_by(37) {
+                let at = Nanos::from_millis(ms);
+                let earlier = (0..schedule.total()).filter(|&n| schedule.due_at(n) < at).count();
+                assert_eq!(schedule.due_before(at), earlier as u64, "{ms} ms");
+            }
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a run comes to: windows of all workers merged, ready to be printed.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
@@ -26,7 +27,7 @@ pub struct StageRow {
     /// Its name.
     pub name: String,
     /// Its kind.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// How long it was planned to be.
     pub duration: Nanos,
     /// Sent, but outside of the statistics.
@@ -190,9 +191,16 @@ pub struct Verdict {
     /// The exit code.
     pub exit_code: u8,
     /// One word: `passed`, `interrupted`, `unbalanced`, `lost`, `unreachable`, `threshold`, `failed`.
-    pub word: &'static str,
+    pub word: Cow<'static, str>,
     /// Why, in a sentence; empty when it passed.
     pub reason: String,
+}
+
+impl Verdict {
+    /// Nothing stands against it.
+    pub fn passed() -> Verdict {
+        Verdict { passed: true, exit_code: 0, word: "passed".into(), reason: String::new() }
+    }
 }
 
 /// A threshold, and whether what was measured keeps to it.
@@ -289,6 +297,8 @@ pub struct ScriptCounts {
 pub struct Summary {
     /// `<name>-<UTC time>`.
     pub run_id: String,
+    /// The part of the plan that was sent: `0/1` for all of it.
+    pub segment: String,
     /// The scenario's name.
     pub scenario: String,
     /// The plan's fingerprint.
@@ -324,7 +334,7 @@ pub struct Summary {
     /// How long opening each of them took.
     pub connect_time: Histogram<u64>,
     /// Why connections ended, and how many.
-    pub connection_ends: BTreeMap<&'static str, u64>,
+    pub connection_ends: BTreeMap<Cow<'static, str>, u64>,
     /// Errors by kind.
     pub errors: Vec<ErrorRow>,
     /// What the responder counted.
@@ -415,6 +425,7 @@ impl Summary {
 pub(crate) fn blank() -> Summary {
     Summary {
         run_id: String::new(),
+        segment: "0/1".to_string(),
         scenario: String::new(),
         plan: String::new(),
         seed: 0,
@@ -422,7 +433,7 @@ pub(crate) fn blank() -> Summary {
         duration: Nanos::ZERO,
         scheduled_duration: Nanos::ZERO,
         closed: false,
-        verdict: Verdict { passed: true, exit_code: 0, word: "passed", reason: String::new() },
+        verdict: Verdict::passed(),
         thresholds: Vec::new(),
         ledger: Ledger::default(),
         imbalances: Vec::new(),

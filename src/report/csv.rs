@@ -19,7 +19,7 @@ use crate::units::{NANOS_PER_SEC, Nanos};
 
 /// Columns of `seconds.csv`.
 pub const SECONDS: &str = "second,stage,scheduled,sent,matched,failed,timed_out,dropped,in_flight,connections,\
-                           response_p50_us,response_p99_us,lag_p99_us,service_p99_us,response_max_us,error_replies";
+                           response_p50_us,response_p99_us,lag_p99_us,service_p99_us,response_max_us,error_replies,planned";
 
 /// Columns of `stages.csv`.
 pub const STAGES: &str = "stage,kind,duration_s,scheduled,sent,matched,rate_planned,rate_actual,response_p50_us,\
@@ -87,7 +87,7 @@ impl Rows {
         }
     }
 
-    fn failed(&self, source: io::Error) -> Error {
+    pub(super) fn failed(&self, source: io::Error) -> Error {
         self.writer.get_ref().failed(source)
     }
 }
@@ -98,6 +98,7 @@ pub struct SecondsCsv {
     rows: Rows,
     /// Where stages begin, and their names.
     stages: Vec<(Nanos, String)>,
+    plan: Plan,
     next: u64,
 }
 
@@ -108,7 +109,12 @@ impl SecondsCsv {
     /// When it cannot be written.
     pub fn new(folder: &Folder, plan: &Plan) -> Result<SecondsCsv, Error> {
         let stages = plan.stages.iter().map(|stage| (stage.totals.start, stage.name.clone())).collect();
-        Ok(SecondsCsv { rows: Rows::new(folder, "seconds.csv", SECONDS)?, stages, next: 0 })
+        Ok(SecondsCsv {
+            rows: Rows::new(folder, "seconds.csv", SECONDS)?,
+            stages,
+            plan: plan.clone(),
+            next: 0,
+        })
     }
 
     /// Writes a second, after rows of zeros for seconds that were left out, and gives it to the system.
@@ -151,18 +157,9 @@ impl SecondsCsv {
             window.in_flight,
             window.connections,
         ];
-        let times = window.latencies.as_deref().map_or([0; 5], |latencies| {
-            [
-                percentile_us(&latencies.response, 50.0),
-                percentile_us(&latencies.response, 99.0),
-                percentile_us(&latencies.lag, 99.0),
-                percentile_us(&latencies.service, 99.0),
-                max_us(&latencies.response),
-            ]
-        });
-        let mut fields = vec![second.to_string(), self.stage_at(second).to_string()];
-        fields.extend(numbers.iter().chain(&times).chain([&window.error_replies]).map(u64::to_string));
-        self.rows.row(fields)
+        let last = [window.error_replies, self.plan.due_in_second(second)];
+        let stage = self.stage_at(second).to_string();
+        self.rows.row(second_fields(second, stage, numbers, window.latencies.as_deref(), last))
     }
 
     /// The stage in which a second begins; the last one after the end.
@@ -171,6 +168,28 @@ impl SecondsCsv {
         let begun = self.stages.partition_point(|(start, _)| *start <= at);
         begun.checked_sub(1).and_then(|index| self.stages.get(index)).map_or("", |(_, name)| name)
     }
+}
+
+/// A row of `seconds.csv`: the counts before the latencies, the latencies, and the counts behind them.
+pub(super) fn second_fields(
+    second: u64,
+    stage: String,
+    numbers: [u64; 8],
+    latencies: Option<&Latencies>,
+    last: [u64; 2],
+) -> Vec<String> {
+    let times = latencies.map_or([0; 5], |latencies| {
+        [
+            percentile_us(&latencies.response, 50.0),
+            percentile_us(&latencies.response, 99.0),
+            percentile_us(&latencies.lag, 99.0),
+            percentile_us(&latencies.service, 99.0),
+            max_us(&latencies.response),
+        ]
+    });
+    let mut fields = vec![second.to_string(), stage];
+    fields.extend(numbers.iter().chain(&times).chain(&last).map(u64::to_string));
+    fields
 }
 
 /// A connection that has ended: a row of `connections.csv`.
@@ -416,6 +435,11 @@ fn guarded(cell: &[u8]) -> Cow<'_, [u8]> {
         }
         _ => Cow::Borrowed(cell),
     }
+}
+
+/// A text as it stands in a table.
+pub(super) fn cell(text: &str) -> String {
+    String::from_utf8_lossy(&guarded(text.as_bytes())).into_owned()
 }
 
 pub(super) fn table(columns: &[String], rows: impl IntoIterator<Item = Vec<String>>) -> Vec<u8> {

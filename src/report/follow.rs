@@ -172,12 +172,12 @@ mod tests {
         let mut file = folder.file("seconds.csv").expect("a file");
         let mut write =
             |text: &str| file.write_all(text.as_bytes()).and_then(|()| file.flush()).expect("written");
-        write(&format!("{SECONDS}\n0,\"a, b\",10,9,8,1,0,1,2,3,4,5,6,7,8,9\n1,b,1"));
+        write(&format!("{SECONDS}\n0,\"a, b\",10,9,8,1,0,1,2,3,4,5,6,7,8,9,10\n1,b,1"));
         let seconds = follower.read().expect("one");
         assert_eq!((seconds.len(), seconds[0].stage.as_str(), seconds[0].matched), (1, "a, b", 8));
         assert_eq!((seconds[0].in_flight, seconds[0].lag_p99_us), (2, 6));
         assert_eq!(follower.read().expect("half a line"), []);
-        write("0,10,10,0,0,0,0,0,0,0,0,0,0,0\nnonsense\n");
+        write("0,10,10,0,0,0,0,0,0,0,0,0,0,0,0\nnonsense\n");
         file.finish().expect("renamed");
         let seconds = follower.read().expect("the rest");
         assert_eq!((seconds.len(), seconds[0].second, seconds[0].sent), (1, 1, 10));
@@ -192,7 +192,7 @@ mod tests {
         let sent = |follower: &mut Follower| {
             follower.read().expect("seconds").iter().map(|second| second.sent).collect::<Vec<_>>()
         };
-        let row = |second: u64, sent: u64| format!("{second},s,1,{sent},0,0,0,0,0,0,0,0,0,0,0,0\n");
+        let row = |second: u64, sent: u64| format!("{second},s,1,{sent},0,0,0,0,0,0,0,0,0,0,0,0,0\n");
         let begin = |name: &str| {
             let folder = Folder::create(&dir.path().join(name)).expect("a folder");
             let mut file = folder.file("seconds.csv").expect("a file");

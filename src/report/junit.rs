@@ -2,14 +2,12 @@
 //!
 //! A threshold that does not hold is a failure. Whatever else the run ended with is an error of its first case.
 
-use std::io;
 use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use crate::recorder::summary::{Summary, ThresholdRow};
-use crate::report::figures::found;
-use crate::report::{Error, Folder};
+use crate::recorder::summary::Summary;
+use crate::report::json::{Threshold, Whole, whole};
 
 /// The name of the file.
 pub const NAME: &str = "junit.xml";
@@ -20,21 +18,19 @@ const RUN: &str = "the run is valid and complete";
 /// The word of a verdict that thresholds alone have made.
 const BY_THRESHOLDS: &str = "threshold";
 
-/// Writes the file.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn write(folder: &Folder, summary: &Summary) -> Result<(), Error> {
-    let written = report(summary).to_string();
-    let xml = written.map_err(|error| Error::Write {
-        path: folder.path().join(NAME),
-        source: io::Error::other(error.to_string()),
-    })?;
-    folder.write(NAME, xml.as_bytes())
+/// The file of a run.
+pub fn xml(summary: &Summary) -> String {
+    text(&whole(summary))
 }
 
-fn report(summary: &Summary) -> Report {
-    let time = summary.duration.as_duration();
+/// The file of a run that is summed up.
+pub(super) fn text(whole: &Whole) -> String {
+    // Cannot fail: it is written into memory.
+    report(whole).to_string().unwrap_or_default()
+}
+
+fn report(summary: &Whole) -> Report {
+    let time = Duration::try_from_secs_f64(summary.duration_s).unwrap_or_default();
     let mut suite = TestSuite::new(summary.scenario.as_str());
     suite.set_time(time);
     suite.add_property(("run", summary.run_id.as_str()));
@@ -50,23 +46,22 @@ fn report(summary: &Summary) -> Report {
     report
 }
 
-fn of_run(summary: &Summary, time: Duration) -> TestCase {
-    let verdict = &summary.verdict;
-    let status = if verdict.passed || verdict.word == BY_THRESHOLDS {
+fn of_run(summary: &Whole, time: Duration) -> TestCase {
+    let status = if summary.passed || summary.outcome == BY_THRESHOLDS {
         TestCaseStatus::success()
     } else {
-        let message = format!("{} (exit {})", verdict.reason, verdict.exit_code);
-        not_ok(NonSuccessKind::Error, verdict.word, &message)
+        let message = format!("{} (exit {})", summary.reason, summary.exit_code);
+        not_ok(NonSuccessKind::Error, &summary.outcome, &message)
     };
     let mut case = TestCase::new(RUN, status);
     case.set_classname(summary.scenario.as_str()).set_time(time);
     case
 }
 
-fn of_threshold(row: &ThresholdRow, summary: &Summary) -> TestCase {
+fn of_threshold(row: &Threshold, summary: &Whole) -> TestCase {
     let status = match row.passed {
         true => TestCaseStatus::success(),
-        false => not_ok(NonSuccessKind::Failure, BY_THRESHOLDS, &found(row)),
+        false => not_ok(NonSuccessKind::Failure, BY_THRESHOLDS, &row.found),
     };
     let terms = if row.terms.is_empty() { String::new() } else { format!(" ({})", row.terms) };
     let mut case = TestCase::new(format!("{}{terms}", row.check), status);
@@ -83,6 +78,7 @@ fn not_ok(kind: NonSuccessKind, word: &str, message: &str) -> TestCaseStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recorder::summary::ThresholdRow;
     use crate::report::tests::typical;
     use crate::units::Unit;
 
@@ -99,7 +95,7 @@ mod tests {
     }
 
     fn counts(summary: &Summary) -> (usize, usize, usize) {
-        let report = report(summary);
+        let report = report(&whole(summary));
         (report.tests, report.failures, report.errors)
     }
 
@@ -107,13 +103,13 @@ mod tests {
     fn a_broken_threshold_is_a_failure_and_anything_else_an_error_of_the_run() {
         let mut summary = typical();
         summary.thresholds = vec![row(true), row(false)];
-        (summary.verdict.passed, summary.verdict.word) = (false, "threshold");
+        (summary.verdict.passed, summary.verdict.word) = (false, "threshold".into());
         assert_eq!(counts(&summary), (3, 1, 0));
-        let xml = report(&summary).to_string().expect("XML");
+        let xml = super::xml(&summary);
         assert!(xml.contains("measured 81 ms") && xml.contains("&lt; 50ms (stage up)"), "{xml}");
-        (summary.verdict.word, summary.verdict.reason) = ("lost", "2 are <missing>\u{1b}".to_string());
+        (summary.verdict.word, summary.verdict.reason) = ("lost".into(), "2 are <missing>\u{1b}".to_string());
         assert_eq!(counts(&summary), (3, 1, 1));
-        let xml = report(&summary).to_string().expect("XML");
+        let xml = super::xml(&summary);
         assert!(xml.contains("2 are &lt;missing&gt;") && !xml.contains('\u{1b}'), "{xml}");
     }
 }

@@ -64,7 +64,7 @@ fn verdict(summary: &Summary, colour: bool, out: &mut String) {
     let took = time(summary.duration);
     let _ = writeln!(out, "{}  {name}: {sent}, {matched} answered, in {took}", paint(word, tone, colour));
     if !verdict.passed {
-        let reason = if verdict.reason.is_empty() { verdict.word } else { &verdict.reason };
+        let reason = if verdict.reason.is_empty() { &*verdict.word } else { &verdict.reason };
         let _ = writeln!(out, "        {} (exit {})", plain(reason, 400), verdict.exit_code);
     }
     let planned =
@@ -405,7 +405,7 @@ pub fn last_line(summary: &Summary) -> String {
     let verdict = &summary.verdict;
     let name = plain(&summary.scenario, SHOWN_TEXT);
     if !verdict.passed {
-        let reason = if verdict.reason.is_empty() { verdict.word } else { &verdict.reason };
+        let reason = if verdict.reason.is_empty() { &*verdict.word } else { &verdict.reason };
         return format!("FAILED {name}: {} (exit {})", plain(reason, 400), verdict.exit_code);
     }
     let answered = grouped(summary.ledger.outcomes.of(Outcome::Matched));

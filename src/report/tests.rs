@@ -9,7 +9,6 @@ use crate::recorder::summary::{Health, ReadBack, ResponderCount, StageRow, Summa
 use crate::scenario::{Overrides, Scenario};
 use crate::units::Nanos;
 use proptest::prelude::*;
-use std::time::Duration;
 
 /// 2026-11-21T14:05:01.123Z.
 pub(in crate::report) fn afternoon() -> SystemTime {
@@ -42,7 +41,7 @@ pub(in crate::report) fn typical() -> Summary {
         latencies,
         stages: vec![StageRow {
             name: "up".to_string(),
-            kind: "ramp",
+            kind: "ramp".into(),
             duration: Nanos::from_secs(120),
             warmup: false,
             planned: 13_500,
@@ -50,7 +49,7 @@ pub(in crate::report) fn typical() -> Summary {
         }],
         connections_opened: 140,
         reconnects: 130,
-        connection_ends: [("limit", 130), ("finished", 10)].into(),
+        connection_ends: [("limit".into(), 130), ("finished".into(), 10)].into(),
         responder: Some(ResponderCount { issued: 13_500, received: 13_500, unanswered: 0 }),
         read_back: Some(ReadBack {
             expected: 13_500,
@@ -134,6 +133,14 @@ fn the_name_of_a_run_holds_its_time_in_utc() {
 }
 
 proptest! {
+    #[test]
+    fn an_instant_reads_back(ms in 0..100_000_000_000_000u64, cut in 0..24usize) {
+        let at = UNIX_EPOCH + Duration::from_millis(ms);
+        let text = timestamp(at);
+        prop_assert_eq!(instant(&text), Some(at));
+        prop_assert_eq!(instant(&text[..cut.min(text.len() - 1)]), None);
+    }
+
     #[test]
     fn the_day_after_is_the_next_day_of_the_month_or_the_first(days in 0..1_000_000u64) {
         let (today, tomorrow) = (civil(days), civil(days + 1));

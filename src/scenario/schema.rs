@@ -480,9 +480,13 @@ words! {
         Errors = "errors",
         /// `latency.hlog`: the three latencies, as an HDR interval log.
         Latency = "latency",
+        /// `summary.json`: everything that is known of the run.
+        Json = "json",
+        /// `report.html`: the report, in one file.
+        Html = "html",
         /// `junit.xml`: the run and its thresholds as test cases.
         Junit = "junit",
-    } later ["html", "json"]
+    } later []
 }
 
 /// A value or a list of values, in the schema only.

@@ -10,13 +10,14 @@ use std::time::{Duration, SystemTime};
 use hdrhistogram::Histogram;
 
 use crate::app::error::Error;
-use crate::app::lane;
 use crate::app::run::{LEAD, Run, give_up, vanished};
+use crate::app::{lane, parts};
 use crate::clock::{self, Clock};
 use crate::engine::{Event, Gauges, Totals};
 use crate::recorder::histogram::{histogram, percentile_us};
 use crate::recorder::summary::{Collector, ErrorRow, SecondRow};
 use crate::report;
+use crate::report::counts::{CountsCsv, Scope};
 use crate::report::csv::{ConnectionRow, ConnectionsCsv, SecondsCsv};
 use crate::report::hdr::LatencyLog;
 use crate::report::progress::Live;
@@ -45,6 +46,7 @@ pub(super) struct Collected {
     /// Finished when the summary is known.
     pub latency_log: Option<LatencyLog>,
     seconds_csv: Option<SecondsCsv>,
+    pub counts_csv: Option<CountsCsv>,
     connections_csv: Option<ConnectionsCsv>,
     latest: Option<(u64, u64, u64)>,
     sent_before: (u64, u64),
@@ -94,6 +96,10 @@ impl Run {
             true => Some(LatencyLog::new(&self.folder, plan, started_at)?),
             false => None,
         };
+        let counts_csv = match parts::keeps_counts(&self.prepared.loaded.scenario) {
+            true => Some(CountsCsv::new(&self.folder)?),
+            false => None,
+        };
         Ok(Collected {
             started_at,
             latency_log,
@@ -107,6 +113,7 @@ impl Run {
             watch: Watch::new(plan),
             connect_time: histogram(),
             seconds_csv,
+            counts_csv,
             connections_csv,
             latest: None,
             sent_before: (0, 0),
@@ -245,6 +252,7 @@ impl Run {
             self.control.drain();
             collected.failure.get_or_insert(error.into());
             (collected.seconds_csv, collected.connections_csv, collected.latency_log) = (None, None, None);
+            collected.counts_csv = None;
         }
     }
 
@@ -340,6 +348,9 @@ impl Collected {
         }
         if let Some(log) = &mut self.latency_log {
             log.row(row)?;
+        }
+        if let (Some(csv), Some(latencies)) = (&mut self.counts_csv, &row.window.latencies) {
+            csv.row(Scope::Second, row.second, latencies)?;
         }
         Ok(())
     }

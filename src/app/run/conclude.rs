@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::app::error::{Error, exit};
-use crate::app::lane;
 use crate::app::run::Run;
 use crate::app::run::collect::Collected;
+use crate::app::{lane, parts};
 use crate::clock;
 use crate::datastore::Datastore;
 use crate::ledger::{Ledger, Mapped, Outcome};
@@ -18,8 +18,11 @@ use crate::recorder::shard::KindTally;
 use crate::recorder::summary::{
     ErrorRow, Health, KindRow, ReadBack, ResponderCount, ScriptCounts, StageRow, Summary, Verdict,
 };
+use crate::report;
+use crate::report::counts::{CountsCsv, Scope};
 use crate::report::figures::{count, found, plain};
 use crate::report::health::saturation;
+use crate::report::saved::{self, Saved};
 use crate::report::{csv, junit};
 use crate::scenario::schema::ReportFile;
 use crate::script::Tallies;
@@ -47,6 +50,7 @@ impl Run {
             received: ledger.receipts.received - ledger.receipts.malformed,
             unanswered: ledger.outcomes.failed() + ledger.outcomes.of(Outcome::TimedOut),
         });
+        self.counts = collected.counts_csv.take();
         let mut summary = self.summary(collected, &lanes, ledger, responder, read_back);
         self.done_hooks(&mut summary);
         Ok(summary)
@@ -105,7 +109,7 @@ impl Run {
             .zip(collected.collector.stages())
             .map(|(stage, window)| StageRow {
                 name: stage.name.clone(),
-                kind: stage.kind,
+                kind: stage.kind.into(),
                 duration: match plan.closed {
                     None => stage.duration(),
                     Some(_) => duration.min(scheduled_duration),
@@ -132,6 +136,7 @@ impl Run {
         let imbalances = ledger.balance().err().unwrap_or_default();
         let mut summary = Summary {
             run_id: self.run_id.clone(),
+            segment: plan.segment.to_string(),
             scenario: plan.name.clone(),
             plan: plan.fingerprint.clone(),
             seed: plan.seed,
@@ -139,7 +144,7 @@ impl Run {
             duration,
             scheduled_duration,
             closed: plan.closed.is_some(),
-            verdict: Verdict { passed: true, exit_code: exit::PASSED, word: "passed", reason: String::new() },
+            verdict: Verdict::passed(),
             thresholds: Vec::new(),
             ledger,
             imbalances,
@@ -149,7 +154,7 @@ impl Run {
             connections_opened: totals.iter().map(|t| t.opened).sum(),
             reconnects: totals.iter().map(|t| t.reconnects).sum(),
             connect_time: collected.connect_time.clone(),
-            connection_ends: collected.ends.clone(),
+            connection_ends: collected.ends.iter().map(|(&end, &count)| (end.into(), count)).collect(),
             errors: errors(&collected, lanes, &ledger, duration),
             responder,
             read_back,
@@ -202,7 +207,12 @@ impl Run {
     /// 9. A threshold does not hold.
     /// 10. Passed.
     fn verdict(&self, summary: &Summary, collected: &Collected, lanes: &lane::Totals) -> Verdict {
-        let failed = |exit_code, word, reason: String| Verdict { passed: false, exit_code, word, reason };
+        let failed = |exit_code, word: &'static str, reason: String| Verdict {
+            passed: false,
+            exit_code,
+            word: word.into(),
+            reason,
+        };
         if let Some(error) = &collected.failure {
             let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
             return failed(error.code(), "failed", format!("failed to {error}{hint}"));
@@ -250,7 +260,7 @@ impl Run {
         }
         match broken(summary) {
             Some(reason) => failed(exit::THRESHOLD, "threshold", reason),
-            None => Verdict { passed: true, exit_code: exit::PASSED, word: "passed", reason: String::new() },
+            None => Verdict::passed(),
         }
     }
 
@@ -269,7 +279,7 @@ impl Run {
                     summary.verdict = Verdict {
                         passed: false,
                         exit_code: error.code(),
-                        word: "failed",
+                        word: "failed".into(),
                         reason: format!("failed to {error}"),
                     };
                 }
@@ -288,21 +298,58 @@ impl Run {
         if let Some(requests) = self.requests.take().and_then(Arc::into_inner) {
             requests.finish()?;
         }
+        if let Some(counts) = self.counts.take() {
+            finish_counts(counts, summary)?;
+        }
         for file in &self.prepared.loaded.scenario.report.files {
             match file {
                 ReportFile::Summary => self.folder.write("summary.csv", &csv::summary_csv(summary))?,
                 ReportFile::Stages => self.folder.write("stages.csv", &csv::stages_csv(summary))?,
                 ReportFile::Errors => self.folder.write("errors.csv", &csv::errors_csv(summary))?,
-                ReportFile::Junit => junit::write(&self.folder, summary)?,
-                // Written while the run went.
-                ReportFile::Seconds | ReportFile::Connections | ReportFile::Latency => {}
+                ReportFile::Junit => self.folder.write(junit::NAME, junit::xml(summary).as_bytes())?,
+                // Written while the run went, or from what was.
+                ReportFile::Seconds
+                | ReportFile::Connections
+                | ReportFile::Latency
+                | ReportFile::Json
+                | ReportFile::Html => {}
             }
         }
         if !summary.kinds.is_empty() {
             self.folder.write("mix.csv", &csv::mix_csv(summary))?;
         }
+        self.write_report(summary)
+    }
+
+    /// Writes the files that are made from the others.
+    fn write_report(&self, summary: &Summary) -> Result<(), Error> {
+        let loaded = &self.prepared.loaded;
+        if !parts::keeps_counts(&loaded.scenario) {
+            return Ok(());
+        }
+        let scenario = loaded.effective_yaml().unwrap_or_else(|error| format!("# {error}\n"));
+        let saved = Saved::of(self.folder.path(), summary, &scenario, parts::machine_facts())?;
+        if loaded.scenario.report.files.contains(&ReportFile::Json) {
+            self.folder.write(saved::NAME, saved.json().as_bytes())?;
+        }
+        if loaded.scenario.report.files.contains(&ReportFile::Html) {
+            self.folder.write("report.html", saved.html().as_bytes())?;
+        }
         Ok(())
     }
+}
+
+/// Writes the latencies of stages and kinds behind those of the seconds.
+fn finish_counts(mut counts: CountsCsv, summary: &Summary) -> Result<(), report::Error> {
+    for (index, stage) in summary.stages.iter().enumerate() {
+        if let Some(latencies) = &stage.window.latencies {
+            counts.row(Scope::Stage, index as u64, latencies)?;
+        }
+    }
+    for (index, kind) in summary.kinds.iter().enumerate() {
+        counts.row(Scope::Kind, index as u64, &kind.tally.latencies)?;
+    }
+    counts.finish()
 }
 
 fn lost(summary: &Summary, lanes: &lane::Totals) -> Option<String> {

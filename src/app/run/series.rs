@@ -295,7 +295,7 @@ const BY_WEIGHT: [u8; 10] = [
 ];
 
 /// The worst of some exit codes.
-fn worst(codes: impl Iterator<Item = u8>) -> u8 {
+pub(in crate::app) fn worst(codes: impl Iterator<Item = u8>) -> u8 {
     let codes: Vec<u8> = codes.collect();
     let known = BY_WEIGHT.into_iter().find(|code| codes.contains(code));
     known.or_else(|| codes.into_iter().max()).unwrap_or(exit::PASSED)

@@ -55,7 +55,7 @@ fn troubled() -> Summary {
     }
     summary.verdict.passed = false;
     summary.verdict.exit_code = 111;
-    summary.verdict.word = "unbalanced";
+    summary.verdict.word = "unbalanced".into();
     summary.verdict.reason = "the ledger does not balance".to_string();
     summary
 }
