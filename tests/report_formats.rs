@@ -82,7 +82,8 @@ fn junit_xml_is_valid_whether_thresholds_hold_fail_or_the_run_goes_wrong() {
         let bench = Bench::new();
         bench.file("hook.lua", "function response(ctx, record, reply) error('<no> & \\27[31m') end\n");
         bench.run(&yaml, &[]).assert_code(code);
-        let said = python(PACKAGES, "report_formats/junit.py", &[&xsd(), &bench.path().join("out/junit.xml")]);
+        let said =
+            python(PACKAGES, "report_formats/junit.py", &[&xsd(), &bench.path().join("out/junit.xml")]);
         assert_eq!(said.trim_end(), expected, "{yaml}");
     }
 }

@@ -3,8 +3,8 @@
 use crate::app::error::{Error, exit};
 use crate::app::{say, to_stdout};
 use crate::cli::ReportArgs;
-use crate::report::{Folder, junit};
 use crate::report::saved::{self, Saved};
+use crate::report::{Folder, junit};
 
 pub(super) fn report(args: &ReportArgs) -> Result<u8, Error> {
     let saved = Saved::read(&args.run)?;

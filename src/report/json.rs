@@ -80,6 +80,8 @@ pub(super) struct Threshold {
     pub measured: Option<f64>,
     /// `us`, `share` (0 to 1), `count` or `per_second`.
     pub unit: String,
+    /// What else is to be said of what was measured.
+    pub note: String,
     /// What was measured, in words.
     pub found: String,
 }
@@ -98,6 +100,7 @@ impl Threshold {
             passed: row.passed,
             measured: row.measured.map(|value| value * scale),
             unit: unit.to_string(),
+            note: row.note.clone(),
             found: found(row),
         }
     }

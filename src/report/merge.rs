@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::ledger::{Ledger, Mapped};
 use crate::plan::segment::{self, Segment};
-use crate::recorder::histogram::Latencies;
+use crate::recorder::histogram::{Latencies, histogram};
 use crate::recorder::shard::{KindTally, Window};
 use crate::recorder::summary::{
     ErrorRow, Health, KindRow, ReadBack, ResponderCount, ScriptCounts, StageRow, Summary, Verdict,
@@ -290,6 +290,7 @@ fn summed_up(
         scheduled_duration: nanos(longest(|whole| whole.scheduled_duration_s)),
         closed: first.model == "closed",
         verdict: verdict(&wholes, worst),
+        thresholds: Vec::new(),
         imbalances: ledger.balance().err().unwrap_or_default(),
         ledger,
         latencies,
@@ -297,6 +298,7 @@ fn summed_up(
         kinds,
         connections_opened: wholes.iter().map(|whole| whole.connections.opened).sum(),
         reconnects: wholes.iter().map(|whole| whole.connections.reconnects).sum(),
+        connect_time: histogram(),
         connection_ends: BTreeMap::new(),
         errors: errors(&wholes)?,
         responder: responder(&wholes),
@@ -403,7 +405,7 @@ fn verdict(wholes: &[&Whole], worst: &impl Fn(&[u8]) -> u8) -> Verdict {
     let code = worst(&codes);
     let failed = wholes.iter().find(|whole| !whole.passed && whole.exit_code == code);
     match failed {
-        None => Verdict { passed: true, exit_code: 0, word: "passed".into(), reason: String::new() },
+        None => Verdict::passed(),
         Some(whole) => Verdict {
             passed: false,
             exit_code: code,
@@ -477,6 +479,8 @@ fn health(wholes: &[&Whole]) -> Health {
         sum.worker_cpu.extend(generator.worker_cpu_s.iter().map(|&seconds| cpu(seconds)));
         sum.process_cpu += cpu(generator.process_cpu_s);
         sum.starved += generator.starved;
+        sum.waited += generator.waited_for_room;
+        sum.script_slowest = sum.script_slowest.max(time(generator.script_max_us));
         sum.script_time += time(generator.script_us);
         sum.script_calls += generator.script_calls;
         sum.slowest_fetch = sum.slowest_fetch.max(time(generator.slowest_fetch_us));

@@ -785,6 +785,7 @@ mod tests {
             passed: false,
             measured: None,
             unit: "us".to_string(),
+            note: evil.to_string(),
             found: evil.to_string(),
         }];
         let page = html(&whole);

@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::ledger::Outcome;
 use crate::recorder::histogram::Latencies;
-use crate::report::{Error, csv};
 use crate::report::counts::{self, Scope};
 use crate::report::figures::{Tone, columns, grouped, paint, plain};
 use crate::report::json::{Account, Times, Whole, written};
 use crate::report::saved;
 use crate::report::timeline::{self, ConnectionLine, rows};
+use crate::report::{Error, csv};
 
 /// Differences that are named in one check; more are counted.
 const NAMED: usize = 5;

@@ -70,7 +70,7 @@ fn judged(
     }
     let rows = plan.stages.iter().zip(stages).map(|(stage, window)| StageRow {
         name: stage.name.clone(),
-        kind: stage.kind,
+        kind: stage.kind.into(),
         duration: stage.duration(),
         warmup: stage.warmup,
         planned: stage.totals.scheduled,
