@@ -96,13 +96,20 @@ impl Config {
         }
     }
 
-    /// How many requests go over a slot; 0 in the closed model, where that is asked of the users.
-    pub fn requests_on_slot(&self, slot: u64) -> u64 {
+    /// How many requests go over each slot, from the first on; none in the closed model, where that is asked of the
+    /// users.
+    pub fn requests_on_slots(&self) -> Vec<u64> {
         let slots = self.connections.count;
         match (&self.closed, &self.only) {
-            (Some(_), _) => 0,
-            (None, Some(only)) => only.iter().filter(|&&n| n % slots == slot).count() as u64,
-            (None, None) => self.segment.count_on_slot(self.total, slot, slots),
+            (Some(_), _) => vec![0; slots as usize],
+            (None, Some(only)) => {
+                let mut on_slots = vec![0; slots as usize];
+                only.iter().for_each(|n| on_slots[(n % slots) as usize] += 1);
+                on_slots
+            }
+            (None, None) => {
+                (0..slots).map(|slot| self.segment.count_on_slot(self.total, slot, slots)).collect()
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ pub mod junit;
 pub mod merge;
 mod page;
 pub mod progress;
+mod reading;
 pub mod requests;
 pub mod saved;
 pub mod screen;
@@ -55,6 +56,14 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
+    /// A file of an earlier run could not be removed.
+    #[error("remove {path}, which an earlier run has left: {source}; choose another folder with --out")]
+    Remove {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// A complete file could not be given its name.
     #[error("rename {path} into place: {source}")]
     Rename {
@@ -84,17 +93,40 @@ pub enum Error {
     Logging(String),
 }
 
+/// The plan of a run, written before its first request. Where it lies, a run has begun.
+pub const PLAN: &str = "plan.json";
+
+/// What people look at.
+pub const PAGE: &str = "report.html";
+
+/// The files in which a run leaves what it has measured.
+pub const RESULTS: [&str; 12] = [
+    "summary.csv",
+    "stages.csv",
+    "seconds.csv",
+    "connections.csv",
+    "errors.csv",
+    "mix.csv",
+    "requests.csv",
+    counts::NAME,
+    saved::NAME,
+    hdr::NAME,
+    PAGE,
+    junit::NAME,
+];
+
 /// The run folder.
 ///
 /// Every file is written as `<name>.part` while the run goes and renamed when it is complete, so a
-/// name without `.part` is a whole file and a killed run still leaves what it had measured.
+/// name without `.part` is a whole file and a killed run still leaves what it had measured. So does a
+/// file for which there was no room: it keeps its `.part`.
 #[derive(Debug, Clone)]
 pub struct Folder {
     path: PathBuf,
 }
 
 impl Folder {
-    /// Makes the folder and those above it. Files of an earlier run in it are replaced as they come.
+    /// Makes the folder and those above it.
     ///
     /// # Errors
     /// [`Error::Create`].
@@ -108,16 +140,40 @@ impl Folder {
         &self.path
     }
 
+    /// Removes the [`RESULTS`] of an earlier run, so that none of them is taken for one of the run that begins. A
+    /// folder in which no run has begun, and whatever else lies there, is left alone.
+    ///
+    /// # Errors
+    /// [`Error::Remove`].
+    pub fn begin_anew(&self) -> Result<(), Error> {
+        if !self.path.join(PLAN).exists() {
+            return Ok(());
+        }
+        for name in RESULTS {
+            for path in [self.path.join(name), self.path.join(format!("{name}.part"))] {
+                match fs::remove_file(&path) {
+                    Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                        return Err(Error::Remove { path, source });
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a file that says what is not true any more. Where that fails too there is nothing left to do.
+    pub fn withdraw(&self, name: &str) {
+        let _ = fs::remove_file(self.path.join(name));
+    }
+
     /// Writes a whole file: either all of it appears under its name, or nothing does.
     ///
     /// # Errors
     /// [`Error::Write`], [`Error::Rename`].
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let mut file = self.file(name)?;
-        if let Err(source) = file.write_all(bytes).and_then(|()| file.flush()) {
-            let path = file.abandon();
-            return Err(Error::Write { path, source });
-        }
+        file.write_all(bytes).map_err(|source| file.failed(source))?;
         file.finish()
     }
 
@@ -128,17 +184,26 @@ impl Folder {
     pub fn file(&self, name: &str) -> Result<PartFile, Error> {
         let part = self.path.join(format!("{name}.part"));
         let file = File::create(&part).map_err(|source| Error::Write { path: part.clone(), source })?;
-        Ok(PartFile { part, place: self.path.join(name), file: BufWriter::new(file), open: true })
+        Ok(PartFile {
+            part,
+            place: self.path.join(name),
+            file: BufWriter::new(file),
+            open: true,
+            torn: false,
+        })
     }
 }
 
-/// A file that gets its name when it is finished or dropped, so that a failed run keeps what it has.
+/// A file that gets its name when it is finished or dropped, so that a failed run keeps what it has. One that could
+/// not be written keeps the name of a part: it ends somewhere within a row.
 #[derive(Debug)]
 pub struct PartFile {
     part: PathBuf,
     place: PathBuf,
     file: BufWriter<File>,
     open: bool,
+    /// Whether something that was to be in it is not.
+    torn: bool,
 }
 
 impl PartFile {
@@ -159,17 +224,12 @@ impl PartFile {
         if !std::mem::replace(&mut self.open, false) {
             return Ok(());
         }
-        let written = self.file.flush();
-        // Renamed even when the last bytes did not fit: what is there is better than nothing.
-        let renamed = fs::rename(&self.part, &self.place);
-        written.map_err(|source| Error::Write { path: self.place.clone(), source })?;
-        renamed.map_err(|source| Error::Rename { path: self.part.clone(), source })
-    }
-
-    /// Leaves the file under its `.part` name.
-    fn abandon(mut self) -> PathBuf {
-        self.open = false;
-        std::mem::take(&mut self.part)
+        self.flush().map_err(|source| self.failed(source))?;
+        if self.torn {
+            return Err(self.failed(io::Error::other("what could not be written before is missing in it")));
+        }
+        fs::rename(&self.part, &self.place)
+            .map_err(|source| Error::Rename { path: self.part.clone(), source })
     }
 
     fn failed(&self, source: io::Error) -> Error {
@@ -179,17 +239,26 @@ impl PartFile {
 
 impl Write for PartFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        let written = self.file.write(bytes);
+        self.torn |= is_final(&written);
+        written
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        let flushed = self.file.flush();
+        self.torn |= is_final(&flushed);
+        flushed
     }
+}
+
+/// Whether something was not written and will not be tried again.
+fn is_final<T>(written: &io::Result<T>) -> bool {
+    written.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::Interrupted)
 }
 
 impl Drop for PartFile {
     fn drop(&mut self) {
-        // Nobody is left to tell; the `.part` file stays where a rename fails.
+        // Nobody is left to tell; the `.part` file stays where this fails.
         let _ = self.settle();
     }
 }

@@ -269,3 +269,187 @@ fn a_replay_sends_the_same_at_the_same_times_or_faster_or_a_part_of_it() {
     assert_fails(&bench.call(&["replay", "some", "--only", "failed"]), 2, &["effective.yaml makes"]);
     bench.call(&["replay", "out", "--speed", "0"]).assert_code(2);
 }
+
+/// A run whose files may have so many bytes and no more, as on a disk that is full.
+fn run_in_little_room(bench: &Bench, yaml: &str, kib: u32) -> Ended {
+    let file = bench.file("scenario.yaml", yaml);
+    // The limit is in blocks of 512 bytes. A write beyond it is an error where the signal is not taken.
+    let limited = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", kib * 2);
+    let output = Command::new("sh")
+        .args(["-c", &limited, env!("CARGO_BIN_EXE_runner"), file.to_str().expect("text"), "--out", "out"])
+        .current_dir(bench.path())
+        .env_remove("REDIS_URL")
+        .output()
+        .expect("a shell");
+    bench.ended(output)
+}
+
+#[test]
+fn a_disk_that_fills_up_ends_the_run_with_its_account_and_says_which_file() {
+    let bench = Bench::new();
+    let ended = run_in_little_room(&bench, &steady(500, "600s", ""), 12);
+    assert_fails(&ended, 1, &["FAILED", "failed to write", ".part", "File too large"]);
+    assert!(!ended.stderr.contains("base64") && !ended.stderr.contains("panicked"), "{}", ended.stderr);
+    let summary = ended.rows("summary.csv").remove(0);
+    assert_eq!([&summary["outcome"], &summary["exit_code"]], ["failed", "1"]);
+    assert!(summary["reason"].contains(".part"), "{}", summary["reason"]);
+    let [scheduled, sent, dropped, not_reached] =
+        ended.summary(&["scheduled", "sent", "dropped", "not_reached"])[..]
+    else {
+        panic!("four columns")
+    };
+    assert!(sent > 0 && not_reached > 0);
+    assert_eq!((scheduled, sent + dropped + not_reached), (300_000, 300_000));
+    // What was whole has its name, and what was torn has not.
+    for name in ["stages.csv", "seconds.csv", "connections.csv", "errors.csv", "junit.xml"] {
+        assert!(ended.has_file(name), "{name}");
+    }
+    assert!(!ended.has_file("counts.csv") || !ended.has_file("latency.hlog"));
+    assert!(ended.file("junit.xml").contains("<error"));
+}
+
+#[test]
+fn a_page_that_does_not_fit_fails_the_run_and_every_file_says_so() {
+    let bench = Bench::new();
+    let more = "report: { files: [summary, seconds, json, junit, html] }\n";
+    let ended = run_in_little_room(&bench, &steady(50, "300ms", more), 24);
+    assert_fails(&ended, 1, &["FAILED", "failed to write", "report.html.part"]);
+    assert!(!ended.has_file("report.html"));
+    assert_eq!(ended.rows("summary.csv")[0]["outcome"], "failed");
+    assert_eq!(json(&bench.path().join("out"))["exit_code"], 1);
+    assert!(ended.file("junit.xml").contains("report.html.part"));
+}
+
+#[test]
+fn a_run_in_the_folder_of_another_leaves_nothing_of_what_that_has_measured() {
+    let bench = Bench::new();
+    bench.run(&steady(50, "300ms", ALL), &[]).assert_code(0);
+    std::fs::write(bench.path().join("out/notes.txt"), "mine").expect("written");
+    let ended = bench.run(&steady(50, "200ms", "report: { files: [summary, json] }\n"), &[]);
+    ended.assert_code(0);
+    for name in ["seconds.csv", "connections.csv", "requests.csv", "latency.hlog", "report.html", "junit.xml"]
+    {
+        assert!(!ended.has_file(name), "{name}");
+    }
+    assert_eq!(ended.file("notes.txt"), "mine");
+    assert!(
+        json(&bench.path().join("out"))["drawn"]["timeline"]["points"].as_array().is_some_and(Vec::is_empty)
+    );
+    bench.call(&["verify", "out"]).assert_code(0);
+}
+
+#[test]
+fn verify_looks_on_when_a_file_is_damaged() {
+    let bench = Bench::new();
+    let mix = "{ name: odd, weight: 1, payload: a }, { name: \"-even\", weight: 1, payload: b }";
+    let yaml = steady(200, "1s", ALL).replace("stages: [", &format!("mix: [ {mix} ], stages: ["));
+    bench.run(&yaml.replace("{ hold", "{ name: \"-up\", hold"), &[]).assert_code(0);
+    let verified = bench.call(&["verify", "out"]);
+    verified.assert_code(0);
+    assert!(!verified.stdout.contains("no file"), "{}", verified.stdout);
+    // The table is guarded, and what is made from it is not.
+    let stage = rows(&bench.path().join("out"), "seconds.csv")[0]["stage"].clone();
+    let drawn = json(&bench.path().join("out"));
+    assert_eq!((stage.as_str(), &drawn["drawn"]["timeline"]["points"][0]["stage"]), ("'-up", &"-up".into()));
+
+    let damaged = |file: &str, damage: &dyn Fn(&str) -> String, words: &[&str]| {
+        let path = bench.path().join("out").join(file);
+        let whole = std::fs::read_to_string(&path).expect(file);
+        let changed = damage(&whole);
+        assert_ne!(whole, changed, "{file}");
+        std::fs::write(&path, changed).expect("written");
+        let ended = bench.call(&["verify", "out"]);
+        std::fs::write(&path, whole).expect("written");
+        assert_fails(&ended, 111, &["WRONG", file]);
+        assert_fails(&ended, 111, words);
+        ended
+    };
+    let cut = |text: &str| text[..text.len() - 30].to_string();
+    let one_cell_less =
+        |text: &str| text.trim_end().rsplit_once(',').expect("two cells").0.to_string() + "\n";
+    let no_number = |text: &str| text.replacen("\n0,", "\nzero,", 1);
+    for ended in [
+        damaged("counts.csv", &cut, &["line"]),
+        damaged("seconds.csv", &no_number, &["line 2"]),
+        damaged("stages.csv", &one_cell_less, &["line 2"]),
+        damaged("plan.json", &cut, &["plan.json"]),
+        damaged("requests.csv", &no_number, &["line"]),
+        damaged("latency.hlog", &cut, &["line"]),
+    ] {
+        // All but one hold.
+        assert_eq!(ended.stdout.matches("WRONG").count(), 1, "{}", ended.stdout);
+        assert!(ended.stdout.matches("ok").count() >= 11, "{}", ended.stdout);
+    }
+    damaged("summary.json", &cut, &["summary.json"]);
+    let huge = |text: &str| text.replacen("\"sent\": 200", "\"sent\": 18446744073709551615", 1);
+    damaged("summary.json", &huge, &["more than any run counts"]);
+    let one_interval_less = |text: &str| {
+        let lines: Vec<&str> = text.lines().collect();
+        lines[..lines.len() - 1].join("\n") + "\n"
+    };
+    damaged("latency.hlog", &one_interval_less, &["not what summary.json says"]);
+    damaged("errors.csv", &|text: &str| format!("{text}odd,,1,0,0,\n"), &["rows is 1"]);
+    damaged("mix.csv", &|text: &str| text.replacen("odd,1,", "odd,2,", 1), &["weight of odd"]);
+    damaged("requests.csv", &|text: &str| text.replacen("\n0,", "\n1,", 1), &["request 1 is there twice"]);
+    let same_id = |text: &str| {
+        let ids: Vec<&str> = text.lines().filter_map(|line| line.split(',').nth(3)).collect();
+        text.replacen(ids[2], ids[1], 1)
+    };
+    damaged("requests.csv", &same_id, &["is there twice"]);
+    let other_segment = |text: &str| text.replacen("\"segment\": \"0/1\"", "\"segment\": \"1/2\"", 1);
+    damaged("summary.json", &other_segment, &["is not of segment 1/2"]);
+}
+
+#[test]
+fn what_waits_for_a_merged_run_is_said_to_be_where_it_is() {
+    let bench = Bench::new();
+    let file = bench.file("s.yaml", &steady(100, "200ms", ""));
+    for (segment, out) in [("0/2", "part-0"), ("1/2", "part-1")] {
+        bench.call(&[file.to_str().expect("text"), "--segment", segment, "--out", out]).assert_code(0);
+    }
+    bench.call(&["merge", "part-0", "part-1", "--out", "all"]).assert_code(0);
+    let path = bench.path().join("all/summary.json");
+    let text = std::fs::read_to_string(&path).expect("a summary");
+    std::fs::write(&path, text.replace("\"journaled\": 0", "\"journaled\": 3")).expect("written");
+    let verified = bench.call(&["verify", "all"]);
+    assert!(verified.stdout.contains("in the folders of the runs that were merged"), "{}", verified.stdout);
+}
+
+#[test]
+fn a_replay_that_would_send_other_bytes_is_refused_with_the_reason() {
+    let bench = Bench::new();
+    bench.file("hook.lua", "function request(ctx, record) return ctx.args.prefix .. record.value end\n");
+    let script = "script: { file: hook.lua, args: { prefix: a, store: \"redis://me:secret@host\" } }\n";
+    bench.run(&steady(50, "200ms", script), &[]).assert_code(0);
+    assert!(
+        !std::fs::read_to_string(bench.path().join("out/effective.yaml")).expect("there").contains("secret")
+    );
+    let replay = |words: &[&str]| {
+        let ended = bench.call(&["replay", "out", "--out", "again"]);
+        assert_fails(&ended, 2, words);
+        assert!(!ended.stderr.contains("flush"), "{}", ended.stderr);
+    };
+    replay(&["script.args.store", "password"]);
+    let changed = |file: &str, from: &str, to: &str| {
+        let path = bench.path().join("out").join(file);
+        let text = std::fs::read_to_string(&path).expect(file);
+        assert!(text.contains(from), "{from}: {text}");
+        std::fs::write(&path, text.replace(from, to)).expect("written");
+    };
+    // Typed again, it is what it was.
+    changed("effective.yaml", ":***@", ":secret@");
+    bench.call(&["replay", "out", "--out", "again"]).assert_code(0);
+    for (file, from, to) in [
+        ("script.lua", "record.value", "record.key"),
+        ("effective.yaml", "prefix: a", "prefix: b"),
+        ("effective.yaml", "pending", "done"),
+    ] {
+        changed(file, from, to);
+        replay(&["would be others"]);
+        changed(file, to, from);
+    }
+    changed("effective.yaml", "embedded", "redis://me:***@127.0.0.1:1");
+    replay(&["--redis", "password"]);
+    std::fs::remove_file(bench.path().join("out/plan.json")).expect("removed");
+    replay(&["plan.json is not there"]);
+}

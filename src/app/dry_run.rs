@@ -25,6 +25,7 @@ impl Sheet<'_> {
         let thresholds: Vec<String> = scenario.thresholds.iter().map(ToString::to_string).collect();
         print(DryRun {
             plan: &self.prepared.plan,
+            content: &self.prepared.content(),
             preflight: &self.preflight,
             concerns: self.concerns,
             files: &parts::file_names(scenario),

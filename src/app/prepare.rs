@@ -12,6 +12,7 @@ use crate::mapping;
 use crate::mapping::form::Form;
 use crate::plan::Plan;
 use crate::plan::compile::{Violation, compile};
+use crate::plan::fingerprint;
 use crate::plan::mix::Kind;
 use crate::plan::segment::Segment;
 use crate::records::generator::{self, Generator};
@@ -30,6 +31,22 @@ pub(super) struct Prepared {
     pub payloads: Arc<Payloads>,
     /// What every worker's script is made from.
     pub script: Option<script::Config>,
+}
+
+impl Prepared {
+    /// A fingerprint of what the bytes of requests follow from, beside the plan: records and script. What is read
+    /// from a store of somebody else is not known beforehand, and passwords have no part in it.
+    pub(super) fn content(&self) -> String {
+        let scenario = &self.loaded.scenario;
+        let source = self.script.as_ref().map(|script| script.source.as_str());
+        fingerprint::of_content(&[
+            &scenario.seed.to_string(),
+            &scenario.records.key,
+            &scenario.records.template,
+            source.unwrap_or_default(),
+            &self.loaded.masked_args().to_string(),
+        ])
+    }
 }
 
 /// Loads, checks and compiles every row of a scenario, one without a matrix. Warnings go to stderr.

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::app::error::{Error, exit};
-use crate::app::prepare::prepare_again;
+use crate::app::prepare::{Prepared, SCRIPT_COPY, prepare_again};
 use crate::app::{run, say};
 use crate::cli::{OnlyArg, OverrideArgs, ReplayArgs, RunArgs};
 use crate::plan::segment::Segment;
@@ -20,6 +20,8 @@ use crate::report::requests::numbers_of;
 struct Planned {
     plan: String,
     segment: String,
+    /// Runs of earlier versions have none.
+    content: Option<String>,
 }
 
 pub(super) fn replay(args: &ReplayArgs) -> Result<u8, Error> {
@@ -34,13 +36,17 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<u8, Error> {
     let segment = segment.map_err(|error| Error::Replay(error.to_string()))?;
     let overrides = OverrideArgs { redis: args.redis.clone(), ..OverrideArgs::default() };
     let mut prepared = prepare_again(&args.run, &overrides, segment)?;
-    let redis = &prepared.loaded.scenario.redis;
-    if redis.url.contains(":***@") {
-        return Err(Error::NoStore { run: args.run.clone(), used: "a store with a password".to_string() });
-    }
+    know_secrets(&prepared)?;
     if prepared.plan.fingerprint != planned.plan {
         let now = &prepared.plan.fingerprint;
         let text = format!("its plan was {}, and effective.yaml makes {now} of it", planned.plan);
+        return Err(Error::Replay(text));
+    }
+    if planned.content.is_some_and(|content| content != prepared.content()) {
+        let text = format!(
+            "its requests would be others: records in effective.yaml or the script in {SCRIPT_COPY} are not what \
+             they were"
+        );
         return Err(Error::Replay(text));
     }
     let only = args.only.map(|which| requests(&args.run, which)).transpose()?;
@@ -54,10 +60,34 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<u8, Error> {
     run::run_one(&run_args(args, &path, segment), &path, prepared)
 }
 
+/// Passwords are not written into run folders. That of a store can be typed again; what a script was given cannot.
+fn know_secrets(prepared: &Prepared) -> Result<(), Error> {
+    let scenario = &prepared.loaded.scenario;
+    if scenario.redis.url.contains(MASKED) {
+        let text = "it used a store with a password, which is not in its folder: name the store with --redis";
+        return Err(Error::Replay(text.to_string()));
+    }
+    let args = scenario.script.iter().flat_map(|script| &script.args);
+    match args.into_iter().find(|(_, value)| value.to_string().contains(MASKED)) {
+        None => Ok(()),
+        Some((name, _)) => Err(Error::Replay(format!(
+            "script.args.{name} held a password, which is not in its folder: write it into effective.yaml again"
+        ))),
+    }
+}
+
+/// What stands in place of a password.
+const MASKED: &str = ":***@";
+
 /// `plan.json` is written before the first request, so that of a killed run is there too.
 fn planned(run: &Path) -> Result<Planned, Error> {
-    let path = run.join("plan.json");
-    let text = std::fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+    let path = run.join(report::PLAN);
+    let text = std::fs::read_to_string(&path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::Replay(format!("{} is not there: name the folder of a run", path.display()))
+        }
+        _ => Error::Read { path: path.clone(), source },
+    })?;
     serde_json::from_str(&text).map_err(|error| {
         let line = error.line() as u64;
         Error::Report(report::Error::Content { path, line, what: error.to_string() })

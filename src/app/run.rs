@@ -149,7 +149,8 @@ impl Order {
         if !flush::journals(folder.path())?.is_empty() {
             return Err(Error::JournalLeft(self.folder));
         }
-        folder.write("plan.json", self.sheet().json().as_bytes())?;
+        folder.begin_anew()?;
+        folder.write(report::PLAN, self.sheet().json().as_bytes())?;
         let effective = self.prepared.loaded.effective_yaml().unwrap_or_else(|error| format!("# {error}\n"));
         folder.write("effective.yaml", effective.as_bytes())?;
         if let Some(script) = &self.prepared.script {
@@ -157,7 +158,7 @@ impl Order {
         }
         let mut run = Run::start(args, self, folder, mode, interrupts.clone())?;
         let mut summary = run.execute()?;
-        run.keep_books(&mut summary)?;
+        run.keep_books(&mut summary);
         Ok((run, summary))
     }
 }

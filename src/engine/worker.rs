@@ -231,15 +231,16 @@ impl Worker {
             let worker = (config.worker, config.workers);
             Users::new(closed, &config.connections, config.segment, worker, config.seed)
         });
-        let slots: Vec<Slot> = (0..config.connections.count)
-            .filter(|slot| slot % config.workers == config.worker)
-            .map(|number| Slot {
+        let slots: Vec<Slot> = (0..)
+            .zip(config.requests_on_slots())
+            .filter(|(slot, _)| slot % config.workers == config.worker)
+            .map(|(number, unassigned)| Slot {
                 number,
                 current: None,
                 spare: None,
                 opening: false,
                 opened: 0,
-                unassigned: config.requests_on_slot(number),
+                unassigned,
                 last_sent: None,
                 queue: VecDeque::new(),
                 failures: 0,

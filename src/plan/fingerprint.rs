@@ -29,6 +29,7 @@ const VERSION: u64 = 1;
 const CLOSED: u64 = 0x636c_6f73_6564;
 const REPLAYED: u64 = 0x7265_706c_6179;
 const MIXED: u64 = 0x6d69_7865_6400;
+const CONTENT: u64 = 0x636f_6e74_656e;
 
 /// What a fingerprint is taken of.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +76,14 @@ pub(super) fn replayed(original: &str, speed: u64, only: Option<&[u64]>) -> Stri
             only.iter().for_each(|&n| hash.word(n));
         }
     }
+    format!("{:016x}", hash.0)
+}
+
+/// A fingerprint of texts that the bytes of requests follow from, in an order that the caller keeps to.
+pub fn of_content(texts: &[&str]) -> String {
+    let mut hash = Hash(mix(VERSION));
+    hash.word(CONTENT);
+    texts.iter().for_each(|text| hash.text(text));
     format!("{:016x}", hash.0)
 }
 

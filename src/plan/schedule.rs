@@ -454,7 +454,8 @@ impl Schedule {
         self.spans
             .iter()
             .map(|span| StageTotals {
-                start: Nanos(self.speed.end(span.start_ns)),
+                // As due times are rounded: the first request may be due at the very beginning.
+                start: Nanos(self.speed.due(span.start_ns)),
                 end: Nanos(self.speed.end(span.end_ns)),
                 first: span.first,
                 scheduled: span.scheduled,
@@ -609,6 +610,20 @@ mod tests {
         }
         assert_eq!(faster.rate_at(Nanos::from_secs(5)), Tps::per_second(14));
         assert_eq!(scheduled(&faster), scheduled(&planned));
+    }
+
+    #[test]
+    fn at_an_odd_speed_each_request_is_due_within_its_stage() {
+        for speed in ["0.7", "3", "0.013", "99.999"] {
+            let planned = uniform(vec![hold(7, 1), hold(11, 1), ramp(0, 13, 2), hold(17, 1)]);
+            let faster = planned.at_speed(speed.parse().expect("a speed"));
+            for stage in faster.stages() {
+                for n in stage.first..stage.first + stage.scheduled {
+                    let due = faster.due_at(n);
+                    assert!(due >= stage.start && due < stage.end, "{n} at {speed}: {due:?} {stage:?}");
+                }
+            }
+        }
     }
 
     #[test]

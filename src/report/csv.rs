@@ -422,24 +422,32 @@ fn names(columns: &str) -> Vec<String> {
     columns.split(',').map(str::to_string).collect()
 }
 
-/// A cell that a spreadsheet shows as it is: one that begins like a formula gets an apostrophe in front, unless it
-/// is a number.
+/// A cell that a spreadsheet shows as it is: one that begins like a formula gets an apostrophe in front. So does one
+/// that looks as if it had got one, so that [`unguarded`] gives every cell back as it was.
 fn guarded(cell: &[u8]) -> Cow<'_, [u8]> {
-    let is_number = || str::from_utf8(cell).is_ok_and(|text| text.parse::<f64>().is_ok_and(f64::is_finite));
-    match cell.first() {
-        Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r') if !is_number() => {
-            let mut safe = Vec::with_capacity(cell.len() + 1);
-            safe.push(b'\'');
-            safe.extend_from_slice(cell);
-            Cow::Owned(safe)
-        }
-        _ => Cow::Borrowed(cell),
+    if !wants_guard(cell) {
+        return Cow::Borrowed(cell);
+    }
+    let mut safe = Vec::with_capacity(cell.len() + 1);
+    safe.push(b'\'');
+    safe.extend_from_slice(cell);
+    Cow::Owned(safe)
+}
+
+/// A cell as it was before it was guarded.
+pub(super) fn unguarded(cell: &str) -> &str {
+    match cell.strip_prefix('\'') {
+        Some(rest) if wants_guard(rest.as_bytes()) => rest,
+        _ => cell,
     }
 }
 
-/// A text as it stands in a table.
-pub(super) fn cell(text: &str) -> String {
-    String::from_utf8_lossy(&guarded(text.as_bytes())).into_owned()
+/// Whether a cell is a formula behind whatever apostrophes it has. A number is none.
+fn wants_guard(cell: &[u8]) -> bool {
+    let begin = cell.iter().position(|&byte| byte != b'\'').unwrap_or(cell.len());
+    let bare = &cell[begin..];
+    let is_number = || str::from_utf8(bare).is_ok_and(|text| text.parse::<f64>().is_ok_and(f64::is_finite));
+    matches!(bare.first(), Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r')) && !is_number()
 }
 
 pub(super) fn table(columns: &[String], rows: impl IntoIterator<Item = Vec<String>>) -> Vec<u8> {

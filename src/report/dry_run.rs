@@ -24,6 +24,8 @@ const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '�
 pub struct DryRun<'a> {
     /// What would happen.
     pub plan: &'a Plan,
+    /// A fingerprint of what the bytes of requests follow from, beside the plan.
+    pub content: &'a str,
     /// What it needs and what there is.
     pub preflight: &'a Preflight,
     /// What does not fit.
@@ -264,6 +266,7 @@ impl DryRun<'_> {
         written(&Whole {
             scheduled: plan.total().map(|_| plan.scheduled()),
             plan: &plan.fingerprint,
+            content: self.content,
             name: &plan.name,
             seed: plan.seed,
             scenario: self.scenario_path,
@@ -336,6 +339,8 @@ struct Whole<'a> {
     /// Null where only time ends a closed load.
     scheduled: Option<u64>,
     plan: &'a str,
+    /// Of what the bytes of requests follow from.
+    content: &'a str,
     name: &'a str,
     seed: u64,
     scenario: &'a str,

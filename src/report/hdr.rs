@@ -4,21 +4,28 @@
 //! stages are left out, so that the sum of a tag's intervals is what the summary says. A second in which a warm-up
 //! stage begins or ends cannot be told apart any more: what counts of such seconds is one interval at the end.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
-use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
+use hdrhistogram::serialization::interval_log::{
+    IntervalLogIterator, IntervalLogWriterBuilder, LogEntry, Tag,
+};
 
 use crate::plan::Plan;
 use crate::recorder::histogram::Latencies;
 use crate::recorder::summary::SecondRow;
-use crate::report::{Error, Folder, PartFile};
+use crate::report::{Error, Folder, PartFile, counts};
 use crate::units::NANOS_PER_SEC;
 
 /// The name of the file.
 pub const NAME: &str = "latency.hlog";
+
+/// The most bytes of a line: a histogram and a little more.
+const MAX_LINE: u64 = 1 << 20;
 
 /// What viewers expect above the intervals.
 const LEGEND: &str =
@@ -116,6 +123,46 @@ impl LatencyLog {
         }
         self.file.flush()
     }
+}
+
+/// The intervals of a log added up; `None` where there is none.
+///
+/// # Errors
+/// When it cannot be read or holds what no run writes.
+pub(super) fn sum(folder: &Path) -> Result<Option<Latencies>, Error> {
+    let path = folder.join(NAME);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(Error::Read { path, source }),
+    };
+    let mut file = BufReader::new(file);
+    let (mut sum, mut text, mut plain) = (Latencies::default(), Vec::new(), Vec::new());
+    for line in 1.. {
+        text.clear();
+        let read = (&mut file).take(MAX_LINE).read_until(b'\n', &mut text);
+        if read.map_err(|source| Error::Read { path: path.clone(), source })? == 0 {
+            break;
+        }
+        let wrong = |what: &str| Error::Content { path: path.clone(), line, what: what.to_string() };
+        if text.starts_with(b"#") || text.starts_with(b"\"") {
+            continue;
+        }
+        // Only what is whole: a cut line may still be an interval of its own.
+        if !text.ends_with(b"\n") {
+            return Err(wrong("the line is cut, or longer than any of ours"));
+        }
+        let entry = IntervalLogIterator::new(&text).next();
+        let Some(Ok(LogEntry::Interval(interval))) = entry else { return Err(wrong("it is no interval")) };
+        let place = match interval.tag().map(|tag| tag.as_str()) {
+            Some("response") => &mut sum.response,
+            Some("service") => &mut sum.service,
+            Some("lag") => &mut sum.lag,
+            _ => return Err(wrong("an interval has no tag of ours")),
+        };
+        counts::add(interval.encoded_histogram(), &mut plain, place).map_err(|what| wrong(&what))?;
+    }
+    Ok(Some(sum))
 }
 
 #[cfg(test)]

@@ -614,10 +614,11 @@ fn health(out: &mut String, whole: &Whole) {
     let lua = match generator.script_calls {
         0 => "none".to_string(),
         calls => format!(
-            "{}, {}, {} each",
+            "{}, {}, {} each, the longest {}",
             count(calls, "call"),
             micros(generator.script_us),
-            micros(generator.script_us / calls)
+            micros(generator.script_us / calls),
+            micros(generator.script_max_us)
         ),
     };
     let blame = &whole.bottleneck;
@@ -626,6 +627,7 @@ fn health(out: &mut String, whole: &Whole) {
         ("workers", format!("{} of one processor each", workers.join(", "))),
         ("whole process", format!("{} of one processor", share(&generator.process_cpu_s))),
         ("waited for payloads", count(generator.starved, "time")),
+        ("waited for room on their connection", count(generator.waited_for_room, "request")),
         ("Lua", lua),
         ("slowest fetch of records", micros(generator.slowest_fetch_us)),
         ("slowest write of mappings", micros(generator.slowest_write_us)),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::recorder::histogram::{Latencies, percentile_us};
 use crate::recorder::summary::Summary;
-use crate::report::counts::{self, Scope};
+use crate::report::counts::{Reader, Scope};
 use crate::report::json::{Whole, whole, written};
 use crate::report::timeline::{self, Timeline};
 use crate::report::{Error, junit, page};
@@ -22,6 +22,9 @@ pub const NAME: &str = "summary.json";
 
 /// The most bytes of it that are read.
 const MAX_BYTES: u64 = 64 << 20;
+
+/// The largest number in it. What is added up for a report or a merged run does not overflow.
+const MAX_NUMBER: u64 = 1 << 53;
 
 /// The most of the scenario that is kept here; all of it is in `effective.yaml`.
 const MAX_SCENARIO: usize = 64 << 10;
@@ -170,24 +173,38 @@ pub(super) fn read_whole(folder: &Path) -> Result<Whole, Error> {
     })?;
     let mut text = String::new();
     BufReader::new(file).take(MAX_BYTES).read_to_string(&mut text).map_err(failed)?;
-    serde_json::from_str(&text).map_err(|error| Error::Content {
-        path: path.clone(),
-        line: error.line() as u64,
-        what: error.to_string(),
-    })
+    let wrong = |line: usize, what: String| Error::Content { path: path.clone(), line: line as u64, what };
+    let unreadable = |error: serde_json::Error| wrong(error.line(), error.to_string());
+    let whole = serde_json::from_str(&text).map_err(unreadable)?;
+    match beyond(&serde_json::from_str(&text).map_err(unreadable)?) {
+        Some(number) => Err(wrong(0, format!("{number} is more than any run counts"))),
+        None => Ok(whole),
+    }
+}
+
+/// A number that is too large for any count or time. A seed may be any number.
+fn beyond(value: &serde_json::Value) -> Option<u64> {
+    match value {
+        serde_json::Value::Number(number) => number.as_u64().filter(|&number| number > MAX_NUMBER),
+        serde_json::Value::Array(items) => items.iter().find_map(beyond),
+        serde_json::Value::Object(map) => {
+            map.iter().filter(|(name, _)| *name != "seed").find_map(|(_, value)| beyond(value))
+        }
+        _ => None,
+    }
 }
 
 /// The latencies of a whole run, warm-up left out; `None` without `counts.csv`.
 fn latencies(folder: &Path, whole: &Whole) -> Result<Option<Latencies>, Error> {
+    let Some(mut counts) = Reader::open(folder)? else { return Ok(None) };
     let mut sum = Latencies::default();
-    let found = counts::read(folder, |scope, index, latencies| {
+    while let Some((scope, index)) = counts.advance()? {
         let stage = whole.stages.get(index as usize);
         if scope == Scope::Stage && stage.is_some_and(|stage| !stage.warmup) {
-            sum.merge(&latencies);
+            counts.add_to(&mut sum)?;
         }
-        Ok(())
-    })?;
-    Ok(found.then_some(sum))
+    }
+    Ok(Some(sum))
 }
 
 /// The beginning of a scenario that is too long to be shown.
@@ -285,5 +302,18 @@ mod tests {
         std::fs::write(dir.path().join(NAME), "{\n\"run_id\": 7}").expect("written");
         let error = Saved::read(dir.path()).expect_err("no summary").to_string();
         assert!(error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn a_number_that_no_run_counts_is_refused_unless_it_is_a_seed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let summary = Summary { seed: u64::MAX, ..typical() };
+        let saved = Saved::of(dir.path(), &summary, "", Machine::default()).expect("summed up");
+        std::fs::write(dir.path().join(NAME), saved.json()).expect("written");
+        assert_eq!(Saved::read(dir.path()).expect("read"), saved);
+        let most = saved.json().replace("\"matched\": 13500", "\"matched\": 18446744073709551615");
+        std::fs::write(dir.path().join(NAME), most).expect("written");
+        let error = Saved::read(dir.path()).expect_err("refused").to_string();
+        assert!(error.contains("18446744073709551615 is more than any run counts"), "{error}");
     }
 }

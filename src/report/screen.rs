@@ -308,7 +308,8 @@ fn generator(summary: &Summary, colour: bool) -> String {
         calls => {
             let mean = Nanos((health.script_time.as_nanos() / u128::from(calls)) as u64);
             let total = duration(health.script_time);
-            format!("{}, {total}, {} each", count(calls, "call"), time(mean))
+            let longest = duration(health.script_slowest);
+            format!("{}, {total}, {} each, the longest {longest}", count(calls, "call"), time(mean))
         }
     };
     let blame = bottleneck(summary);
@@ -322,6 +323,7 @@ fn generator(summary: &Summary, colour: bool) -> String {
         ("Lua", lua),
         ("store", store(summary)),
         ("starved", count(health.starved, "time")),
+        ("waited", format!("{} for room on their connection", count(health.waited, "request"))),
         ("bottleneck", format!("{party}: {}", blame.because)),
     ];
     facts.iter().map(|(name, text)| format!("  {name:<10}  {text}\n")).collect()

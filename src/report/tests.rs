@@ -63,6 +63,7 @@ pub(in crate::report) fn typical() -> Summary {
             process_cpu: Duration::from_secs(20),
             script_time: Duration::from_millis(54),
             script_calls: 13_500,
+            script_slowest: Duration::from_micros(90),
             slowest_fetch: Duration::from_millis(2),
             slowest_write: Duration::from_millis(3),
             ..Health::default()
@@ -117,6 +118,47 @@ fn a_file_that_cannot_be_written_says_which() {
     fs::remove_dir(folder.path()).expect("removed");
     let error = folder.write("a.csv", b"1").expect_err("nowhere to write").to_string();
     assert!(error.starts_with("write ") && error.contains("gone/a.csv"), "{error}");
+}
+
+/// Every byte that is written to it is one too many.
+const FULL: &str = "/dev/full";
+
+#[test]
+fn a_file_for_which_there_was_no_room_keeps_the_name_of_a_part() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = Folder::create(dir.path()).expect("made");
+    for name in ["finished.csv", "dropped.csv", "whole.csv", "rows.csv"] {
+        std::os::unix::fs::symlink(FULL, dir.path().join(format!("{name}.part"))).expect("linked");
+    }
+    let mut finished = folder.file("finished.csv").expect("begun");
+    finished.write_all(b"1").expect("buffered");
+    let error = finished.finish().expect_err("no room").to_string();
+    assert!(error.contains("finished.csv.part"), "{error}");
+    let mut dropped = folder.file("dropped.csv").expect("begun");
+    dropped.write_all(b"2").and_then(|()| dropped.flush()).expect_err("no room");
+    drop(dropped);
+    folder.write("whole.csv", b"3").expect_err("no room");
+    csv::Rows::new(&folder, "rows.csv", "a,b").expect_err("no room");
+    for name in ["finished.csv", "dropped.csv", "whole.csv", "rows.csv"] {
+        assert!(!dir.path().join(name).exists(), "{name}");
+    }
+}
+
+#[test]
+fn a_run_that_begins_removes_what_an_earlier_one_has_measured_and_nothing_else() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = Folder::create(dir.path()).expect("made");
+    let there = |name: &str| dir.path().join(name).exists();
+    let others = ["notes.txt", "own.csv", "script.lua"];
+    for name in RESULTS.into_iter().chain(others).chain(["seconds.csv.part"]) {
+        fs::write(dir.path().join(name), "x").expect("written");
+    }
+    folder.begin_anew().expect("nothing to do");
+    assert!(RESULTS.into_iter().all(there), "no run has begun here");
+    fs::write(dir.path().join(PLAN), "{}").expect("written");
+    folder.begin_anew().expect("removed");
+    assert!(!RESULTS.into_iter().any(there) && !there("seconds.csv.part"));
+    assert!(others.into_iter().all(there) && there(PLAN));
 }
 
 #[test]

@@ -4,8 +4,6 @@
 //! counts are added, gauges are those of the last second, and latencies are those of all requests of the
 //! point together, because `counts.csv` has them in buckets that can be added.
 
-use std::fs::File;
-use std::io::{BufReader, ErrorKind};
 use std::path::Path;
 
 use hdrhistogram::Histogram;
@@ -14,13 +12,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::recorder::histogram::{Latencies, max_us, percentile_us};
 use crate::report::Error;
-use crate::report::counts::{self, Scope};
+use crate::report::counts::{Reader, Scope};
+use crate::report::reading::Table;
 
 /// The most points of a timeline.
 pub(super) const POINTS: u64 = 600;
 
-/// The most seconds that a file may speak of: 30 days.
-const MAX_SECONDS: u64 = 30 * 86_400;
+/// The most seconds that are held in memory at once: those of 365 days, the longest load that a scenario may have.
+const MAX_SECONDS: u64 = 365 * 86_400;
+
+/// The most that is counted in a second. What is added up over a year of them does not overflow.
+const MAX_IN_SECOND: u64 = 1 << 36;
 
 /// A run in equal steps.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -104,6 +106,23 @@ pub(super) struct SecondLine {
     pub planned: u64,
 }
 
+impl SecondLine {
+    fn counts(&self) -> [u64; 10] {
+        [
+            self.scheduled,
+            self.sent,
+            self.matched,
+            self.failed,
+            self.timed_out,
+            self.dropped,
+            self.in_flight,
+            self.connections,
+            self.error_replies,
+            self.planned,
+        ]
+    }
+}
+
 /// A row of `connections.csv`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(super) struct ConnectionLine {
@@ -120,45 +139,67 @@ pub(super) fn rows<T: DeserializeOwned>(
     name: &str,
     mut take: impl FnMut(T) -> Result<(), Error>,
 ) -> Result<bool, Error> {
-    let path = folder.join(name);
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-        Err(source) => return Err(Error::Read { path, source }),
-    };
-    let mut reader = ::csv::Reader::from_reader(BufReader::new(file));
-    for row in reader.deserialize() {
-        take(row.map_err(|error| {
-            let line = error.position().map_or(0, ::csv::Position::line);
-            Error::Content { path: path.clone(), line, what: error.to_string() }
-        })?)?;
+    let Some(mut table) = Table::open(folder, name)? else { return Ok(false) };
+    while let Some(row) = table.next()? {
+        take(row)?;
     }
     Ok(true)
 }
 
-/// The rows of `seconds.csv`, none left out; `None` where there is no such file.
-pub(super) fn seconds(folder: &Path) -> Result<Option<Vec<SecondLine>>, Error> {
-    let mut lines: Vec<SecondLine> = Vec::new();
+/// Reads the rows of `seconds.csv` one by one, none left out. Returns how many there are; `None` where there is no
+/// such file.
+pub(super) fn each_second(
+    folder: &Path,
+    mut take: impl FnMut(SecondLine) -> Result<(), Error>,
+) -> Result<Option<u64>, Error> {
+    let mut expected = 0;
     let found = rows(folder, "seconds.csv", |line: SecondLine| {
-        let expected = lines.len() as u64;
-        if line.second != expected || expected >= MAX_SECONDS {
+        if line.second != expected {
             let what = format!("second {} stands where {expected} is expected", line.second);
             return Err(Error::Content { path: folder.join("seconds.csv"), line: expected + 2, what });
+        }
+        if let Some(count) = line.counts().into_iter().find(|&count| count > MAX_IN_SECOND) {
+            let what = format!("{count} is more than any run counts in a second");
+            return Err(Error::Content { path: folder.join("seconds.csv"), line: expected + 2, what });
+        }
+        expected += 1;
+        take(line)
+    })?;
+    Ok(found.then_some(expected))
+}
+
+/// All rows of `seconds.csv`, for as long as a run may last; `None` where there is no such file.
+pub(super) fn seconds(folder: &Path) -> Result<Option<Vec<SecondLine>>, Error> {
+    let mut lines: Vec<SecondLine> = Vec::new();
+    let found = each_second(folder, |line| {
+        if line.second >= MAX_SECONDS {
+            let what = format!("there are more than {MAX_SECONDS} seconds");
+            return Err(Error::Content { path: folder.join("seconds.csv"), line: line.second + 2, what });
         }
         lines.push(line);
         Ok(())
     })?;
-    Ok(found.then_some(lines))
+    Ok(found.map(|_| lines))
 }
 
-/// Reads a run; nothing where its seconds were not written.
+/// Reads a run; nothing where its seconds were not written. However long the run was, no more than its points are
+/// in memory: its seconds are counted first, and joined when they are read again.
 ///
 /// # Errors
 /// When a file cannot be read or holds what no run writes.
 pub(super) fn read(folder: &Path) -> Result<Timeline, Error> {
-    let Some(lines) = seconds(folder)? else { return Ok(Timeline::default()) };
-    let step_s = (lines.len() as u64).div_ceil(POINTS).max(1);
-    let mut points: Vec<Point> = lines.chunks(step_s as usize).map(joined).collect();
+    let Some(lines) = each_second(folder, |_| Ok(()))? else { return Ok(Timeline::default()) };
+    let step_s = lines.div_ceil(POINTS).max(1);
+    let mut points: Vec<Point> = Vec::new();
+    each_second(folder, |line| {
+        if line.second % step_s == 0 {
+            points.push(Point { second: line.second, stage: line.stage.clone(), ..Point::default() });
+        }
+        if let Some(point) = points.last_mut() {
+            point.join(&line);
+        }
+        Ok(())
+    })?;
     rows(folder, "connections.csv", |line: ConnectionLine| {
         // One that was opened after the last second belongs to it.
         let at = (line.opened_us / 1_000_000 / step_s).min((points.len() as u64).saturating_sub(1));
@@ -172,27 +213,24 @@ pub(super) fn read(folder: &Path) -> Result<Timeline, Error> {
     Ok(Timeline { step_s, points })
 }
 
-fn joined(lines: &[SecondLine]) -> Point {
-    let mut point = Point { seconds: lines.len() as u64, ..Point::default() };
-    if let Some(first) = lines.first() {
-        (point.second, point.stage) = (first.second, first.stage.clone());
+impl Point {
+    fn join(&mut self, line: &SecondLine) {
+        self.seconds += 1;
+        self.planned += line.planned;
+        self.scheduled += line.scheduled;
+        self.sent += line.sent;
+        self.matched += line.matched;
+        self.failed += line.failed;
+        self.timed_out += line.timed_out;
+        self.dropped += line.dropped;
+        self.error_replies += line.error_replies;
+        (self.in_flight, self.connections) = (line.in_flight, line.connections);
     }
-    for line in lines {
-        point.planned += line.planned;
-        point.scheduled += line.scheduled;
-        point.sent += line.sent;
-        point.matched += line.matched;
-        point.failed += line.failed;
-        point.timed_out += line.timed_out;
-        point.dropped += line.dropped;
-        point.error_replies += line.error_replies;
-        (point.in_flight, point.connections) = (line.in_flight, line.connections);
-    }
-    point
 }
 
 /// Fills in the latencies. The rows of a run come in the order of its seconds, so one point is open at a time.
 fn spread(folder: &Path, step_s: u64, points: &mut [Point]) -> Result<(), Error> {
+    let Some(mut counts) = Reader::open(folder)? else { return Ok(()) };
     let mut close = |at: u64, latencies: &Latencies| {
         if let Some(point) = points.get_mut(at as usize) {
             point.response_time = Spread::of(&latencies.response);
@@ -200,28 +238,88 @@ fn spread(folder: &Path, step_s: u64, points: &mut [Point]) -> Result<(), Error>
             point.lag = Spread::of(&latencies.lag);
         }
     };
-    let mut open: Option<(u64, Latencies)> = None;
-    counts::read(folder, |scope, second, latencies| {
+    let mut open: Option<u64> = None;
+    let mut sum = Latencies::default();
+    while let Some((scope, second)) = counts.advance()? {
         if scope != Scope::Second {
-            return Ok(());
+            continue;
         }
         let at = second / step_s;
-        match &mut open {
-            Some((now, sum)) if *now == at => sum.merge(&latencies),
-            Some((now, _)) if *now > at => {
+        match open {
+            Some(now) if now == at => {}
+            Some(now) if now > at => {
                 let what = format!("second {second} stands behind a later one");
-                return Err(Error::Content { path: folder.join(counts::NAME), line: 0, what });
+                return Err(counts.wrong(counts.line(), what));
             }
             _ => {
-                if let Some((done, sum)) = open.replace((at, latencies)) {
+                if let Some(done) = open.replace(at) {
                     close(done, &sum);
+                    sum.clear();
                 }
             }
         }
-        Ok(())
-    })?;
-    if let Some((done, sum)) = open {
+        counts.add_to(&mut sum)?;
+    }
+    if let Some(done) = open {
         close(done, &sum);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Folder;
+    use crate::report::counts::CountsCsv;
+    use std::fmt::Write;
+
+    fn write_seconds(dir: &Path, lines: u64) {
+        let mut text =
+            "second,stage,scheduled,sent,matched,failed,timed_out,dropped,in_flight,connections,planned\n"
+                .to_string();
+        for second in 0..lines {
+            let _ = writeln!(text, "{second},s{second},2,2,1,1,0,0,{second},4,3");
+        }
+        std::fs::write(dir.join("seconds.csv"), text).expect("written");
+    }
+
+    #[test]
+    fn a_long_run_is_drawn_in_as_many_points_as_a_short_one_and_nothing_of_it_is_lost() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let lines = 3595;
+        write_seconds(dir.path(), lines);
+        let folder = Folder::create(dir.path()).expect("made");
+        let mut counts = CountsCsv::new(&folder).expect("begun");
+        let mut latencies = Latencies::default();
+        latencies.response.saturating_record(5_000_000);
+        for second in [0, 5, 6, lines - 1] {
+            counts.row(Scope::Second, second, &latencies).expect("written");
+        }
+        counts.finish().expect("finished");
+        let timeline = read(dir.path()).expect("read");
+        assert_eq!((timeline.step_s, timeline.points.len()), (6, 600));
+        let sum = |of: fn(&Point) -> u64| timeline.points.iter().map(of).sum::<u64>();
+        assert_eq!([sum(|p| p.sent), sum(|p| p.planned), sum(|p| p.seconds)], [2 * lines, 3 * lines, lines]);
+        let second = &timeline.points[1];
+        assert_eq!((second.second, second.stage.as_str(), second.in_flight), (6, "s6", 11));
+        let counted: Vec<u64> = timeline.points.iter().map(|point| point.response_time.count).collect();
+        assert_eq!((counted[0], counted[1], counted[599], counted.iter().sum::<u64>()), (2, 1, 1, 4));
+    }
+
+    #[test]
+    fn a_second_that_is_missing_and_a_number_that_no_run_counts_are_named() {
+        let dir = tempfile::tempdir().expect("a folder");
+        write_seconds(dir.path(), 3);
+        let path = dir.path().join("seconds.csv");
+        let text = std::fs::read_to_string(&path).expect("there");
+        let most = format!("s1,{},", u64::MAX);
+        for (changed, words) in [
+            (text.replace("\n1,s1", "\n7,s1"), "second 7 stands where 1 is"),
+            (text.replace("s1,2,", &most), "more than any run counts in a second"),
+        ] {
+            std::fs::write(&path, changed).expect("written");
+            let error = read(dir.path()).expect_err("refused").to_string();
+            assert!(error.contains("line 3") && error.contains(words), "{error}");
+        }
+    }
 }

@@ -4,20 +4,21 @@
 //! counts of latencies, and one by one in `requests.csv`. Whatever was lost, edited or cut off shows as a
 //! difference.
 
+mod requests;
+
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::Outcome;
 use crate::recorder::histogram::Latencies;
-use crate::report::counts::{self, Scope};
+use crate::report::counts::{Reader, Scope};
 use crate::report::figures::{Tone, columns, grouped, paint, plain};
 use crate::report::json::{Account, Times, Whole, written};
 use crate::report::saved;
 use crate::report::timeline::{self, ConnectionLine, rows};
-use crate::report::{Error, csv};
+use crate::report::{Error, hdr};
 
 /// Differences that are named in one check; more are counted.
 const NAMED: usize = 5;
@@ -126,31 +127,54 @@ fn absent(what: &str) -> Check {
     Check { what: what.to_string(), finding: Finding::Absent, detail: String::new() }
 }
 
-/// Looks at every file of a run folder.
+/// A check and what it looks at.
+type Looked = (&'static str, fn(&Path, &Whole, &'static str) -> Result<Check, Error>);
+
+/// The checks, in the order in which they are made.
+const CHECKS: [Looked; 12] = [
+    ("summary.json: the ledger balances", ledger),
+    ("summary.csv: the same numbers", summary),
+    ("plan.json: what was planned", plan),
+    ("stages.csv: the stages add up to the ledger", stages),
+    ("mix.csv: the kinds are those of the summary", mix),
+    ("seconds.csv: the seconds add up to the ledger", seconds),
+    ("connections.csv: the connections add up to the ledger", connections),
+    ("errors.csv: the errors are those of the summary", errors),
+    ("counts.csv: the latencies of seconds and stages are the same", latencies),
+    ("latency.hlog: the intervals add up to the summary", interval_log),
+    ("requests.csv: every request once, ended as the ledger says", requests::requests),
+    ("journal: responses that wait for the store", journal),
+];
+
+/// Looks at the files of a run folder. One that is damaged is wrong, and the others are looked at all the same.
 ///
 /// # Errors
-/// When there is no `summary.json`, or a file cannot be read as what it is.
+/// When there is no `summary.json`, or the system does not let a file be read.
 pub fn verify(folder: &Path) -> Result<Verified, Error> {
-    let whole = saved::read_whole(folder)?;
-    let checks = vec![
-        ledger(&whole),
-        summary(folder, &whole)?,
-        plan(folder, &whole)?,
-        stages(folder, &whole)?,
-        seconds(folder, &whole)?,
-        connections(folder, &whole)?,
-        latencies(folder, &whole)?,
-        requests(folder, &whole)?,
-        journal(folder, &whole)?,
-    ];
+    let or_wrong = |what: &str, checked: Result<Check, Error>| match checked {
+        Err(error @ Error::Content { .. }) => {
+            Ok(Check { what: what.to_string(), finding: Finding::Wrong, detail: error.to_string() })
+        }
+        other => other,
+    };
+    let whole = match saved::read_whole(folder) {
+        Ok(whole) => whole,
+        // Everything else is held against it.
+        Err(error) => {
+            let check = or_wrong("summary.json: can be read", Err(error))?;
+            return Ok(Verified { run_id: folder.display().to_string(), checks: vec![check] });
+        }
+    };
+    let checks = CHECKS.iter().map(|(what, look)| or_wrong(what, look(folder, &whole, what)));
+    let checks = checks.collect::<Result<_, _>>()?;
     Ok(Verified { run_id: whole.run_id, checks })
 }
 
 /// The equations of the ledger, and the sums of its kinds.
-fn ledger(whole: &Whole) -> Check {
+fn ledger(_: &Path, whole: &Whole, what: &'static str) -> Result<Check, Error> {
     let account = &whole.ledger;
     let mut compared = Compared::default();
-    let by = |kinds: &BTreeMap<String, u64>| kinds.values().sum::<u64>();
+    let by = |kinds: &BTreeMap<String, u64>| kinds.values().fold(0, |sum, kind| plus(sum, *kind));
     compared.same("dropped", by(&account.dropped_by), account.dropped);
     compared.same("failed", by(&account.failed_by), account.failed);
     for imbalance in account.ledger().balance().err().unwrap_or_default() {
@@ -161,7 +185,7 @@ fn ledger(whole: &Whole) -> Check {
     {
         compared.wrong(format!("{} mappings were looked for and not all are accounted for", back.expected));
     }
-    let mut check = compared.check("summary.json: the ledger balances");
+    let mut check = compared.check(what);
     if check.finding == Finding::Holds {
         check.detail = format!(
             "scheduled {}, sent {}, matched {}",
@@ -170,23 +194,27 @@ fn ledger(whole: &Whole) -> Check {
             grouped(account.matched)
         );
     }
-    check
+    Ok(check)
+}
+
+/// What a file says is added up whatever it says.
+fn plus(sum: u64, more: u64) -> u64 {
+    sum.saturating_add(more)
 }
 
 /// `summary.csv` says what `summary.json` says.
-fn summary(folder: &Path, whole: &Whole) -> Result<Check, Error> {
-    const WHAT: &str = "summary.csv: the same numbers";
+fn summary(folder: &Path, whole: &Whole, what: &'static str) -> Result<Check, Error> {
     let mut lines: Vec<BTreeMap<String, String>> = Vec::new();
     if !rows(folder, "summary.csv", |line| {
         lines.push(line);
         Ok(())
     })? {
-        return Ok(absent(WHAT));
+        return Ok(absent(what));
     }
     let mut compared = Compared::default();
     let [line] = &lines[..] else {
         compared.wrong(format!("{} rows stand where one is expected", lines.len()));
-        return Ok(compared.check(WHAT));
+        return Ok(compared.check(what));
     };
     let account = &whole.ledger;
     let (response, lag) = (&whole.response_time, &whole.lag);
@@ -220,11 +248,11 @@ fn summary(folder: &Path, whole: &Whole) -> Result<Check, Error> {
     for (name, expected) in numbers {
         compared.same(name, found(name), expected.to_string());
     }
-    Ok(compared.check(WHAT))
+    Ok(compared.check(what))
 }
 
 /// The plan that was to be sent.
-fn plan(folder: &Path, whole: &Whole) -> Result<Check, Error> {
+fn plan(folder: &Path, whole: &Whole, what: &'static str) -> Result<Check, Error> {
     #[derive(Deserialize)]
     struct PlanJson {
         plan: String,
@@ -232,14 +260,13 @@ fn plan(folder: &Path, whole: &Whole) -> Result<Check, Error> {
         segment: String,
         scheduled: Option<u64>,
     }
-    const WHAT: &str = "plan.json: what was planned";
     let path = folder.join("plan.json");
-    let text = match std::fs::read_to_string(&path) {
+    let text = match std::fs::read(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(absent(WHAT)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(absent(what)),
         Err(source) => return Err(Error::Read { path, source }),
     };
-    let plan: PlanJson = serde_json::from_str(&text).map_err(|error| Error::Content {
+    let plan: PlanJson = serde_json::from_slice(&text).map_err(|error| Error::Content {
         path,
         line: error.line() as u64,
         what: error.to_string(),
@@ -251,7 +278,7 @@ fn plan(folder: &Path, whole: &Whole) -> Result<Check, Error> {
     if let Some(scheduled) = plan.scheduled {
         compared.same("scheduled", scheduled, whole.ledger.scheduled);
     }
-    Ok(compared.check(WHAT))
+    Ok(compared.check(what))
 }
 
 /// What is added up from rows.
@@ -274,7 +301,7 @@ impl Sums {
     }
 }
 
-fn stages(folder: &Path, whole: &Whole) -> Result<Check, Error> {
+fn stages(folder: &Path, whole: &Whole, what: &'static str) -> Result<Check, Error> {
     #[derive(Deserialize)]
     struct Line {
         stage: String,
@@ -285,102 +312,199 @@ fn stages(folder: &Path, whole: &Whole) -> Result<Check, Error> {
         timed_out: u64,
         dropped: u64,
     }
-    const WHAT: &str = "stages.csv: the stages add up to the ledger";
     let (mut sums, mut scheduled, mut names) = (Sums::default(), 0, Vec::new());
     let found = rows(folder, "stages.csv", |line: Line| {
-        sums.sent += line.sent;
-        sums.matched += line.matched;
-        sums.failed += line.failed;
-        sums.timed_out += line.timed_out;
-        sums.dropped += line.dropped;
-        scheduled += line.scheduled;
+        sums.sent = plus(sums.sent, line.sent);
+        sums.matched = plus(sums.matched, line.matched);
+        sums.failed = plus(sums.failed, line.failed);
+        sums.timed_out = plus(sums.timed_out, line.timed_out);
+        sums.dropped = plus(sums.dropped, line.dropped);
+        scheduled = plus(scheduled, line.scheduled);
         names.push(line.stage);
         Ok(())
     })?;
     if !found {
-        return Ok(absent(WHAT));
+        return Ok(absent(what));
     }
     let mut compared = Compared::default();
     compared.same("scheduled", scheduled, whole.ledger.scheduled);
     sums.compare(&whole.ledger, &mut compared);
-    let expected: Vec<String> = whole.stages.iter().map(|stage| csv::cell(&stage.stage)).collect();
-    if names != expected {
+    if !names.iter().eq(whole.stages.iter().map(|stage| &stage.stage)) {
         compared.wrong("the stages are others than in summary.json".to_string());
     }
-    Ok(compared.check(WHAT))
+    Ok(compared.check(what))
 }
 
-fn seconds(folder: &Path, whole: &Whole) -> Result<Check, Error> {
-    const WHAT: &str = "seconds.csv: the seconds add up to the ledger";
-    let Some(lines) = timeline::seconds(folder)? else { return Ok(absent(WHAT)) };
+fn seconds(folder: &Path, whole: &Whole, what: &'static str) -> Result<Check, Error> {
+    let (mut sums, mut scheduled, mut error_replies, mut planned) = (Sums::default(), 0, 0, 0);
+    let found = timeline::each_second(folder, |line| {
+        sums.sent = plus(sums.sent, line.sent);
+        sums.matched = plus(sums.matched, line.matched);
+        sums.failed = plus(sums.failed, line.failed);
+        sums.timed_out = plus(sums.timed_out, line.timed_out);
+        sums.dropped = plus(sums.dropped, line.dropped);
+        scheduled = plus(scheduled, line.scheduled);
+        error_replies = plus(error_replies, line.error_replies);
+        planned = plus(planned, line.planned);
+        Ok(())
+    })?;
+    if found.is_none() {
+        return Ok(absent(what));
+    }
     let account = &whole.ledger;
-    let sum = |of: fn(&timeline::SecondLine) -> u64| lines.iter().map(of).sum::<u64>();
-    let sums = Sums {
-        sent: sum(|line| line.sent),
-        matched: sum(|line| line.matched),
-        failed: sum(|line| line.failed),
-        timed_out: sum(|line| line.timed_out),
-        dropped: sum(|line| line.dropped),
-    };
     let mut compared = Compared::default();
-    compared.same(
-        "scheduled and not_reached",
-        sum(|line| line.scheduled) + account.not_reached,
-        account.scheduled,
-    );
+    compared.same("scheduled and not_reached", plus(scheduled, account.not_reached), account.scheduled);
     sums.compare(account, &mut compared);
-    compared.same("error_replies", sum(|line| line.error_replies), account.error_replies);
+    compared.same("error_replies", error_replies, account.error_replies);
     // The rows of a run that was cut short end with it.
     if whole.model != "closed" && account.not_reached == 0 {
-        compared.same("planned", sum(|line| line.planned), account.scheduled);
+        compared.same("planned", planned, account.scheduled);
     }
-    Ok(compared.check(WHAT))
+    Ok(compared.check(what))
 }
 
-fn connections(folder: &Path, whole: &Whole) -> Result<Check, Error> {
-    const WHAT: &str = "connections.csv: the connections add up to the ledger";
+fn connections(folder: &Path, whole: &Whole, what: &'static str) -> Result<Check, Error> {
     let (mut opened, mut reconnects, mut sent, mut matched) = (0u64, 0u64, 0u64, 0u64);
     let found = rows(folder, "connections.csv", |line: ConnectionLine| {
         opened += 1;
         reconnects += u64::from(line.generation > 0);
-        sent += line.sent;
-        matched += line.matched;
+        sent = plus(sent, line.sent);
+        matched = plus(matched, line.matched);
         Ok(())
     })?;
     if !found {
-        return Ok(absent(WHAT));
+        return Ok(absent(what));
     }
     let mut compared = Compared::default();
     compared.same("opened", opened, whole.connections.opened);
     compared.same("reconnects", reconnects, whole.connections.reconnects);
     compared.same("sent", sent, whole.ledger.sent);
     compared.same("matched", matched, whole.ledger.matched);
-    Ok(compared.check(WHAT))
+    Ok(compared.check(what))
 }
 
-/// Seconds and stages hold the same latencies, bucket for bucket, and the summary their percentiles.
-fn latencies(folder: &Path, whole: &Whole) -> Result<Check, Error> {
-    const WHAT: &str = "counts.csv: the latencies of seconds and stages are the same";
-    let (mut seconds, mut stages, mut counted) =
-        (Latencies::default(), Latencies::default(), Latencies::default());
+/// `mix.csv` says of each kind what `summary.json` says.
+fn mix(folder: &Path, whole: &Whole, what: &'static str) -> Result<Check, Error> {
+    #[derive(Deserialize)]
+    struct Line {
+        kind: String,
+        weight: u64,
+        sent: u64,
+        matched: u64,
+        failed: u64,
+        timed_out: u64,
+        dropped: u64,
+        error_replies: u64,
+        response_p99_us: u64,
+    }
+    let mut lines: Vec<Line> = Vec::new();
+    let found = rows(folder, "mix.csv", |line| {
+        // One more than there should be is enough to say so.
+        if lines.len() <= whole.mix.len() {
+            lines.push(line);
+        }
+        Ok(())
+    })?;
     let mut compared = Compared::default();
-    let found = counts::read(folder, |scope, index, latencies| {
-        match scope {
-            Scope::Second => seconds.merge(&latencies),
-            Scope::Stage => {
-                stages.merge(&latencies);
-                match whole.stages.get(index as usize) {
-                    Some(stage) if stage.warmup => {}
-                    Some(_) => counted.merge(&latencies),
-                    None => compared.wrong(format!("there is no stage {index}")),
-                }
-            }
-            Scope::Kind => {}
+    match (found, whole.mix.is_empty()) {
+        (false, true) => {
+            compared.held.push("kinds are not told apart".to_string());
+            return Ok(compared.check(what));
+        }
+        (false, false) => return Ok(absent(what)),
+        (true, _) => {}
+    }
+    compared.same("kinds", lines.len(), whole.mix.len());
+    for (line, kind) in lines.iter().zip(&whole.mix) {
+        let name = |column: &str| format!("{column} of {}", plain(&kind.kind, 40));
+        compared.same("kind", &line.kind, &kind.kind);
+        for (column, found, expected) in [
+            ("weight", line.weight, kind.weight),
+            ("sent", line.sent, kind.sent),
+            ("matched", line.matched, kind.matched),
+            ("failed", line.failed, kind.failed),
+            ("timed_out", line.timed_out, kind.timed_out),
+            ("dropped", line.dropped, kind.dropped),
+            ("error_replies", line.error_replies, kind.error_replies),
+            ("response_p99_us", line.response_p99_us, kind.response_time.p99_us),
+        ] {
+            compared.same(&name(column), found, expected);
+        }
+    }
+    Ok(compared.check(what))
+}
+
+/// `errors.csv` has the errors of `summary.json`, row for row.
+fn errors(folder: &Path, whole: &Whole, what: &'static str) -> Result<Check, Error> {
+    #[derive(Deserialize)]
+    struct Line {
+        kind: String,
+        address: Option<String>,
+        count: u64,
+        first_us: u64,
+        last_us: u64,
+    }
+    let mut lines: Vec<Line> = Vec::new();
+    let found = rows(folder, "errors.csv", |line| {
+        if lines.len() <= whole.errors.len() {
+            lines.push(line);
         }
         Ok(())
     })?;
     if !found {
-        return Ok(absent(WHAT));
+        return Ok(absent(what));
+    }
+    let mut compared = Compared::default();
+    compared.same("rows", lines.len(), whole.errors.len());
+    for (number, (line, error)) in lines.iter().zip(&whole.errors).enumerate() {
+        let found = (&line.kind, &line.address, line.count, line.first_us, line.last_us);
+        if found != (&error.kind, &error.address, error.count, error.first_us, error.last_us) {
+            compared.wrong(format!("row {} is another than in summary.json", number + 1));
+        }
+    }
+    Ok(compared.check(what))
+}
+
+/// The intervals of each tag add up to the percentiles of the summary.
+fn interval_log(folder: &Path, whole: &Whole, what: &'static str) -> Result<Check, Error> {
+    let Some(sum) = hdr::sum(folder)? else { return Ok(absent(what)) };
+    let mut compared = Compared::default();
+    for (name, summed, said) in [
+        ("response_time", &sum.response, &whole.response_time),
+        ("service_time", &sum.service, &whole.service_time),
+        ("lag", &sum.lag, &whole.lag),
+    ] {
+        if Times::of(summed) != *said {
+            compared.wrong(format!("{name} is not what summary.json says"));
+        }
+    }
+    compared.same("responses", sum.response.len(), whole.response_time.count);
+    compared.same("sent", sum.lag.len(), whole.lag.count);
+    Ok(compared.check(what))
+}
+
+/// Seconds and stages hold the same latencies, bucket for bucket, and the summary their percentiles.
+fn latencies(folder: &Path, whole: &Whole, what: &'static str) -> Result<Check, Error> {
+    let [mut seconds, mut stages, mut counted, mut kinds] = [(); 4].map(|()| Latencies::default());
+    let mut compared = Compared::default();
+    let Some(mut counts) = Reader::open(folder)? else { return Ok(absent(what)) };
+    while let Some((scope, index)) = counts.advance()? {
+        match scope {
+            Scope::Second => counts.add_to(&mut seconds)?,
+            Scope::Stage => {
+                counts.add_to(&mut stages)?;
+                match whole.stages.get(index as usize) {
+                    Some(stage) if stage.warmup => {}
+                    Some(_) => counts.add_to(&mut counted)?,
+                    None => compared.wrong(format!("there is no stage {index}")),
+                }
+            }
+            Scope::Kind => counts.add_to(&mut kinds)?,
+        }
+    }
+    // Each request is of a kind, and those of warm-up stages are left out.
+    if !whole.mix.is_empty() && (kinds.response != counted.response || kinds.lag != counted.lag) {
+        compared.wrong("the latencies of the kinds are not those of the stages".to_string());
     }
     let pairs = [
         ("response_time", &seconds.response, &stages.response, &counted.response, &whole.response_time),
@@ -397,69 +521,15 @@ fn latencies(folder: &Path, whole: &Whole) -> Result<Check, Error> {
     }
     compared.same("responses", stages.response.len(), whole.ledger.matched);
     compared.same("sent", stages.lag.len(), whole.ledger.sent);
-    Ok(compared.check(WHAT))
+    Ok(compared.check(what))
 }
 
-/// Each request once, ended as the ledger says, at times that follow each other.
-fn requests(folder: &Path, whole: &Whole) -> Result<Check, Error> {
-    #[derive(Deserialize)]
-    struct Line {
-        n: u64,
-        response_id: String,
-        intended_us: u64,
-        sent_us: Option<u64>,
-        received_us: Option<u64>,
-        outcome: String,
-    }
-    const WHAT: &str = "requests.csv: every request once, ended as the ledger says";
-    let mut numbers: Vec<u64> = Vec::new();
-    let mut ids: Vec<Box<str>> = Vec::new();
-    let mut ended: BTreeMap<String, u64> = BTreeMap::new();
-    let mut compared = Compared::default();
-    let found = rows(folder, "requests.csv", |line: Line| {
-        let in_order = match (line.sent_us, line.received_us) {
-            (Some(sent), Some(received)) => line.intended_us <= sent && sent <= received,
-            (Some(sent), None) => line.intended_us <= sent,
-            (None, None) => true,
-            (None, Some(_)) => false,
-        };
-        if !in_order {
-            compared.wrong(format!("the times of request {} do not follow each other", line.n));
-        }
-        numbers.push(line.n);
-        if line.outcome == Outcome::Matched.word() {
-            ids.push(line.response_id.into_boxed_str());
-        }
-        *ended.entry(line.outcome).or_default() += 1;
-        Ok(())
-    })?;
-    if !found {
-        return Ok(absent(WHAT));
-    }
-    let rows = numbers.len() as u64;
-    numbers.sort_unstable();
-    numbers.dedup();
-    compared.same("requests", numbers.len() as u64, rows);
-    let account = &whole.ledger;
-    // Those that never came due have no row.
-    compared.same("rows", rows, account.scheduled - account.not_reached.min(account.scheduled));
-    compared.same("matched", ended.get(Outcome::Matched.word()).copied().unwrap_or(0), account.matched);
-    compared.same("timed_out", ended.get(Outcome::TimedOut.word()).copied().unwrap_or(0), account.timed_out);
-    for (word, count) in account.dropped_by.iter().chain(&account.failed_by) {
-        compared.same(word, ended.get(word).copied().unwrap_or(0), *count);
-    }
-    // A foreign service may answer as it likes; ours never gives an id twice.
-    if whole.responder.is_some() {
-        let all = ids.len();
-        ids.sort_unstable();
-        ids.dedup();
-        compared.same("response ids", ids.len(), all);
-    }
-    Ok(compared.check(WHAT))
+fn is_merged(whole: &Whole) -> bool {
+    whole.drawn.as_ref().is_some_and(|drawn| !drawn.parts.is_empty())
 }
 
 /// What waits to be written to the store.
-fn journal(folder: &Path, whole: &Whole) -> Result<Check, Error> {
+fn journal(folder: &Path, whole: &Whole, what: &'static str) -> Result<Check, Error> {
     let failed = |source| Error::Read { path: folder.to_path_buf(), source };
     let mut journals = 0;
     for entry in std::fs::read_dir(folder).map_err(failed)? {
@@ -469,6 +539,8 @@ fn journal(folder: &Path, whole: &Whole) -> Result<Check, Error> {
     let mut compared = Compared::default();
     let detail = match (whole.journaled, journals) {
         (0, 0) => "nothing waits",
+        // Journals stay with the runs that wrote them.
+        (_, 0) if is_merged(whole) => "what waits is in the folders of the runs that were merged",
         (_, 0) => "what waited has been written since",
         (0, _) => {
             compared.wrong("there is a journal although nothing waited at the end".to_string());
@@ -477,5 +549,5 @@ fn journal(folder: &Path, whole: &Whole) -> Result<Check, Error> {
         _ => "responses wait; `runner flush` writes them",
     };
     compared.held.push(detail.to_string());
-    Ok(compared.check("journal: responses that wait for the store"))
+    Ok(compared.check(what))
 }

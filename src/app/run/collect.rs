@@ -178,10 +178,8 @@ impl Run {
             if next_tick.elapsed() >= TICK {
                 next_tick = clock::Stopwatch::start();
                 self.interrupts.announce();
-                if let Some(csv) = &mut collected.connections_csv {
-                    let flushed = csv.flush();
-                    self.or_drain(flushed, collected);
-                }
+                let flushed = write_to(&mut collected.connections_csv, ConnectionsCsv::flush);
+                self.or_drain(flushed, collected);
                 let live = self.live(clock.now(), collected);
                 if let Some(progress) = &mut self.progress {
                     progress.tick(&live);
@@ -204,20 +202,19 @@ impl Run {
             Event::Connection(record) => {
                 *collected.ends.entry(record.end.word()).or_default() += 1;
                 collected.connect_time.saturating_record(record.connect_time.0);
-                if let Some(csv) = &mut collected.connections_csv {
-                    let written = csv.row(ConnectionRow {
-                        slot: record.slot,
-                        generation: record.generation,
-                        address: record.address,
-                        opened_us: record.opened.0 / 1000,
-                        connect_us: record.connect_time.0 / 1000,
-                        closed_us: record.closed.0 / 1000,
-                        sent: record.sent,
-                        matched: record.matched,
-                        end: record.end.word(),
-                    });
-                    self.or_drain(written, collected);
-                }
+                let row = ConnectionRow {
+                    slot: record.slot,
+                    generation: record.generation,
+                    address: record.address,
+                    opened_us: record.opened.0 / 1000,
+                    connect_us: record.connect_time.0 / 1000,
+                    closed_us: record.closed.0 / 1000,
+                    sent: record.sent,
+                    matched: record.matched,
+                    end: record.end.word(),
+                };
+                let written = write_to(&mut collected.connections_csv, |csv| csv.row(row));
+                self.or_drain(written, collected);
             }
             Event::Trouble(trouble) => {
                 collected.error(
@@ -246,13 +243,12 @@ impl Run {
         }
     }
 
-    /// A report that cannot be written ends the run, but what is in flight is waited for and accounted.
+    /// A report that cannot be written ends the run, but what is in flight is waited for and accounted, and the other
+    /// files go on.
     fn or_drain(&self, written: Result<(), report::Error>, collected: &mut Collected) {
         if let Err(error) = written {
             self.control.drain();
             collected.failure.get_or_insert(error.into());
-            (collected.seconds_csv, collected.connections_csv, collected.latency_log) = (None, None, None);
-            collected.counts_csv = None;
         }
     }
 
@@ -324,6 +320,18 @@ fn collected_through(run: &Run, collected: &Collected) -> u64 {
     if cut { 0 } else { run.prepared.plan.schedule.end().0.div_ceil(1_000_000_000) }
 }
 
+/// Writes to a file, where it is there. One that cannot be written is given up.
+fn write_to<T>(
+    file: &mut Option<T>,
+    write: impl FnOnce(&mut T) -> Result<(), report::Error>,
+) -> Result<(), report::Error> {
+    let written = file.as_mut().map_or(Ok(()), write);
+    if written.is_err() {
+        *file = None;
+    }
+    written
+}
+
 fn take_lane_event(event: lane::Event, collected: &mut Collected) {
     match event {
         lane::Event::Failed(error) => {
@@ -343,16 +351,14 @@ impl Collected {
                 percentile_us(&latencies.lag, 99.0),
             ));
         }
-        if let Some(csv) = &mut self.seconds_csv {
-            csv.row(row)?;
-        }
-        if let Some(log) = &mut self.latency_log {
-            log.row(row)?;
-        }
-        if let (Some(csv), Some(latencies)) = (&mut self.counts_csv, &row.window.latencies) {
-            csv.row(Scope::Second, row.second, latencies)?;
-        }
-        Ok(())
+        // Each for itself, so that what stops one leaves the others whole.
+        let seconds = write_to(&mut self.seconds_csv, |csv| csv.row(row));
+        let log = write_to(&mut self.latency_log, |log| log.row(row));
+        let counts = write_to(&mut self.counts_csv, |csv| match &row.window.latencies {
+            Some(latencies) => csv.row(Scope::Second, row.second, latencies),
+            None => Ok(()),
+        });
+        seconds.and(log).and(counts)
     }
 
     /// Counts an error with others of its kind and address.
@@ -375,12 +381,8 @@ impl Collected {
     }
 
     fn finish_files(&mut self, through: u64) -> Result<(), report::Error> {
-        if let Some(csv) = self.seconds_csv.take() {
-            csv.finish(through)?;
-        }
-        if let Some(csv) = self.connections_csv.take() {
-            csv.finish()?;
-        }
-        Ok(())
+        let seconds = self.seconds_csv.take().map_or(Ok(()), |csv| csv.finish(through));
+        let connections = self.connections_csv.take().map_or(Ok(()), ConnectionsCsv::finish);
+        seconds.and(connections)
     }
 }

@@ -22,8 +22,9 @@ use crate::report;
 use crate::report::counts::{CountsCsv, Scope};
 use crate::report::figures::{count, found, plain};
 use crate::report::health::saturation;
+use crate::report::requests::RequestsCsv;
 use crate::report::saved::{self, Saved};
-use crate::report::{csv, junit};
+use crate::report::{PAGE, csv, junit};
 use crate::scenario::schema::ReportFile;
 use crate::script::Tallies;
 use crate::units::Nanos;
@@ -293,49 +294,101 @@ impl Run {
         }
     }
 
-    /// Writes the files of the report.
-    pub(super) fn keep_books(&mut self, summary: &mut Summary) -> Result<(), Error> {
-        if let Some(requests) = self.requests.take().and_then(Arc::into_inner) {
-            requests.finish()?;
+    /// Writes the files of the report, the small ones first: what one of them has no room for, another may have. The
+    /// first that cannot be written is the verdict of a run that had passed; nothing of it hides what was found.
+    pub(super) fn keep_books(&mut self, summary: &mut Summary) {
+        let said = summary.verdict.clone();
+        let requests = self.requests.take().and_then(Arc::into_inner);
+        let mut written = self.write_tables(summary);
+        written.push(requests.map_or(Ok(()), RequestsCsv::finish));
+        written.push(self.counts.take().map_or(Ok(()), |counts| finish_counts(counts, summary)));
+        blame(written, summary);
+        // It says how the run came out, so it comes when nothing else can fail.
+        let written = self.write_report(summary);
+        blame(written.into_iter().map(|(_, written)| written).collect(), summary);
+        if summary.verdict != said {
+            self.correct(summary);
         }
-        if let Some(counts) = self.counts.take() {
-            finish_counts(counts, summary)?;
-        }
-        for file in &self.prepared.loaded.scenario.report.files {
-            match file {
-                ReportFile::Summary => self.folder.write("summary.csv", &csv::summary_csv(summary))?,
-                ReportFile::Stages => self.folder.write("stages.csv", &csv::stages_csv(summary))?,
-                ReportFile::Errors => self.folder.write("errors.csv", &csv::errors_csv(summary))?,
-                ReportFile::Junit => self.folder.write(junit::NAME, junit::xml(summary).as_bytes())?,
+    }
+
+    /// Writes the tables that are made from the summary.
+    fn write_tables(&self, summary: &Summary) -> Vec<Result<(), report::Error>> {
+        let files = &self.prepared.loaded.scenario.report.files;
+        let mut written: Vec<_> = files
+            .iter()
+            .map(|file| match file {
+                ReportFile::Summary => self.folder.write("summary.csv", &csv::summary_csv(summary)),
+                ReportFile::Stages => self.folder.write("stages.csv", &csv::stages_csv(summary)),
+                ReportFile::Errors => self.folder.write("errors.csv", &csv::errors_csv(summary)),
+                ReportFile::Junit => self.folder.write(junit::NAME, junit::xml(summary).as_bytes()),
                 // Written while the run went, or from what was.
                 ReportFile::Seconds
                 | ReportFile::Connections
                 | ReportFile::Latency
                 | ReportFile::Json
-                | ReportFile::Html => {}
-            }
-        }
+                | ReportFile::Html => Ok(()),
+            })
+            .collect();
         if !summary.kinds.is_empty() {
-            self.folder.write("mix.csv", &csv::mix_csv(summary))?;
+            written.push(self.folder.write("mix.csv", &csv::mix_csv(summary)));
         }
-        self.write_report(summary)
+        written
     }
 
-    /// Writes the files that are made from the others.
-    fn write_report(&self, summary: &Summary) -> Result<(), Error> {
+    /// Writes the files that are made from the others, and says which.
+    fn write_report(&self, summary: &Summary) -> Vec<(&'static str, Result<(), report::Error>)> {
         let loaded = &self.prepared.loaded;
         if !parts::keeps_counts(&loaded.scenario) {
-            return Ok(());
+            return Vec::new();
         }
         let scenario = loaded.effective_yaml().unwrap_or_else(|error| format!("# {error}\n"));
-        let saved = Saved::of(self.folder.path(), summary, &scenario, parts::machine_facts())?;
-        if loaded.scenario.report.files.contains(&ReportFile::Json) {
-            self.folder.write(saved::NAME, saved.json().as_bytes())?;
+        let saved = match Saved::of(self.folder.path(), summary, &scenario, parts::machine_facts()) {
+            Ok(saved) => saved,
+            Err(error) => return vec![(saved::NAME, Err(error))],
+        };
+        let files = &loaded.scenario.report.files;
+        let mut written = Vec::new();
+        if files.contains(&ReportFile::Json) {
+            written.push((saved::NAME, self.folder.write(saved::NAME, saved.json().as_bytes())));
         }
-        if loaded.scenario.report.files.contains(&ReportFile::Html) {
-            self.folder.write("report.html", saved.html().as_bytes())?;
+        if files.contains(&ReportFile::Html) {
+            written.push((PAGE, self.folder.write(PAGE, saved.html().as_bytes())));
         }
-        Ok(())
+        written
+    }
+
+    /// Writes the files again that say how the run came out, since it came out otherwise. Where there is no room for
+    /// that, no file is better than one that says what is not so.
+    fn correct(&self, summary: &Summary) {
+        let files = &self.prepared.loaded.scenario.report.files;
+        let tables = [
+            (ReportFile::Summary, "summary.csv", csv::summary_csv(summary)),
+            (ReportFile::Junit, junit::NAME, junit::xml(summary).into_bytes()),
+        ];
+        let tables = tables.into_iter().filter(|(file, ..)| files.contains(file));
+        let mut written: Vec<_> =
+            tables.map(|(_, name, bytes)| (name, self.folder.write(name, &bytes))).collect();
+        written.extend(self.write_report(summary));
+        for (name, _) in written.iter().filter(|(_, written)| written.is_err()) {
+            self.folder.withdraw(name);
+        }
+    }
+}
+
+/// A file that cannot be written fails a run that had passed. Of another the verdict says more, and the file is
+/// mentioned.
+fn blame(written: Vec<Result<(), report::Error>>, summary: &mut Summary) {
+    for error in written.into_iter().filter_map(Result::err).map(Error::from) {
+        if summary.verdict.passed {
+            summary.verdict = Verdict {
+                passed: false,
+                exit_code: error.code(),
+                word: "failed".into(),
+                reason: format!("failed to {error}"),
+            };
+        } else {
+            tracing::error!("failed to {error}");
+        }
     }
 }
 

@@ -128,10 +128,20 @@ fn a_cell_that_begins_like_a_formula_is_text_to_a_spreadsheet() {
         summary.verdict.reason = formula.to_string();
         assert_eq!(read(&summary_csv(&summary))[0]["reason"], format!("'{formula}"));
     }
-    for harmless in ["-5", "-1.5e3", "+7", "a=b", "", "'=1", "record:1", " =1"] {
+    for harmless in ["-5", "-1.5e3", "+7", "a=b", "", "'-5", "'", "record:1", " =1"] {
         let mut summary = typical();
         summary.verdict.reason = harmless.to_string();
         assert_eq!(read(&summary_csv(&summary))[0]["reason"], harmless);
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn every_cell_is_had_back_as_it_was_before_its_guard(cell in "['=+@\\-\\t\\r0-9.a]{0,6}") {
+        let safe = String::from_utf8(guarded(cell.as_bytes()).into_owned()).expect("text");
+        let formula = safe.starts_with(['=', '+', '-', '@', '\t', '\r']);
+        proptest::prop_assert!(!formula || safe.parse::<f64>().is_ok(), "{safe:?}");
+        proptest::prop_assert_eq!(unguarded(&safe), cell);
     }
 }
 

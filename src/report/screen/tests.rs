@@ -36,6 +36,7 @@ fn troubled() -> Summary {
     });
     summary.journaled = 7;
     summary.health.starved = 12;
+    summary.health.waited = 34;
     summary.health.outages = 1;
     summary.health.slowest_fetch = Duration::from_millis(1700);
     summary.latencies.lag.saturating_record_n(30_000_000, 500);
