@@ -269,7 +269,7 @@ pub struct Totals {
     pub unreachable_slots: u64,
     /// When the last request was settled.
     pub finished: Nanos,
-    /// Processor time.
+    /// Processor time since time zero.
     pub cpu: std::time::Duration,
     /// Times that the worker had to wait for payloads which were already due.
     pub starved: u64,

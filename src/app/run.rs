@@ -6,6 +6,7 @@ mod conclude;
 mod interrupt;
 mod series;
 
+pub(super) use conclude::decided;
 pub(super) use series::{runs_of, worst};
 
 use std::net::SocketAddr;
@@ -82,6 +83,13 @@ pub(super) fn run_one(args: &RunArgs, path: &Path, prepared: Prepared) -> Result
         run.interrupts.wait_for_next();
     }
     Ok(code)
+}
+
+/// What `plan.json` holds of a run that was not made here.
+pub(super) fn plan_json(prepared: &Prepared, run_id: &str, folder: &Path) -> String {
+    let path = folder.join("effective.yaml");
+    let order = Order::new(&path, prepared.clone(), Some(run_id.to_string()), Some(folder.to_path_buf()));
+    order.sheet().json()
 }
 
 /// Log lines beside the bars. Once in a process.

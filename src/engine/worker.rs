@@ -121,6 +121,8 @@ struct Worker {
     draining_since_ns: Option<u64>,
     /// Time zero has come.
     started: bool,
+    /// What the thread had used of a processor by then.
+    cpu_before: Duration,
     stopped: bool,
     totals: Totals,
     was_starved: bool,
@@ -174,7 +176,7 @@ async fn work(config: Config, mut ports: Ports) -> io::Result<()> {
     let mut alarm = Alarm::new(&clock)?;
     shared.borrow_mut().begin(clock);
     alarm.wait_until(Nanos::ZERO).await?;
-    shared.borrow_mut().started = true;
+    shared.borrow_mut().time_zero();
     pace(&shared, &mut alarm).await?;
     let totals = ending::finish(&shared).await;
     let _ = events.send((number, Event::Finished(Box::new(totals))));
@@ -276,6 +278,7 @@ impl Worker {
             next_sweep_ns: 0,
             draining_since_ns: None,
             started: false,
+            cpu_before: Duration::ZERO,
             stopped: false,
             totals: Totals::default(),
             was_starved: false,
@@ -284,6 +287,11 @@ impl Worker {
 
     fn begin(&mut self, clock: Clock) {
         self.clock = clock;
+    }
+
+    fn time_zero(&mut self) {
+        self.started = true;
+        self.cpu_before = clock::thread_cpu();
     }
 
     fn tell(&self, event: Event) {

@@ -120,6 +120,7 @@ impl Plan {
             stage.totals = totals;
             (stage.from, stage.to) = (speed.rate(stage.from), speed.rate(stage.to));
         }
+        self.thresholds = self.thresholds.into_iter().map(|threshold| threshold.at_speed(speed)).collect();
         self.fingerprint = fingerprint::replayed(&self.fingerprint, speed.thousandths(), only.as_deref());
         self.schedule = Arc::new(schedule);
         self.only = only.map(Arc::from);

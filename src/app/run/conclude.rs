@@ -133,6 +133,7 @@ impl Run {
         {
             collected.failure.get_or_insert(error.into());
         }
+        let script = lanes.tallies.of_requests();
         let imbalances = ledger.balance().err().unwrap_or_default();
         let mut summary = Summary {
             run_id: self.run_id.clone(),
@@ -164,9 +165,9 @@ impl Run {
                 process_cpu: clock::process_cpu(),
                 starved: totals.iter().map(|t| t.starved).sum(),
                 waited: totals.iter().map(|t| t.waited).sum(),
-                script_time: lanes.tallies.total().as_duration(),
-                script_calls: lanes.tallies.hooks.values().map(|time| time.calls).sum(),
-                script_slowest: slowest(&lanes.tallies),
+                script_time: Duration::from_nanos(script.total_ns),
+                script_calls: script.calls,
+                script_slowest: Duration::from_nanos(script.max_ns),
                 slowest_fetch: lanes.feed.slowest_fetch,
                 slowest_write: lanes.mapping.slowest_write,
                 outages: lanes.feed.outages + lanes.mapping.outages,
@@ -255,13 +256,7 @@ impl Run {
         if let Some(reason) = lost(summary, lanes) {
             return failed(exit::LEDGER, "lost", reason);
         }
-        if let Some(reason) = saturation(summary) {
-            return failed(exit::SATURATED, "saturated", reason);
-        }
-        match broken(summary) {
-            Some(reason) => failed(exit::THRESHOLD, "threshold", reason),
-            None => Verdict::passed(),
-        }
+        decided(summary)
     }
 
     /// Calls the `done` hook of the first worker, and waits for all lanes to end.
@@ -376,6 +371,23 @@ fn lost(summary: &Summary, lanes: &lane::Totals) -> Option<String> {
     ))
 }
 
+/// The verdict on a run in which nothing went wrong: by its thresholds.
+pub(in crate::app) fn decided(summary: &Summary) -> Verdict {
+    let failed = |exit_code, word: &'static str, reason: String| Verdict {
+        passed: false,
+        exit_code,
+        word: word.into(),
+        reason,
+    };
+    if let Some(reason) = saturation(summary) {
+        return failed(exit::SATURATED, "saturated", reason);
+    }
+    match broken(summary) {
+        Some(reason) => failed(exit::THRESHOLD, "threshold", reason),
+        None => Verdict::passed(),
+    }
+}
+
 /// How many thresholds do not hold, and the first of them with what was measured.
 fn broken(summary: &Summary) -> Option<String> {
     let first = summary.broken().next()?;
@@ -404,11 +416,6 @@ fn errors(collected: &Collected, lanes: &lane::Totals, ledger: &Ledger, end: Nan
         add("mapping", count, text.clone());
     }
     rows
-}
-
-/// The longest call of a hook.
-fn slowest(tallies: &Tallies) -> Duration {
-    Duration::from_nanos(tallies.hooks.values().map(|time| time.max_ns).max().unwrap_or(0))
 }
 
 fn script_counts(tallies: &Tallies) -> ScriptCounts {

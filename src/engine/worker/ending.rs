@@ -169,7 +169,7 @@ impl Worker {
         self.totals.receipts = self.shard.receipts;
         self.totals.unreachable_slots = self.slots.iter().filter(|slot| slot.down).count() as u64;
         self.totals.finished = finished;
-        self.totals.cpu = clock::thread_cpu();
+        self.totals.cpu = clock::thread_cpu().saturating_sub(self.cpu_before);
     }
 }
 
