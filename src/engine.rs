@@ -22,9 +22,10 @@ use crate::handoff::{Batch, Chunk, Receiver, Sender};
 use crate::ledger::{Outcomes, Receipts};
 use crate::plan::closed::Closed;
 use crate::plan::connections::Connections;
+use crate::plan::course::Course;
 use crate::plan::segment::{Segment, Share};
 use crate::recorder::shard::{self, KindTally, Window};
-use crate::units::Nanos;
+use crate::units::{NANOS_PER_SEC, Nanos, Tps};
 use crate::wire::Codec;
 
 pub use pacer::Pacing;
@@ -74,7 +75,7 @@ pub struct Config {
     /// How long to wait for responses after the last request.
     pub graceful_stop: Nanos,
     /// Requests that may wait for room, over all slots of the worker.
-    pub queue_limit: usize,
+    pub queue_limit: QueueLimit,
     /// Whether completions of all requests are wanted, or only of the matched.
     pub all_completions: bool,
     /// For the spread of back-off.
@@ -104,6 +105,28 @@ impl Config {
             (None, Some(only)) => only.iter().filter(|&&n| n % slots == slot).count() as u64,
             (None, None) => self.segment.count_on_slot(self.total, slot, slots),
         }
+    }
+}
+
+/// How many requests may wait for room in one worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueLimit(usize);
+
+impl QueueLimit {
+    /// At least and at most so many, and of the closed model one for each user.
+    const BOUNDS: (usize, usize) = (1024, 1 << 18);
+
+    /// As many as come at the highest rate until the first of them is too late to be sent.
+    pub fn of(peak: Tps, max_lateness: Nanos, users: usize) -> QueueLimit {
+        let late = u128::from(peak.units()) * u128::from(max_lateness.0)
+            / (u128::from(Tps::UNITS_PER_TPS) * u128::from(NANOS_PER_SEC));
+        let (least, most) = QueueLimit::BOUNDS;
+        QueueLimit(usize::try_from(late).unwrap_or(usize::MAX).clamp(least, most).max(users))
+    }
+
+    /// So many and no more.
+    pub fn exactly(requests: usize) -> QueueLimit {
+        QueueLimit(requests)
     }
 }
 
@@ -292,6 +315,8 @@ pub struct Ports {
     pub start: oneshot::Receiver<Clock>,
     /// Tells the worker to end.
     pub control: Arc<Control>,
+    /// The schedule that holds; `None` in the closed model, which has none.
+    pub course: Option<Arc<Course>>,
     /// Numbers for the screen.
     pub gauges: Arc<Gauges>,
 }

@@ -7,6 +7,7 @@
 pub mod counts;
 pub mod csv;
 pub mod dry_run;
+pub mod events;
 pub mod figures;
 pub mod follow;
 pub mod hdr;

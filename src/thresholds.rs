@@ -129,13 +129,12 @@ impl Watch {
             worst: None,
             broken: None,
         });
-        let stages = plan.stages.iter();
-        Watch {
-            watched: watched.collect(),
-            stages: stages.map(|s| Stage { start_ns: s.totals.start.0, warmup: s.warmup }).collect(),
-            end_ns: plan.end().map_or(u64::MAX, |end| end.0),
-            ended: false,
-        }
+        Watch { watched: watched.collect(), stages: stages(plan), end_ns: end_of(plan), ended: false }
+    }
+
+    /// The plan is another for the seconds that are still to come.
+    pub fn follow(&mut self, plan: &Plan) {
+        (self.stages, self.end_ns) = (stages(plan), end_of(plan));
     }
 
     /// Takes in a second whose requests have all ended. True where it breaks a threshold that ends the run.
@@ -166,6 +165,14 @@ impl Watch {
     pub fn judge(&self, summary: &Summary) -> Vec<ThresholdRow> {
         self.watched.iter().map(|watched| watched.judge(&self.stages, summary)).collect()
     }
+}
+
+fn stages(plan: &Plan) -> Vec<Stage> {
+    plan.stages.iter().map(|stage| Stage { start_ns: stage.totals.start.0, warmup: stage.warmup }).collect()
+}
+
+fn end_of(plan: &Plan) -> u64 {
+    plan.end().map_or(u64::MAX, |end| end.0)
 }
 
 impl Watched {

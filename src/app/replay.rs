@@ -13,6 +13,7 @@ use crate::app::{run, say};
 use crate::cli::{OnlyArg, OverrideArgs, ReplayArgs, RunArgs};
 use crate::plan::segment::Segment;
 use crate::report;
+use crate::report::events::PlannedEvent;
 use crate::report::requests::numbers_of;
 
 /// What is known of the plan of a run.
@@ -20,6 +21,8 @@ use crate::report::requests::numbers_of;
 struct Planned {
     plan: String,
     segment: String,
+    #[serde(default)]
+    events: Vec<PlannedEvent>,
 }
 
 pub(super) fn replay(args: &ReplayArgs) -> Result<u8, Error> {
@@ -38,6 +41,11 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<u8, Error> {
     if redis.url.contains(":***@") {
         return Err(Error::NoStore { run: args.run.clone(), used: "a store with a password".to_string() });
     }
+    let events: Option<Vec<_>> = planned.events.iter().map(PlannedEvent::event).collect();
+    let unknown = "an event of its plan.json is none that a run can have";
+    let events = events.ok_or_else(|| Error::Replay(unknown.to_string()))?;
+    let changed = prepared.plan.with_events(&events);
+    prepared.plan = changed.map_err(|error| Error::Replay(error.to_string()))?;
     if prepared.plan.fingerprint != planned.plan {
         let now = &prepared.plan.fingerprint;
         let text = format!("its plan was {}, and effective.yaml makes {now} of it", planned.plan);

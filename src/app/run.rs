@@ -5,6 +5,7 @@ mod collect;
 mod conclude;
 mod interrupt;
 mod series;
+mod steering;
 
 pub(super) use conclude::decided;
 pub(super) use series::{runs_of, worst};
@@ -40,6 +41,7 @@ use crate::report::requests::RequestsCsv;
 use crate::report::{self, Folder};
 use crate::responder::Responder;
 use crate::scenario::schema::{Addresses, Source};
+use crate::steer::Steering;
 use crate::store;
 
 /// Batches of completions that may lie between a worker and its lane.
@@ -153,6 +155,14 @@ impl Order {
         mode: Mode,
         interrupts: &Rc<interrupt::Interrupts>,
     ) -> Result<(Run, Summary), Error> {
+        let mut run = self.begin(args, mode, interrupts)?;
+        let mut summary = run.execute()?;
+        run.keep_books(&mut summary)?;
+        Ok((run, summary))
+    }
+
+    /// Writes what is known beforehand, and starts every part.
+    fn begin(self, args: &RunArgs, mode: Mode, interrupts: &Rc<interrupt::Interrupts>) -> Result<Run, Error> {
         let folder = Folder::create(&self.folder)?;
         if !flush::journals(folder.path())?.is_empty() {
             return Err(Error::JournalLeft(self.folder));
@@ -163,15 +173,14 @@ impl Order {
         if let Some(script) = &self.prepared.script {
             folder.write(SCRIPT_COPY, script.source.as_bytes())?;
         }
-        let mut run = Run::start(args, self, folder, mode, interrupts.clone())?;
-        let mut summary = run.execute()?;
-        run.keep_books(&mut summary)?;
-        Ok((run, summary))
+        Run::start(args, self, folder, mode, interrupts.clone())
     }
 }
 
 /// A run with all its parts.
 struct Run {
+    path: PathBuf,
+    machine: Machine,
     prepared: Prepared,
     run_id: String,
     folder: Folder,
@@ -189,6 +198,10 @@ struct Run {
     crew: Crew,
     progress: Option<Progress>,
     interrupts: Rc<interrupt::Interrupts>,
+    /// Where the run is asked to change. May be cloned before it begins.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the live page asks through it"))]
+    steering: Steering,
+    wheel: steering::Wheel,
 }
 
 /// The threads of a run and how they are reached.
@@ -215,7 +228,7 @@ impl Run {
         mode: Mode,
         interrupts: Rc<interrupt::Interrupts>,
     ) -> Result<Run, Error> {
-        let Order { prepared, machine, run_id, .. } = order;
+        let Order { path, prepared, machine, run_id, .. } = order;
         let scenario = &prepared.loaded.scenario;
         let control = Arc::new(Control::default());
         interrupts.attend(&control);
@@ -251,8 +264,9 @@ impl Run {
         };
         let progress = Progress::new(&prepared.plan, mode);
         let workers = parts::workers(args.workers, machine.cores, prepared.plan.expected_connections().slots);
+        let (steering, wheel) = steering::Wheel::new(&prepared.plan, scenario);
         let common = lane::Common {
-            schedule: prepared.plan.closed.is_none().then(|| prepared.plan.schedule.clone()),
+            course: wheel.course.clone(),
             mix: prepared.plan.mix.clone(),
             payloads: prepared.payloads.clone(),
             made_records: scenario.records.source == Source::Template,
@@ -279,6 +293,8 @@ impl Run {
         };
         let crew = Crew::muster(&prepared, common, addresses.into(), workers, &folder)?;
         Ok(Run {
+            path,
+            machine,
             prepared,
             run_id,
             folder,
@@ -295,6 +311,8 @@ impl Run {
             crew,
             progress: Some(progress),
             interrupts,
+            steering,
+            wheel,
         })
     }
 
@@ -330,7 +348,21 @@ impl Run {
     }
 
     fn files(&self) -> Vec<String> {
-        parts::file_names(&self.prepared.loaded.scenario)
+        let mut files = parts::file_names(&self.prepared.loaded.scenario);
+        if !self.prepared.plan.events.is_empty() {
+            files.push(report::events::NAME.to_string());
+        }
+        files
+    }
+
+    /// `plan.json` as it is by now.
+    fn plan_json(&self) -> String {
+        let prepared = &self.prepared;
+        let target = parts::target(&prepared.loaded.scenario);
+        let preflight = Preflight::of(&prepared.plan, target, self.machine);
+        let concerns = &preflight.concerns(&prepared.plan);
+        let (path, folder) = (&self.path, self.folder.path());
+        dry_run::Sheet { path, prepared, preflight, concerns, folder }.json()
     }
 
     /// Whether the embedded store stays up until Ctrl-C: where that was asked for.
@@ -410,6 +442,7 @@ impl Crew {
                 windows,
                 start: started,
                 control: common.control.clone(),
+                course: common.course.clone(),
                 gauges: gauges.clone(),
             };
             let (common, lane_events) = (common.clone(), lane_events_in.clone());
@@ -460,3 +493,6 @@ fn give_up(control: &Control, starts: &mut Vec<oneshot::Sender<Clock>>, why: Err
 fn vanished(what: &'static str) -> Error {
     Error::System { what, source: std::io::Error::other("it ended without a word; the lines above say why") }
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,6 +100,7 @@ pub fn compile(
         fingerprint,
         schedule: Arc::new(schedule),
         only: None,
+        events: Vec::new(),
         closed,
         mix: Arc::new(mix),
         keys: Arc::new(keys),

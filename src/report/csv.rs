@@ -108,13 +108,17 @@ impl SecondsCsv {
     /// # Errors
     /// When it cannot be written.
     pub fn new(folder: &Folder, plan: &Plan) -> Result<SecondsCsv, Error> {
-        let stages = plan.stages.iter().map(|stage| (stage.totals.start, stage.name.clone())).collect();
         Ok(SecondsCsv {
             rows: Rows::new(folder, "seconds.csv", SECONDS)?,
-            stages,
+            stages: beginnings(plan),
             plan: plan.clone(),
             next: 0,
         })
+    }
+
+    /// The plan is another for the seconds that are still to be written.
+    pub fn follow(&mut self, plan: &Plan) {
+        (self.stages, self.plan) = (beginnings(plan), plan.clone());
     }
 
     /// Writes a second, after rows of zeros for seconds that were left out, and gives it to the system.
@@ -168,6 +172,11 @@ impl SecondsCsv {
         let begun = self.stages.partition_point(|(start, _)| *start <= at);
         begun.checked_sub(1).and_then(|index| self.stages.get(index)).map_or("", |(_, name)| name)
     }
+}
+
+/// Where stages begin, and their names.
+fn beginnings(plan: &Plan) -> Vec<(Nanos, String)> {
+    plan.stages.iter().map(|stage| (stage.totals.start, stage.name.clone())).collect()
 }
 
 /// A row of `seconds.csv`: the counts before the latencies, the latencies, and the counts behind them.

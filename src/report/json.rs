@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::ledger::{Imbalance, Ledger, Mapped, Outcome, Outcomes, Receipts};
 use crate::recorder::histogram::{Latencies, max_us, percentile_us};
-use crate::recorder::summary::{ErrorRow, KindRow, StageRow, Summary, ThresholdRow};
+use crate::recorder::summary::{ErrorRow, EventRow, KindRow, StageRow, Summary, ThresholdRow};
 use crate::report::csv::{DROPPED, FAILED};
 use crate::report::figures::{found, to_micros};
 use crate::report::health::{bottleneck, warnings};
 use crate::report::saved::Drawn;
 use crate::report::timestamp;
-use crate::units::{Nanos, Unit};
+use crate::units::{Nanos, Tps, Unit};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Whole {
@@ -43,6 +43,9 @@ pub(super) struct Whole {
     pub service_time: Times,
     pub lag: Times,
     pub stages: Vec<Stage>,
+    /// What was done to the run while it went.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<Event>,
     /// Empty where kinds are not told apart.
     pub mix: Vec<Kind>,
     pub operations: u64,
@@ -330,6 +333,29 @@ impl Kind {
     }
 }
 
+/// A row of `events.csv`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Event {
+    pub n: u64,
+    pub at_us: u64,
+    pub event: String,
+    /// Per second; null where the event is no rate.
+    pub rate: Option<f64>,
+    pub stage: String,
+}
+
+impl Event {
+    fn of(row: &EventRow) -> Event {
+        Event {
+            n: row.n,
+            at_us: to_micros(row.at.0),
+            event: row.event.to_string(),
+            rate: row.rate.map(Tps::as_f64),
+            stage: row.stage.clone(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Connections {
     pub opened: u64,
@@ -471,6 +497,7 @@ pub(super) fn whole(summary: &Summary) -> Whole {
         service_time: Times::of(&summary.latencies.service),
         lag: Times::of(&summary.latencies.lag),
         stages: summary.stages.iter().map(Stage::of).collect(),
+        events: summary.events.iter().map(Event::of).collect(),
         mix: summary.kinds.iter().map(|kind| Kind::of(summary, kind)).collect(),
         operations: summary.operations(),
         errors_total: summary.errors(),

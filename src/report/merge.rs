@@ -54,6 +54,10 @@ impl OnePart {
     fn open(folder: &Path) -> Result<OnePart, Error> {
         let whole = saved::read_whole(folder)?;
         let name = folder.display();
+        if whole.events.iter().any(|event| event.event != "stop") {
+            let why = "it was changed while it ran, which the other machines did not know";
+            return Err(Error::Parts(format!("{name} cannot be a part: {why}")));
+        }
         let needs =
             |file: &str| Error::Parts(format!("{name} has no {file}, which holds what is to be added"));
         let lines = timeline::seconds(folder)?.ok_or_else(|| needs("seconds.csv"))?;
@@ -349,6 +353,7 @@ fn summed_up(
         ledger,
         latencies,
         stages,
+        events: Vec::new(),
         kinds,
         connections_opened: wholes.iter().map(|whole| whole.connections.opened).sum(),
         reconnects: wholes.iter().map(|whole| whole.connections.reconnects).sum(),

@@ -8,7 +8,7 @@ mod charts;
 
 use std::fmt::Write;
 
-use crate::report::figures::{count, grouped, micros, percent, plain, rate};
+use crate::report::figures::{count, grouped, instant, micros, percent, plain, rate};
 use crate::report::json::{Account, Times, Whole};
 use crate::report::page::charts::{Along, Chart, Line, Of};
 use crate::report::saved::{Drawn, Machine};
@@ -579,6 +579,15 @@ fn stages(out: &mut String, whole: &Whole) {
         "max",
     ];
     table(out, "Response times by stage", &head, 2, rows);
+    if !whole.events.is_empty() {
+        let rows = whole.events.iter().map(|event| {
+            let rate = event.rate.map_or_else(String::new, |new| format!("{}/s", rate(new)));
+            let at = instant(Nanos(event.at_us.saturating_mul(1000)));
+            vec![foreign(&event.event), foreign(&event.stage), at, grouped(event.n), rate]
+        });
+        let head = ["change", "stage", "from", "first request", "rate"];
+        table(out, "Changes while it ran", &head, 2, rows);
+    }
     if !whole.mix.is_empty() {
         let rows = whole.mix.iter().map(|kind| {
             let errors = kind.failed + kind.timed_out + kind.dropped + kind.error_replies;
@@ -696,7 +705,7 @@ fn facts(machine: &Machine) -> Vec<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::json::{Threshold, whole};
+    use crate::report::json::{Event, Threshold, whole};
     use crate::report::saved::{histogram, spectrum};
     use crate::report::tests::typical;
 
@@ -779,6 +788,8 @@ mod tests {
         (whole.passed, whole.reason) = (false, evil.to_string());
         whole.warnings = vec![evil.to_string()];
         whole.stages[0].stage = evil.to_string();
+        let (event, stage) = (evil.to_string(), evil.to_string());
+        whole.events = vec![Event { n: 7, at_us: 3_002_000, event, rate: Some(250.0), stage }];
         whole.thresholds = vec![Threshold {
             check: evil.to_string(),
             terms: evil.to_string(),
@@ -792,6 +803,10 @@ mod tests {
         assert_eq!(page.matches("<script>").count(), 1, "our own");
         assert!(page.contains("&lt;script&gt;alert(1)") && page.contains("id=\"thresholds\""));
         assert!(page.contains("class=\"verdict bad\">FAILED"));
+        assert!(
+            page.contains("Changes while it ran") && page.contains("<td>3.002 s<td>7<td>250/s"),
+            "{page}"
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::ledger::Outcome;
 use crate::recorder::histogram::Latencies;
 use crate::report::counts::{self, Scope};
+use crate::report::events;
 use crate::report::figures::{Tone, columns, grouped, paint, plain};
 use crate::report::json::{Account, Times, Whole, written};
 use crate::report::saved;
@@ -132,7 +133,7 @@ fn absent(what: &str) -> Check {
 /// When there is no `summary.json`, or a file cannot be read as what it is.
 pub fn verify(folder: &Path) -> Result<Verified, Error> {
     let whole = saved::read_whole(folder)?;
-    let checks = vec![
+    let mut checks = vec![
         ledger(&whole),
         summary(folder, &whole)?,
         plan(folder, &whole)?,
@@ -143,6 +144,7 @@ pub fn verify(folder: &Path) -> Result<Verified, Error> {
         requests(folder, &whole)?,
         journal(folder, &whole)?,
     ];
+    checks.extend(events(folder, &whole)?);
     Ok(Verified { run_id: whole.run_id, checks })
 }
 
@@ -333,8 +335,45 @@ fn seconds(folder: &Path, whole: &Whole) -> Result<Check, Error> {
     // The rows of a run that was cut short end with it.
     if whole.model != "closed" && account.not_reached == 0 {
         compared.same("planned", sum(|line| line.planned), account.scheduled);
+        // Each second has what was planned for it, however often the plan was changed.
+        for line in lines.iter().filter(|line| line.scheduled != line.planned) {
+            let (second, scheduled, planned) = (line.second, line.scheduled, line.planned);
+            compared.wrong(format!("second {second} has {scheduled} requests and {planned} were planned"));
+        }
     }
     Ok(compared.check(WHAT))
+}
+
+/// What was done to the run is the same wherever it stands; `None` where nothing was.
+fn events(folder: &Path, whole: &Whole) -> Result<Option<Check>, Error> {
+    #[derive(Deserialize)]
+    struct Line {
+        n: u64,
+        at_us: u64,
+        event: String,
+        rate: Option<f64>,
+    }
+    const WHAT: &str = "events.csv: what was done while it ran";
+    let mut lines = Vec::new();
+    let found = rows(folder, events::NAME, |line: Line| {
+        lines.push((line.n, line.at_us, line.event, line.rate));
+        Ok(())
+    })?;
+    if !found {
+        return Ok((!whole.events.is_empty()).then(|| absent(WHAT)));
+    }
+    let mut compared = Compared::default();
+    compared.same("events", lines.len(), whole.events.len());
+    let micro = |rate: Option<f64>| rate.map(|rate| (rate * 1e6).floor() as u64);
+    for (index, (line, event)) in lines.iter().zip(&whole.events).enumerate() {
+        let (n, at_us, word, rate) = line;
+        let is_same = (*n, *at_us, word) == (event.n, event.at_us, &event.event);
+        // The file has six decimals of a rate.
+        if !is_same || micro(*rate).unwrap_or(0).abs_diff(micro(event.rate).unwrap_or(0)) > 1 {
+            compared.wrong(format!("event {} is another in summary.json", index + 1));
+        }
+    }
+    Ok(Some(compared.check(WHAT)))
 }
 
 fn connections(folder: &Path, whole: &Whole) -> Result<Check, Error> {

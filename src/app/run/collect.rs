@@ -14,6 +14,7 @@ use crate::app::run::{LEAD, Run, give_up, vanished};
 use crate::app::{lane, parts};
 use crate::clock::{self, Clock};
 use crate::engine::{Event, Gauges, Totals};
+use crate::plan::Plan;
 use crate::recorder::histogram::{histogram, percentile_us};
 use crate::recorder::summary::{Collector, ErrorRow, SecondRow};
 use crate::report;
@@ -41,6 +42,8 @@ pub(super) struct Collected {
     pub errors: Vec<ErrorRow>,
     pub failure: Option<Error>,
     pub overloaded: bool,
+    /// Somebody has asked the run to stop.
+    pub stopped: bool,
     pub watch: Watch,
     pub connect_time: Histogram<u64>,
     /// Finished when the summary is known.
@@ -69,6 +72,7 @@ impl Run {
             take_lane_event(event, &mut collected);
         }
         self.take_in(&clock, &mut collected);
+        self.wheel.let_go();
         if collected.totals.len() < self.crew.workers as usize {
             // Without its account nobody knows what it has sent: where only time ends the load, sums would fit.
             collected.failure.get_or_insert_with(|| vanished("go on with a worker"));
@@ -110,6 +114,7 @@ impl Run {
             errors: Vec::new(),
             failure: None,
             overloaded: false,
+            stopped: false,
             watch: Watch::new(plan),
             connect_time: histogram(),
             seconds_csv,
@@ -178,6 +183,7 @@ impl Run {
             if next_tick.elapsed() >= TICK {
                 next_tick = clock::Stopwatch::start();
                 self.interrupts.announce();
+                self.heed(clock, collected);
                 if let Some(csv) = &mut collected.connections_csv {
                     let flushed = csv.flush();
                     self.or_drain(flushed, collected);
@@ -247,7 +253,7 @@ impl Run {
     }
 
     /// A report that cannot be written ends the run, but what is in flight is waited for and accounted.
-    fn or_drain(&self, written: Result<(), report::Error>, collected: &mut Collected) {
+    pub(super) fn or_drain(&self, written: Result<(), report::Error>, collected: &mut Collected) {
         if let Err(error) = written {
             self.control.drain();
             collected.failure.get_or_insert(error.into());
@@ -260,7 +266,7 @@ impl Run {
         let sum = |of: fn(&Gauges) -> &std::sync::atomic::AtomicU64| {
             self.crew.gauges.iter().map(|gauges| of(gauges).load(Relaxed)).sum::<u64>()
         };
-        let plan = &self.prepared.plan;
+        let plan = self.plan_now();
         let sent = sum(|g| &g.sent);
         let (before_ns, before) = collected.sent_before;
         if elapsed.0 >= before_ns + 1_000_000_000 {
@@ -274,10 +280,7 @@ impl Run {
             elapsed,
             stage: match plan.closed {
                 Some(_) => 0,
-                None => {
-                    let past = plan.stages.partition_point(|stage| stage.totals.end <= elapsed);
-                    past.min(plan.stages.len() - 1)
-                }
+                None => plan.stage_at(elapsed),
             },
             due: sum(|g| &g.due),
             sent,
@@ -335,6 +338,17 @@ fn take_lane_event(event: lane::Event, collected: &mut Collected) {
 }
 
 impl Collected {
+    /// The plan is another for the seconds that are still to come.
+    pub(super) fn follow(&mut self, plan: &Plan) {
+        self.watch.follow(plan);
+        if let Some(csv) = &mut self.seconds_csv {
+            csv.follow(plan);
+        }
+        if let Some(log) = &mut self.latency_log {
+            log.follow(plan);
+        }
+    }
+
     fn second(&mut self, row: &SecondRow) -> Result<(), report::Error> {
         if let Some(latencies) = &row.window.latencies {
             self.latest = Some((

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::app::error::{Error, exit};
 use crate::app::run::Run;
 use crate::app::run::collect::Collected;
+use crate::app::run::steering::event_rows;
 use crate::app::{lane, parts};
 use crate::clock;
 use crate::datastore::Datastore;
@@ -151,6 +152,7 @@ impl Run {
             imbalances,
             latencies,
             stages,
+            events: event_rows(plan),
             kinds: self.kinds(&collected),
             connections_opened: totals.iter().map(|t| t.opened).sum(),
             reconnects: totals.iter().map(|t| t.reconnects).sum(),
@@ -198,7 +200,7 @@ impl Run {
     ///
     /// 1. A part failed for good: its own code.
     /// 2. The ledger does not balance.
-    /// 3. The run was interrupted.
+    /// 3. The run was interrupted, or stopped when it was asked to.
     /// 4. `on_overload: fail` came to pass.
     /// 5. The target was out of reach at the end.
     /// 6. The target answered nothing at all, or nothing but errors.
@@ -221,11 +223,12 @@ impl Run {
         if let Some(first) = summary.imbalances.first() {
             return failed(exit::LEDGER, "unbalanced", format!("the ledger does not balance: {first}"));
         }
-        if self.interrupts.seen() {
+        if self.interrupts.seen() || collected.stopped {
             let not_reached = summary.ledger.outcomes.of(Outcome::NotReached);
+            let how = if self.interrupts.seen() { "interrupted" } else { "stopped when asked to" };
             let reason = match self.prepared.plan.total() {
-                None => "interrupted before its time".to_string(),
-                Some(_) => format!("interrupted with {not_reached} requests not yet due"),
+                None => format!("{how} before its time"),
+                Some(_) => format!("{how} with {not_reached} requests not yet due"),
             };
             return failed(exit::INTERRUPTED, "interrupted", reason);
         }
@@ -310,6 +313,7 @@ impl Run {
                 | ReportFile::Html => {}
             }
         }
+        self.keep_events()?;
         if !summary.kinds.is_empty() {
             self.folder.write("mix.csv", &csv::mix_csv(summary))?;
         }
