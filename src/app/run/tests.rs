@@ -7,6 +7,7 @@ use std::rc::Rc;
 use clap::Parser;
 
 use super::*;
+use crate::app::merge::merge_runs;
 use crate::app::replay::replay;
 use crate::cli::{Cli, Command};
 use crate::plan::Plan;
@@ -310,8 +311,10 @@ fn a_changed_run_is_replayed_with_its_changes() {
         assert_eq!(without_paths(read(&went.folder)), without_paths(read(&again)));
     }
     assert!(verify(&again).expect("files").holds());
-    let out = Folder::create(&went.folder.with_file_name("merged")).expect("a folder");
-    let refused = report::merge::merge(std::slice::from_ref(&went.folder), &out, |_| 0).err();
+    let out = went.folder.with_file_name("merged");
+    let words = ["runner", "merge", went.folder.to_str().expect("text"), "--out", out.to_str().expect("text")];
+    let Command::Merge(args) = typed(&words) else { panic!("{words:?} is another command") };
+    let refused = merge_runs(&args).err();
     let words = refused.map(|error| error.to_string()).unwrap_or_default();
     assert!(words.contains("changed while it ran"), "{words}");
 }
