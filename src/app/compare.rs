@@ -106,6 +106,11 @@ impl Baseline {
         Ok(Some(Baseline { side, bounds: bounds(&args.bounds), fails: args.fail_on_regression }))
     }
 
+    /// Whether a run fails that is worse.
+    pub(super) fn decides(&self) -> bool {
+        self.fails
+    }
+
     /// Holds a run against it, from the files in its folder.
     pub(super) fn hold_against(&self, saved: Saved, folder: &Path) -> Result<Compared, report::Error> {
         let new = Side::of(saved, folder)?;
