@@ -4,6 +4,8 @@
 //! a run ([`dry_run`]), the live numbers ([`progress`]), rows as they come ([`csv`], [`requests`]) and
 //! the summary at the end ([`screen`], [`json`]). [`health`] says what is to be doubted.
 
+mod blocks;
+pub mod compare;
 pub mod counts;
 pub mod csv;
 pub mod dry_run;
@@ -80,6 +82,17 @@ pub enum Error {
     /// Runs that are no parts of one plan. The text says why.
     #[error("merge the runs: {0}")]
     Parts(String),
+    /// A run of which no blocks are known.
+    #[error("compare the run {0}: it has no blocks of seconds that are comparable")]
+    NoBlocks(PathBuf),
+    /// Runs that had different loads.
+    #[error("compare {} and {}: they had different loads: {differs}", runs[0], runs[1])]
+    Unlike {
+        /// Their names.
+        runs: [String; 2],
+        /// What differs.
+        differs: String,
+    },
     /// Log lines could not be set up.
     #[error("set up logging: {0}")]
     Logging(String),

@@ -30,6 +30,8 @@ pub mod exit {
     pub const LEDGER: u8 = 111;
     /// The generator itself was saturated: what was measured says nothing about the target.
     pub const SATURATED: u8 = 112;
+    /// Worse than the baseline.
+    pub const REGRESSION: u8 = 113;
 }
 
 /// Why a command failed. The text fits after \"failed to\".
@@ -149,6 +151,23 @@ pub enum Error {
         /// Of how many that could be made.
         of: usize,
     },
+    /// A run cannot be held against a baseline. The text says why.
+    #[error("compare with {}: {why}", baseline.display())]
+    Baseline {
+        /// What was given.
+        baseline: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// Runs are worse than the one they are compared with. The text says in what.
+    #[error("be as good as the base: {0}")]
+    Regression(String),
+    /// Runs are too short for a comparison to come to anything. The text says by what.
+    #[error("tell a change from chance: {0}")]
+    Undecided(String),
+    /// `runner init` does not write over files.
+    #[error("write {}: there is such a file already", .0.display())]
+    FileTaken(PathBuf),
     /// `runner flush` without a journal.
     #[error("flush {}: there is no journal in it", .0.display())]
     NoJournal(PathBuf),
@@ -217,7 +236,13 @@ impl Error {
             Error::Serve(serve::Error::Unprotected { .. } | serve::Error::Token) => exit::USAGE,
             Error::Datastore(_) | Error::Target(_) | Error::Resolve { .. } => exit::UNREACHABLE,
             Error::Mapping(mapping::Error::Template { .. }) => exit::SCENARIO,
-            Error::Report(report::Error::NotSummedUp(_) | report::Error::Parts(_)) => exit::USAGE,
+            Error::Report(
+                report::Error::NotSummedUp(_)
+                | report::Error::Parts(_)
+                | report::Error::NoBlocks(_)
+                | report::Error::Unlike { .. },
+            ) => exit::USAGE,
+            Error::Regression(_) => exit::REGRESSION,
             Error::FlushRefused(..) | Error::FilesDisagree { .. } => exit::LEDGER,
             Error::Client(client::Error::Address { .. }) => exit::USAGE,
             Error::Client(
@@ -234,6 +259,9 @@ impl Error {
             | Error::NoStore { .. }
             | Error::JournalLeft(_)
             | Error::OutTaken(_)
+            | Error::FileTaken(_)
+            | Error::Baseline { .. }
+            | Error::Undecided(_)
             | Error::Replay(_) => exit::USAGE,
             Error::Responder(_)
             | Error::Client(_)
@@ -306,6 +334,16 @@ impl Error {
             Error::Report(report::Error::Parts(_)) => {
                 "name every run of one plan once: those with --segment 0/N to N-1/N".to_string()
             }
+            Error::Report(report::Error::NoBlocks(_)) => {
+                "a run keeps them with `seconds` and `json` among its report.files, once it has done a second \
+                 besides warm-up"
+                    .to_string()
+            }
+            Error::Report(report::Error::Unlike { .. }) => {
+                "what differs may be the load and not the target; --force compares them all the same".to_string()
+            }
+            Error::Undecided(_) => "let the runs be longer: a second and more besides warm-up is a block".to_string(),
+            Error::FileTaken(_) => "choose another name: runner init NAME".to_string(),
             Error::Report(report::Error::NotSummedUp(_)) => {
                 "name the folder of a run that has ended, and leave `json` among its report.files".to_string()
             }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::app::error::{Error, exit};
 use crate::app::prepare::prepare_again;
 use crate::app::{run, say};
-use crate::cli::{OnlyArg, OverrideArgs, ReplayArgs, RunArgs};
+use crate::cli::{BoundsArgs, OnlyArg, OverrideArgs, ReplayArgs, RunArgs};
 use crate::plan::segment::Segment;
 use crate::report;
 use crate::report::events::PlannedEvent;
@@ -94,6 +94,9 @@ fn run_args(args: &ReplayArgs, path: &Path, segment: Segment) -> RunArgs {
         segment,
         run_id: None,
         workers: args.workers,
+        baseline: None,
+        fail_on_regression: false,
+        bounds: BoundsArgs::default(),
         keep_store: false,
         quiet: args.quiet,
         json: args.json,

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::app::compare::{Baseline, only_one_run};
 use crate::app::error::{Error, exit};
 use crate::app::prepare::{Prepared, SCRIPT_COPY, prepare};
 use crate::app::{colour, dry_run, flush, lane, parts, say, to_stdout};
@@ -35,6 +36,7 @@ use crate::plan::preflight::{Concern, Machine, Preflight};
 use crate::recorder::shard::Window;
 use crate::recorder::summary::Summary;
 use crate::records::generator::Generator;
+use crate::report::compare::Compared;
 use crate::report::counts::CountsCsv;
 use crate::report::progress::{self, Mode, Progress};
 use crate::report::requests::RequestsCsv;
@@ -58,6 +60,9 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, Error> {
     let path = args.scenario.clone().unwrap_or_default();
     let mut rows = prepare(&path, &args.overrides, args.segment)?;
     if series::is_series(&rows) {
+        if let Some(baseline) = &args.baseline {
+            return Err(only_one_run(baseline));
+        }
         return series::run(args, &path, rows);
     }
     let Some(prepared) = rows.pop() else { return Ok(exit::PASSED) };
@@ -66,13 +71,14 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, Error> {
 
 /// Runs one plan, or prints it.
 pub(super) fn run_one(args: &RunArgs, path: &Path, prepared: Prepared) -> Result<u8, Error> {
-    let order = Order::new(path, prepared, args.run_id.clone(), args.out.clone());
+    let mut order = Order::new(path, prepared, args.run_id.clone(), args.out.clone());
     if args.dry_run {
         let sheet = order.sheet();
         let text = if args.json { sheet.json() } else { sheet.text() };
         return Ok(to_stdout(text.as_bytes()));
     }
     order.check(args.quiet)?;
+    order.baseline = Baseline::of(args, &order.prepared.plan, &order.prepared.loaded.scenario)?;
     let mode = start_logging(args)?;
     let interrupts = Rc::new(interrupt::Interrupts::watch(args.quiet)?);
     let (mut run, summary) = order.carry_out(args, mode, &interrupts)?;
@@ -111,6 +117,8 @@ struct Order {
     concerns: Vec<Concern>,
     run_id: String,
     folder: PathBuf,
+    /// What the run is held against.
+    baseline: Option<Baseline>,
 }
 
 impl Order {
@@ -122,7 +130,16 @@ impl Order {
         let concerns = preflight.concerns(&prepared.plan);
         let run_id = run_id.unwrap_or_else(|| report::run_id(&prepared.plan.name, clock::wall()));
         let folder = folder.unwrap_or_else(|| prepared.loaded.scenario.report.dir.join(&run_id));
-        Order { path: path.to_path_buf(), prepared, machine, preflight, concerns, run_id, folder }
+        Order {
+            path: path.to_path_buf(),
+            prepared,
+            machine,
+            preflight,
+            concerns,
+            run_id,
+            folder,
+            baseline: None,
+        }
     }
 
     fn sheet(&self) -> dry_run::Sheet<'_> {
@@ -196,6 +213,10 @@ struct Run {
     counts: Option<CountsCsv>,
     datastore: crate::datastore::Config,
     crew: Crew,
+    /// What the run is held against when it is over.
+    baseline: Option<Baseline>,
+    /// What that came to.
+    compared: Option<Compared>,
     progress: Option<Progress>,
     interrupts: Rc<interrupt::Interrupts>,
     /// Where the run is asked to change. May be cloned before it begins.
@@ -228,7 +249,7 @@ impl Run {
         mode: Mode,
         interrupts: Rc<interrupt::Interrupts>,
     ) -> Result<Run, Error> {
-        let Order { path, prepared, machine, run_id, .. } = order;
+        let Order { path, prepared, machine, run_id, baseline, .. } = order;
         let scenario = &prepared.loaded.scenario;
         let control = Arc::new(Control::default());
         interrupts.attend(&control);
@@ -309,6 +330,8 @@ impl Run {
             counts: None,
             datastore,
             crew,
+            baseline,
+            compared: None,
             progress: Some(progress),
             interrupts,
             steering,
@@ -320,11 +343,15 @@ impl Run {
     fn show(&mut self, summary: &Summary, keeps_store: bool) {
         self.end_progress();
         if self.json {
-            to_stdout(report::screen::summary_json(summary).as_bytes());
+            let compared = self.compared.as_ref();
+            to_stdout(report::screen::summary_json_against(summary, compared).as_bytes());
         }
         if !self.quiet {
             let files = self.files();
             say(&report::screen::final_screen(summary, self.folder.path(), &files, colour()));
+        }
+        if let Some(compared) = self.compared.as_ref().filter(|_| !self.quiet) {
+            say(&report::compare::text(std::slice::from_ref(compared), colour()));
         }
         if let Some(url) = self.store_url().filter(|_| keeps_store) {
             say(&stays(&url));

@@ -190,7 +190,8 @@ pub struct Verdict {
     pub passed: bool,
     /// The exit code.
     pub exit_code: u8,
-    /// One word: `passed`, `interrupted`, `unbalanced`, `lost`, `unreachable`, `threshold`, `failed`.
+    /// One word: `passed`, `interrupted`, `unbalanced`, `lost`, `unreachable`, `threshold`,
+    /// `regression`, `failed`.
     pub word: Cow<'static, str>,
     /// Why, in a sentence; empty when it passed.
     pub reason: String,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::ledger::{Imbalance, Ledger, Mapped, Outcome, Outcomes, Receipts};
 use crate::recorder::histogram::{Latencies, max_us, percentile_us};
 use crate::recorder::summary::{ErrorRow, EventRow, KindRow, StageRow, Summary, ThresholdRow};
+use crate::report::compare::Compared;
 use crate::report::csv::{DROPPED, FAILED};
 use crate::report::figures::{found, to_micros};
 use crate::report::health::{bottleneck, warnings};
@@ -63,6 +64,12 @@ pub(super) struct Whole {
     /// Empty where nothing had to hold.
     #[serde(default)]
     pub thresholds: Vec<Threshold>,
+    /// How long opening a connection took; not known of merged runs.
+    #[serde(default)]
+    pub connect_time: Times,
+    /// What the run came to against an earlier one, where that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Compared>,
     /// What `report.html` draws; in the file only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drawn: Option<Drawn>,
@@ -527,6 +534,8 @@ pub(super) fn whole(summary: &Summary) -> Whole {
         warnings: warnings(summary),
         errors: summary.errors.iter().map(Trouble::of).collect(),
         thresholds: summary.thresholds.iter().map(Threshold::of).collect(),
+        connect_time: Times::of(&summary.connect_time),
+        baseline: None,
         drawn: None,
     }
 }
@@ -534,6 +543,11 @@ pub(super) fn whole(summary: &Summary) -> Whole {
 /// Everything about a run, with stable names, ending in a newline.
 pub fn summary_json(summary: &Summary) -> String {
     written(&whole(summary))
+}
+
+/// The same with what the run came to against an earlier one.
+pub fn summary_json_against(summary: &Summary, compared: Option<&Compared>) -> String {
+    written(&Whole { baseline: compared.cloned(), ..whole(summary) })
 }
 
 /// JSON with a newline at its end.

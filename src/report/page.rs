@@ -5,6 +5,7 @@
 //! 3. Every text of the run is escaped, and the page forbids itself to load anything.
 
 mod charts;
+mod compare;
 
 use std::fmt::Write;
 
@@ -14,6 +15,8 @@ use crate::report::page::charts::{Along, Chart, Line, Of};
 use crate::report::saved::{Drawn, Machine};
 use crate::report::timeline::{Point, Spread, Timeline};
 use crate::units::Nanos;
+
+pub(super) use compare::html as compare_html;
 
 /// The most rows of a table; what is left out is in the CSV files.
 const MAX_ROWS: usize = 500;
@@ -31,16 +34,11 @@ pub(super) fn html(whole: &Whole) -> String {
     let mut out = String::with_capacity(1 << 19);
     let name = escaped(&plain(&whole.scenario, MAX_TEXT));
     let word = if whole.passed { "PASSED" } else { "FAILED" };
-    let _ = write!(
-        out,
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width\"><meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
-         style-src 'unsafe-inline'; script-src 'unsafe-inline'\"><meta name=\"color-scheme\" content=\"light \
-         dark\"><title>{word} {name}</title><style>{STYLE}</style></head><body>\n"
-    );
+    begin(&mut out, &format!("{word} {name}"));
     head(&mut out, whole, word, &name);
     out.push_str("<main>");
     thresholds(&mut out, whole);
+    baseline(&mut out, whole);
     latency(&mut out, whole);
     load(&mut out, whole, &drawn.timeline);
     over_time(&mut out, &drawn.timeline);
@@ -51,8 +49,24 @@ pub(super) fn html(whole: &Whole) -> String {
     stages(&mut out, whole);
     health(&mut out, whole);
     origin(&mut out, whole, drawn);
-    let _ = writeln!(out, "</main><script>{SCRIPT}</script></body></html>");
+    close(&mut out);
     out
+}
+
+/// A page up to its body; the title is HTML.
+fn begin(out: &mut String, title: &str) {
+    let _ = write!(
+        out,
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
+         content=\"width=device-width\"><meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
+         style-src 'unsafe-inline'; script-src 'unsafe-inline'\"><meta name=\"color-scheme\" content=\"light \
+         dark\"><title>{title}</title><style>{STYLE}</style></head><body>\n"
+    );
+}
+
+/// The end of a page.
+fn close(out: &mut String) {
+    let _ = writeln!(out, "</main><script>{SCRIPT}</script></body></html>");
 }
 
 /// A text as it may stand in HTML, also within quotes.
@@ -188,6 +202,12 @@ fn thresholds(out: &mut String, whole: &Whole) {
     });
     table(out, "What had to hold", &["check", "terms", "verdict", "measured"], 4, rows);
     end(out);
+}
+
+fn baseline(out: &mut String, whole: &Whole) {
+    if let Some(compared) = &whole.baseline {
+        compare::verdict(out, compared, 0, 1);
+    }
 }
 
 fn latency(out: &mut String, whole: &Whole) {

@@ -4,7 +4,7 @@
 //! the end of a run and by `runner report`.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, ErrorKind, Read};
 use std::path::Path;
 
 use hdrhistogram::Histogram;
@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::recorder::histogram::{Latencies, percentile_us};
 use crate::recorder::summary::Summary;
+use crate::report::blocks::{self, Block};
+use crate::report::compare::Compared;
 use crate::report::counts::{self, Scope};
 use crate::report::json::{Whole, whole, written};
 use crate::report::timeline::{self, Timeline};
@@ -53,6 +55,9 @@ pub(super) struct Drawn {
     pub timeline: Timeline,
     pub spectrum: Vec<Percentile>,
     pub histogram: Vec<Bar>,
+    /// What a later comparison needs.
+    #[serde(default)]
+    pub blocks: Vec<Block>,
     /// The scenario with every default, as in `effective.yaml`.
     pub scenario: String,
     pub machine: Machine,
@@ -105,6 +110,7 @@ impl Saved {
     pub fn of(folder: &Path, summary: &Summary, scenario: &str, machine: Machine) -> Result<Saved, Error> {
         let mut whole = whole(summary);
         whole.drawn = Some(Drawn {
+            blocks: blocks::read(folder, &whole)?,
             timeline: timeline::read(folder)?,
             spectrum: spectrum(&summary.latencies),
             histogram: histogram(&summary.latencies),
@@ -123,6 +129,7 @@ impl Saved {
         let mut whole = read_whole(folder)?;
         let latencies = latencies(folder, &whole)?;
         let timeline = timeline::read(folder)?;
+        let blocks = blocks::read(folder, &whole)?;
         let mut drawn = whole.drawn.take().unwrap_or_default();
         if let Some(latencies) = latencies {
             (drawn.spectrum, drawn.histogram) = (spectrum(&latencies), histogram(&latencies));
@@ -130,8 +137,24 @@ impl Saved {
         if !timeline.points.is_empty() {
             drawn.timeline = timeline;
         }
+        if !blocks.is_empty() {
+            drawn.blocks = blocks;
+        }
         whole.drawn = Some(drawn);
         Ok(Saved { whole })
+    }
+
+    /// Reads a `summary.json`, wherever it lies.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is none.
+    pub fn of_file(path: &Path) -> Result<Saved, Error> {
+        Ok(Saved { whole: parsed(path, File::open(path))? })
+    }
+
+    /// What the run came to against an earlier one.
+    pub fn against(&mut self, compared: Compared) {
+        self.whole.baseline = Some(compared);
     }
 
     /// The name of the run.
@@ -163,17 +186,20 @@ impl Saved {
 /// `summary.json` of a folder.
 pub(super) fn read_whole(folder: &Path) -> Result<Whole, Error> {
     let path = folder.join(NAME);
-    let failed = |source| Error::Read { path: path.clone(), source };
-    let file = File::open(&path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => Error::NotSummedUp(folder.to_path_buf()),
-        _ => failed(source),
-    })?;
+    match File::open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(Error::NotSummedUp(folder.to_path_buf())),
+        file => parsed(&path, file),
+    }
+}
+
+fn parsed(path: &Path, file: std::io::Result<File>) -> Result<Whole, Error> {
+    let path = path.to_path_buf();
     let mut text = String::new();
-    BufReader::new(file).take(MAX_BYTES).read_to_string(&mut text).map_err(failed)?;
-    serde_json::from_str(&text).map_err(|error| Error::Content {
-        path: path.clone(),
-        line: error.line() as u64,
-        what: error.to_string(),
+    let read = file.and_then(|file| BufReader::new(file).take(MAX_BYTES).read_to_string(&mut text));
+    read.map_err(|source| Error::Read { path: path.clone(), source })?;
+    serde_json::from_str(&text).map_err(|error| {
+        let line = error.line() as u64;
+        Error::Content { path, line, what: error.to_string() }
     })
 }
 

@@ -15,7 +15,7 @@ use crate::report::figures::{
 use crate::report::health::{Party, bottleneck, warnings};
 use crate::units::Nanos;
 
-pub use crate::report::json::summary_json;
+pub use crate::report::json::{summary_json, summary_json_against};
 
 /// Kinds of errors that are shown; the others are in `errors.csv`.
 const SHOWN_ERRORS: usize = 5;

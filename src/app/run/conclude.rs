@@ -8,7 +8,7 @@ use crate::app::error::{Error, exit};
 use crate::app::run::Run;
 use crate::app::run::collect::Collected;
 use crate::app::run::steering::event_rows;
-use crate::app::{lane, parts};
+use crate::app::{lane, parts, say};
 use crate::clock;
 use crate::datastore::Datastore;
 use crate::ledger::{Ledger, Mapped, Outcome};
@@ -208,7 +208,9 @@ impl Run {
     ///    nobody can account for.
     /// 8. The generator was saturated, and what was missed is its own doing.
     /// 9. A threshold does not hold.
-    /// 10. Passed.
+    /// 10. It is worse than the baseline, and that is to fail it; known when its files are complete
+    ///     ([`Run::hold_against_baseline`]).
+    /// 11. Passed.
     fn verdict(&self, summary: &Summary, collected: &Collected, lanes: &lane::Totals) -> Verdict {
         let failed = |exit_code, word: &'static str, reason: String| Verdict {
             passed: false,
@@ -299,12 +301,15 @@ impl Run {
         if let Some(counts) = self.counts.take() {
             finish_counts(counts, summary)?;
         }
+        self.hold_against_baseline(summary);
         for file in &self.prepared.loaded.scenario.report.files {
             match file {
                 ReportFile::Summary => self.folder.write("summary.csv", &csv::summary_csv(summary))?,
                 ReportFile::Stages => self.folder.write("stages.csv", &csv::stages_csv(summary))?,
                 ReportFile::Errors => self.folder.write("errors.csv", &csv::errors_csv(summary))?,
-                ReportFile::Junit => self.folder.write(junit::NAME, junit::xml(summary).as_bytes())?,
+                ReportFile::Junit => {
+                    self.folder.write(junit::NAME, junit::xml(summary, self.compared.as_ref()).as_bytes())?
+                }
                 // Written while the run went, or from what was.
                 ReportFile::Seconds
                 | ReportFile::Connections
@@ -320,6 +325,33 @@ impl Run {
         self.write_report(summary)
     }
 
+    /// Holds the run against an earlier one, where one was named. It has passed by then, or what it fails with is
+    /// worse than a regression.
+    fn hold_against_baseline(&mut self, summary: &mut Summary) {
+        let Some(baseline) = &self.baseline else { return };
+        let saved = Saved::of(self.folder.path(), summary, "", saved::Machine::default());
+        let compared = saved.and_then(|saved| baseline.hold_against(saved, self.folder.path()));
+        let failed = match compared {
+            Ok(compared) => {
+                let failure = compared.failure();
+                self.compared = Some(compared);
+                failure.map(|reason| (exit::REGRESSION, "regression", reason))
+            }
+            // It was to be told and no more: a run that was changed while it went, or hardly begun, has passed.
+            Err(error) if !baseline.decides() => {
+                say(&format!("warning: failed to {error}"));
+                None
+            }
+            Err(error) => {
+                let error = Error::from(error);
+                Some((error.code(), "failed", format!("failed to {error}")))
+            }
+        };
+        if let Some((exit_code, word, reason)) = failed.filter(|_| summary.verdict.passed) {
+            summary.verdict = Verdict { passed: false, exit_code, word: word.into(), reason };
+        }
+    }
+
     /// Writes the files that are made from the others.
     fn write_report(&self, summary: &Summary) -> Result<(), Error> {
         let loaded = &self.prepared.loaded;
@@ -327,7 +359,10 @@ impl Run {
             return Ok(());
         }
         let scenario = loaded.effective_yaml().unwrap_or_else(|error| format!("# {error}\n"));
-        let saved = Saved::of(self.folder.path(), summary, &scenario, parts::machine_facts())?;
+        let mut saved = Saved::of(self.folder.path(), summary, &scenario, parts::machine_facts())?;
+        if let Some(compared) = &self.compared {
+            saved.against(compared.clone());
+        }
         if loaded.scenario.report.files.contains(&ReportFile::Json) {
             self.folder.write(saved::NAME, saved.json().as_bytes())?;
         }

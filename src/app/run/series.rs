@@ -281,7 +281,7 @@ fn connections_of(plan: &Plan) -> u64 {
 }
 
 /// What is worse stands further to the front.
-const BY_WEIGHT: [u8; 10] = [
+const BY_WEIGHT: [u8; 11] = [
     exit::LEDGER,
     exit::UNEXPECTED,
     exit::SCRIPT,
@@ -291,6 +291,7 @@ const BY_WEIGHT: [u8; 10] = [
     exit::UNREACHABLE,
     exit::SATURATED,
     exit::THRESHOLD,
+    exit::REGRESSION,
     exit::INTERRUPTED,
 ];
 

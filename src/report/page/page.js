@@ -124,4 +124,11 @@
     self.zoom(from, to);
   }
   document.querySelectorAll('figure[data-along]').forEach(chart);
+  // Browsers that keep folded tables from paper, whatever the style says.
+  let opened = [];
+  addEventListener('beforeprint', () => {
+    opened = [...document.querySelectorAll('details:not([open])')];
+    opened.forEach((details) => { details.open = true; });
+  });
+  addEventListener('afterprint', () => opened.splice(0).forEach((details) => { details.open = false; }));
 })();
