@@ -128,6 +128,19 @@ pub struct RunArgs {
     /// Leave the embedded store up after the run, until Ctrl-C
     #[arg(long)]
     pub keep_store: bool,
+    /// Show the run on a live page while it goes, with its metrics for Prometheus and an API to change it; port 0 picks
+    /// a free one; other than loopback needs a token
+    #[arg(long, value_name = "ADDR", env = "RUNNER_UI")]
+    pub ui: Option<SocketAddr>,
+    /// What requests to the live page must carry; better given in the environment
+    #[arg(long, value_name = "TOKEN", env = "RUNNER_TOKEN", hide_env_values = true)]
+    pub ui_token: Option<String>,
+    /// A further name that requests may use for the live page, such as that of a proxy
+    #[arg(long = "ui-allowed-host", value_name = "NAME")]
+    pub ui_allowed_hosts: Vec<String>,
+    /// Standard input is a socket over which the program that has started this one follows and steers the run
+    #[arg(long, hide = true)]
+    pub link: bool,
     /// Print nothing but the last line
     #[arg(long, short)]
     pub quiet: bool,

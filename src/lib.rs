@@ -60,5 +60,7 @@ pub mod thresholds;
 pub mod app;
 pub mod cli;
 pub mod client;
+pub mod live;
 pub mod report;
 pub mod serve;
+pub mod telemetry;

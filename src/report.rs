@@ -26,6 +26,8 @@ pub mod series;
 mod timeline;
 pub mod verify;
 
+pub use page::STYLE as PAGE_STYLE;
+
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};

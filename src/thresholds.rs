@@ -34,6 +34,8 @@ pub struct Watch {
     end_ns: u64,
     /// A threshold has ended the run.
     ended: bool,
+    /// Whether somebody asks how they stand while the run goes.
+    is_followed: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -129,12 +131,24 @@ impl Watch {
             worst: None,
             broken: None,
         });
-        Watch { watched: watched.collect(), stages: stages(plan), end_ns: end_of(plan), ended: false }
+        let (stages, end_ns) = (stages(plan), end_of(plan));
+        Watch { watched: watched.collect(), stages, end_ns, ended: false, is_followed: false }
     }
 
     /// The plan is another for the seconds that are still to come.
     pub fn follow(&mut self, plan: &Plan) {
         (self.stages, self.end_ns) = (stages(plan), end_of(plan));
+    }
+
+    /// Adds up seconds also where only the whole run decides, so that [`Watch::so_far`] has something to tell.
+    pub fn keep_standing(&mut self) {
+        self.is_followed = true;
+    }
+
+    /// How they stand now. What is known at the end only, or was not measured yet, has nothing measured; what is
+    /// added up here are whole seconds, so that the last figures may differ a little from those at the end.
+    pub fn so_far(&self) -> Vec<ThresholdRow> {
+        self.watched.iter().map(Watched::so_far).collect()
     }
 
     /// Takes in a second whose requests have all ended. True where it breaks a threshold that ends the run.
@@ -154,7 +168,7 @@ impl Watch {
                 None => (!stage.warmup, 0),
             };
             if counts && threshold.condition.metric.is_windowed() && start_ns - from_ns >= threshold.after.0 {
-                ends_the_run |= watched.second(row, span_ns, self.ended);
+                ends_the_run |= watched.second(row, span_ns, self.ended, self.is_followed);
             }
         }
         self.ended |= ends_the_run;
@@ -176,7 +190,7 @@ fn end_of(plan: &Plan) -> u64 {
 }
 
 impl Watched {
-    fn second(&mut self, row: &SecondRow, span_ns: u64, ended: bool) -> bool {
+    fn second(&mut self, row: &SecondRow, span_ns: u64, ended: bool, is_followed: bool) -> bool {
         let condition = &self.threshold.condition;
         let counts = Counts::of(&row.window, span_ns, ended);
         let times = row.window.latencies.as_deref().and_then(|latencies| times(&condition.metric, latencies));
@@ -186,10 +200,12 @@ impl Watched {
             self.worst.filter(|_| self.row_ns >= self.threshold.hold_for.0)
         } else {
             self.worst = worse(condition, self.worst, alone);
+            if self.sums_up() || is_followed {
+                self.sum.add(&counts, times);
+            }
             if !self.sums_up() {
                 return false;
             }
-            self.sum.add(&counts, times);
             self.row_from = row.second;
             self.seconds_together().filter(|value| self.threshold.abort && !self.holds(*value))
         };
@@ -240,6 +256,27 @@ impl Watched {
 
     fn seconds_together(&self) -> Option<f64> {
         if self.takes_the_worst_second() { self.worst } else { self.sum.value(&self.threshold.condition) }
+    }
+
+    fn so_far(&self) -> ThresholdRow {
+        let Threshold { condition, hold_for, .. } = &self.threshold;
+        let is_windowed = condition.metric.is_windowed();
+        let measured = match &self.broken {
+            Some(broken) => Some(broken.value),
+            None if !is_windowed => None,
+            None if *hold_for > Nanos::ZERO => self.worst,
+            None => self.seconds_together(),
+        };
+        let holds = *hold_for > Nanos::ZERO || measured.is_none_or(|value| condition.holds(value));
+        ThresholdRow {
+            check: condition.to_string(),
+            terms: self.threshold.terms.clone(),
+            passed: self.broken.is_none() && holds,
+            measured,
+            unit: condition.unit(),
+            note: if is_windowed { self.note(measured) } else { "known at the end".to_string() },
+            suffers_from_generator: false,
+        }
     }
 
     fn judge(&self, stages: &[Stage], summary: &Summary) -> ThresholdRow {

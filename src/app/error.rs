@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::plan::preflight::Concern;
 use crate::scenario::Problems;
+use crate::telemetry::otlp;
 use crate::{client, datastore, engine, feed, mapping, records, report, responder, script, serve, store};
 
 /// The codes that the program ends with.
@@ -52,6 +53,9 @@ pub enum Error {
     /// The HTTP server.
     #[error(transparent)]
     Serve(#[from] serve::Error),
+    /// Metrics for an OpenTelemetry collector.
+    #[error(transparent)]
+    Otlp(#[from] otlp::Error),
     /// The embedded store.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -234,6 +238,7 @@ impl Error {
             | Error::Store(store::Error::InUse { .. })
             | Error::Serve(serve::Error::InUse { .. }) => exit::PORT_IN_USE,
             Error::Serve(serve::Error::Unprotected { .. } | serve::Error::Token) => exit::USAGE,
+            Error::Otlp(otlp::Error::Setting { .. }) => exit::USAGE,
             Error::Datastore(_) | Error::Target(_) | Error::Resolve { .. } => exit::UNREACHABLE,
             Error::Mapping(mapping::Error::Template { .. }) => exit::SCENARIO,
             Error::Report(
@@ -267,6 +272,7 @@ impl Error {
             | Error::Client(_)
             | Error::Store(_)
             | Error::Serve(_)
+            | Error::Otlp(_)
             | Error::Feed(_)
             | Error::Mapping(_)
             | Error::Report(_)
@@ -318,7 +324,7 @@ impl Error {
                 "end what listens there, or choose another port".to_string()
             }
             Error::Serve(serve::Error::InUse { .. }) => {
-                "end what listens there, or choose another port with --listen".to_string()
+                "end what listens there, or choose another port".to_string()
             }
             Error::Serve(serve::Error::Unprotected { .. } | serve::Error::Token) => {
                 "set RUNNER_TOKEN to a secret that requests then carry, or listen on 127.0.0.1".to_string()

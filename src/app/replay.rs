@@ -98,6 +98,10 @@ fn run_args(args: &ReplayArgs, path: &Path, segment: Segment) -> RunArgs {
         fail_on_regression: false,
         bounds: BoundsArgs::default(),
         keep_store: false,
+        ui: None,
+        ui_token: None,
+        ui_allowed_hosts: Vec::new(),
+        link: false,
         quiet: args.quiet,
         json: args.json,
     }

@@ -6,6 +6,7 @@ mod conclude;
 mod interrupt;
 mod series;
 mod steering;
+mod ui;
 
 pub(super) use conclude::decided;
 pub(super) use series::{runs_of, worst};
@@ -81,7 +82,15 @@ pub(super) fn run_one(args: &RunArgs, path: &Path, prepared: Prepared) -> Result
     order.baseline = Baseline::of(args, &order.prepared.plan, &order.prepared.loaded.scenario)?;
     let mode = start_logging(args)?;
     let interrupts = Rc::new(interrupt::Interrupts::watch(args.quiet)?);
-    let (mut run, summary) = order.carry_out(args, mode, &interrupts)?;
+    let ui = Rc::new(ui::Ui::start(args)?);
+    let carried = order.carry_out(args, mode, &interrupts, &ui, (1, 1));
+    let (mut run, summary) = match carried {
+        Ok(done) => done,
+        Err(error) => {
+            finish(ui);
+            return Err(error);
+        }
+    };
     let code = summary.verdict.exit_code;
     let keeps_store = run.keeps_store(args.keep_store);
     // Before it is said that a signal is waited for, or one that answers would be lost.
@@ -90,6 +99,8 @@ pub(super) fn run_one(args: &RunArgs, path: &Path, prepared: Prepared) -> Result
     if keeps_store {
         run.interrupts.wait_for_next();
     }
+    drop(run);
+    finish(ui);
     Ok(code)
 }
 
@@ -98,6 +109,14 @@ pub(super) fn plan_json(prepared: &Prepared, run_id: &str, folder: &Path) -> Str
     let path = folder.join("effective.yaml");
     let order = Order::new(&path, prepared.clone(), Some(run_id.to_string()), Some(folder.to_path_buf()));
     order.sheet().json()
+}
+
+/// Tells those who look that nothing follows.
+fn finish(ui: Rc<ui::Ui>) {
+    // The runs that knew it are gone.
+    if let Some(ui) = Rc::into_inner(ui) {
+        ui.finish();
+    }
 }
 
 /// Log lines beside the bars. Once in a process.
@@ -171,15 +190,43 @@ impl Order {
         args: &RunArgs,
         mode: Mode,
         interrupts: &Rc<interrupt::Interrupts>,
+        ui: &Rc<ui::Ui>,
+        turn: (u64, u64),
     ) -> Result<(Run, Summary), Error> {
-        let mut run = self.begin(args, mode, interrupts)?;
+        let carried = self.carried(args, mode, interrupts, ui, turn);
+        ui.ended(carried.as_ref().map(|(_, summary)| summary));
+        carried
+    }
+
+    fn carried(
+        self,
+        args: &RunArgs,
+        mode: Mode,
+        interrupts: &Rc<interrupt::Interrupts>,
+        ui: &Rc<ui::Ui>,
+        turn: (u64, u64),
+    ) -> Result<(Run, Summary), Error> {
+        let mut run = self.begin(args, mode, interrupts, ui)?;
+        let begins = ui::Begins {
+            plan: &run.prepared.plan,
+            scenario: &run.prepared.loaded.scenario,
+            run_id: &run.run_id,
+            folder: run.folder.path(),
+        };
+        ui.begin(&begins, turn, run.steering.clone());
         let mut summary = run.execute()?;
         run.keep_books(&mut summary)?;
         Ok((run, summary))
     }
 
     /// Writes what is known beforehand, and starts every part.
-    fn begin(self, args: &RunArgs, mode: Mode, interrupts: &Rc<interrupt::Interrupts>) -> Result<Run, Error> {
+    fn begin(
+        self,
+        args: &RunArgs,
+        mode: Mode,
+        interrupts: &Rc<interrupt::Interrupts>,
+        ui: &Rc<ui::Ui>,
+    ) -> Result<Run, Error> {
         let folder = Folder::create(&self.folder)?;
         if !flush::journals(folder.path())?.is_empty() {
             return Err(Error::JournalLeft(self.folder));
@@ -190,7 +237,7 @@ impl Order {
         if let Some(script) = &self.prepared.script {
             folder.write(SCRIPT_COPY, script.source.as_bytes())?;
         }
-        Run::start(args, self, folder, mode, interrupts.clone())
+        Run::start(args, self, folder, mode, interrupts.clone(), ui.clone())
     }
 }
 
@@ -219,8 +266,8 @@ struct Run {
     compared: Option<Compared>,
     progress: Option<Progress>,
     interrupts: Rc<interrupt::Interrupts>,
+    ui: Rc<ui::Ui>,
     /// Where the run is asked to change. May be cloned before it begins.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the live page asks through it"))]
     steering: Steering,
     wheel: steering::Wheel,
 }
@@ -248,6 +295,7 @@ impl Run {
         folder: Folder,
         mode: Mode,
         interrupts: Rc<interrupt::Interrupts>,
+        ui: Rc<ui::Ui>,
     ) -> Result<Run, Error> {
         let Order { path, prepared, machine, run_id, baseline, .. } = order;
         let scenario = &prepared.loaded.scenario;
@@ -334,6 +382,7 @@ impl Run {
             compared: None,
             progress: Some(progress),
             interrupts,
+            ui,
             steering,
             wheel,
         })

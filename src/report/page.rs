@@ -24,7 +24,8 @@ const MAX_ROWS: usize = 500;
 /// The most characters of a text from outside.
 const MAX_TEXT: usize = 300;
 
-const STYLE: &str = include_str!("page/page.css");
+/// The style of a page of figures.
+pub const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 
 /// The page of a run.

@@ -68,20 +68,29 @@ pub(super) struct Drawn {
 
 /// A point of the three spectra.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Percentile {
+pub struct Percentile {
+    /// From 0 to 100.
     pub percentile: f64,
+    /// The response time at it.
     pub response_time_us: u64,
+    /// The service time at it.
     pub service_time_us: u64,
+    /// The lag at it.
     pub lag_us: u64,
 }
 
 /// How many requests took so long. The borders are `10^(i/10)` µs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Bar {
+pub struct Bar {
+    /// The shortest of them.
     pub from_us: f64,
+    /// Shorter than this.
     pub to_us: f64,
+    /// By their response time.
     pub response_time: u64,
+    /// By their service time.
     pub service_time: u64,
+    /// By their lag.
     pub lag: u64,
 }
 
@@ -229,7 +238,7 @@ fn bounded(scenario: &str) -> String {
 }
 
 /// Percentiles that come nearer and nearer to 100, as far as there are samples for them.
-pub(super) fn spectrum(latencies: &Latencies) -> Vec<Percentile> {
+pub fn spectrum(latencies: &Latencies) -> Vec<Percentile> {
     let samples = latencies.response.len().max(latencies.lag.len());
     if samples == 0 {
         return Vec::new();
@@ -247,7 +256,7 @@ pub(super) fn spectrum(latencies: &Latencies) -> Vec<Percentile> {
 }
 
 /// How many requests took how long.
-pub(super) fn histogram(latencies: &Latencies) -> Vec<Bar> {
+pub fn histogram(latencies: &Latencies) -> Vec<Bar> {
     let place = |ns: u64| ((ns.max(1) as f64 / 1000.0).log10() * f64::from(BARS)).floor() as i32;
     let mut bars: std::collections::BTreeMap<i32, [u64; 3]> = std::collections::BTreeMap::new();
     let of: [&Histogram<u64>; 3] = [&latencies.response, &latencies.service, &latencies.lag];

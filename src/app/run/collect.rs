@@ -14,6 +14,7 @@ use crate::app::run::{LEAD, Run, give_up, vanished};
 use crate::app::{lane, parts};
 use crate::clock::{self, Clock};
 use crate::engine::{Event, Gauges, Totals};
+use crate::live::{Moment, Now, Phase};
 use crate::plan::Plan;
 use crate::recorder::histogram::{histogram, percentile_us};
 use crate::recorder::summary::{Collector, ErrorRow, SecondRow};
@@ -68,6 +69,10 @@ impl Run {
             let _ = start.send(clock);
         }
         let mut collected = self.nothing_yet()?;
+        if self.ui.is_on() {
+            collected.watch.keep_standing();
+        }
+        self.ui.started(collected.started_at);
         for event in self.crew.early.drain(..) {
             take_lane_event(event, &mut collected);
         }
@@ -192,6 +197,7 @@ impl Run {
                 if let Some(progress) = &mut self.progress {
                     progress.tick(&live);
                 }
+                self.ui.tick(self.phase(), || self.moment(&live, collected));
             }
         }
     }
@@ -247,6 +253,7 @@ impl Run {
     fn take_second(&self, row: &SecondRow, collected: &mut Collected) {
         let written = collected.second(row);
         self.or_drain(written, collected);
+        self.ui.second(row, self.plan_now());
         if collected.watch.second(row) {
             self.control.drain();
         }
@@ -294,6 +301,40 @@ impl Run {
             p50_us,
             p99_us,
             lag_p99_us,
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        match (self.control.is_draining(), self.is_paused()) {
+            (true, _) => Phase::Stopping,
+            (false, true) => Phase::Paused,
+            (false, false) => Phase::Running,
+        }
+    }
+
+    /// What those who look at the run are told.
+    fn moment(&self, live: &Live, collected: &Collected) -> Moment {
+        let ended: u64 = collected.ends.values().sum();
+        let cpu_ns: u64 = self.crew.gauges.iter().map(|gauges| gauges.cpu_ns.load(Relaxed)).sum();
+        Moment {
+            phase: self.phase(),
+            now: Now {
+                elapsed_s: live.elapsed.as_secs_f64(),
+                stage: live.stage,
+                due: live.due,
+                sent: live.sent,
+                matched: live.matched,
+                failed: live.failed,
+                dropped: live.dropped,
+                in_flight: live.in_flight,
+                connections: live.connections,
+                opened: ended + live.connections,
+                rate_planned: live.rate_planned,
+                rate_actual: live.rate_actual,
+                worker_cpu_s: cpu_ns as f64 / 1e9,
+            },
+            ends: collected.ends.iter().map(|(&end, &count)| (end, count)).collect(),
+            thresholds: collected.watch.so_far(),
         }
     }
 

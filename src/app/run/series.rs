@@ -12,7 +12,8 @@ use std::rc::Rc;
 use crate::app::error::{Error, exit};
 use crate::app::prepare::Prepared;
 use crate::app::run::interrupt::Interrupts;
-use crate::app::run::{Order, Run, concern_in_words, start_logging, stays};
+use crate::app::run::ui::Ui;
+use crate::app::run::{Order, Run, concern_in_words, finish, start_logging, stays};
 use crate::app::{colour, parts, say, to_stdout};
 use crate::cli::RunArgs;
 use crate::clock;
@@ -112,6 +113,7 @@ pub(super) fn run(args: &RunArgs, path: &Path, rows: Vec<Prepared>) -> Result<u8
     }
     let mode = start_logging(args)?;
     let interrupts = Rc::new(Interrupts::watch(args.quiet)?);
+    let ui = Rc::new(Ui::start(args)?);
     let folder = Folder::create(&base)?;
     let mut done = Series { folder, name, passes: Vec::new(), json: Vec::new(), kept: None };
     let of = turns.len();
@@ -122,8 +124,8 @@ pub(super) fn run(args: &RunArgs, path: &Path, rows: Vec<Prepared>) -> Result<u8
         if !args.quiet {
             say(&format!("run {} of {of}: {}", number + 1, turn.title()));
         }
-        let is_last = number + 1 == of;
-        done.take(args, turn, order(turn), mode, &interrupts, is_last);
+        let lookers = (&ui, (number as u64 + 1, of as u64));
+        done.take(args, turn, order(turn), mode, &interrupts, lookers);
         // What is there after each run is there if the next one is killed.
         done.folder.write("matrix.csv", &series::csv(&done.passes))?;
     }
@@ -137,6 +139,8 @@ pub(super) fn run(args: &RunArgs, path: &Path, rows: Vec<Prepared>) -> Result<u8
     if kept.is_some() {
         interrupts.wait_for_next();
     }
+    drop(kept);
+    finish(ui);
     Ok(code)
 }
 
@@ -182,7 +186,7 @@ impl Series {
         order: Order,
         mode: Mode,
         interrupts: &Rc<Interrupts>,
-        is_last: bool,
+        (ui, number): (&Rc<Ui>, (u64, u64)),
     ) {
         let connections = connections_of(&turn.prepared.plan);
         let mut pass = Pass {
@@ -196,7 +200,7 @@ impl Series {
             measured: None,
         };
         let mut json = serde_json::Value::Null;
-        match order.carry_out(args, mode, interrupts) {
+        match order.carry_out(args, mode, interrupts, ui, number) {
             Ok((mut run, summary)) => {
                 run.end_progress();
                 pass.outcome = summary.verdict.word.to_string();
@@ -210,7 +214,7 @@ impl Series {
                     say(&report::screen::last_line(&summary));
                 }
                 // The stores of the others end with their runs: each begins with an empty one.
-                if is_last && run.keeps_store(args.keep_store) {
+                if number.0 == number.1 && run.keeps_store(args.keep_store) {
                     self.kept = Some(run);
                 }
             }

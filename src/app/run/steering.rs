@@ -101,11 +101,19 @@ impl Run {
         self.wheel.paused.as_ref().map_or(&self.prepared.plan, |(_, held)| held)
     }
 
+    /// Whether nothing is sent for now.
+    pub(super) fn is_paused(&self) -> bool {
+        self.wheel.paused.is_some()
+    }
+
     /// Carries out what was asked since.
     pub(super) fn heed(&mut self, clock: &Clock, collected: &mut Collected) {
         for _ in 0..AT_ONCE {
             let Some(Asked { ask, answer }) = self.wheel.asked() else { return };
             let done = self.carry(ask, clock, collected);
+            if let Ok(done) = done {
+                self.ui.changed(done, self.plan_now(), self.is_paused());
+            }
             // Who does not wait for the answer does not want it.
             let _ = answer.send(done);
         }

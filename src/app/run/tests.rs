@@ -62,7 +62,8 @@ fn go<T: Send + 'static>(
     let folder = files.path().join("run");
     let order = Order::new(&path, prepared, Some("steered".to_string()), Some(folder.clone()));
     let interrupts = Rc::new(interrupt::Interrupts::watch(true).expect("signals"));
-    let mut run = order.begin(&args, Mode::Quiet, &interrupts).expect("started");
+    let ui = Rc::new(ui::Ui::start(&args).expect("nobody looks"));
+    let mut run = order.begin(&args, Mode::Quiet, &interrupts, &ui).expect("started");
     let steering = run.steering.clone();
     let asking = std::thread::spawn(move || {
         steer(&|ask| match steering.ask(ask) {
