@@ -111,6 +111,9 @@ pub struct RunArgs {
     /// Leave the embedded store up after the run, until Ctrl-C
     #[arg(long)]
     pub keep_store: bool,
+    /// Run on a clock of its own against a model of the target: nothing is sent, and an hour takes seconds
+    #[arg(long)]
+    pub simulate: bool,
     /// Print nothing but the last line
     #[arg(long, short)]
     pub quiet: bool,

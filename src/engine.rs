@@ -28,6 +28,8 @@ use crate::units::Nanos;
 use crate::wire::Codec;
 
 pub use pacer::Pacing;
+pub(crate) use users::Users;
+pub(crate) use worker::{SPARE_ROOM, SWEEP_NS, back_off};
 
 /// What to do with a request that is due while its connection has no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -242,6 +244,8 @@ pub enum Event {
     Trouble(Trouble),
     /// `on_overload: fail` came to pass.
     Overloaded,
+    /// Whoever tells wants to know when all that was told before has been taken in.
+    Mark(mpsc::Sender<()>),
     /// The worker is done.
     Finished(Box<Totals>),
 }

@@ -13,6 +13,7 @@ mod poisson;
 pub mod preflight;
 pub mod replay;
 pub mod schedule;
+pub mod search;
 pub mod segment;
 pub mod thresholds;
 

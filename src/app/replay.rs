@@ -87,6 +87,7 @@ fn run_args(args: &ReplayArgs, path: &Path, segment: Segment) -> RunArgs {
         run_id: None,
         workers: args.workers,
         keep_store: false,
+        simulate: false,
         quiet: args.quiet,
         json: args.json,
     }

@@ -4,7 +4,9 @@
 mod collect;
 mod conclude;
 mod interrupt;
+mod search;
 mod series;
+mod simulated;
 
 pub(super) use series::{runs_of, worst};
 
@@ -39,6 +41,7 @@ use crate::report::requests::RequestsCsv;
 use crate::report::{self, Folder};
 use crate::responder::Responder;
 use crate::scenario::schema::{Addresses, Source};
+use crate::simulation::Dial;
 use crate::store;
 
 /// Batches of completions that may lie between a worker and its lane.
@@ -54,6 +57,9 @@ const LEAD: Duration = Duration::from_millis(2);
 pub(super) fn run(args: &RunArgs) -> Result<u8, Error> {
     let path = args.scenario.clone().unwrap_or_default();
     let mut rows = prepare(&path, &args.overrides, args.segment)?;
+    if search::is_search(&rows) {
+        return search::run(args, &path, rows);
+    }
     if series::is_series(&rows) {
         return series::run(args, &path, rows);
     }
@@ -69,7 +75,7 @@ pub(super) fn run_one(args: &RunArgs, path: &Path, prepared: Prepared) -> Result
         let text = if args.json { sheet.json() } else { sheet.text() };
         return Ok(to_stdout(text.as_bytes()));
     }
-    order.check(args.quiet)?;
+    order.check(args)?;
     let mode = start_logging(args)?;
     let interrupts = Rc::new(interrupt::Interrupts::watch(args.quiet)?);
     let (mut run, summary) = order.carry_out(args, mode, &interrupts)?;
@@ -125,13 +131,14 @@ impl Order {
         }
     }
 
-    /// Whether the machine has what the plan needs. What it lacks without being in the way is said.
-    fn check(&self, quiet: bool) -> Result<(), Error> {
+    /// Whether the machine has what the plan needs. What it lacks without being in the way is said; a
+    /// simulation needs nothing of it.
+    fn check(&self, args: &RunArgs) -> Result<(), Error> {
         for concern in &self.concerns {
-            if concern.fatal {
+            if concern.fatal && !args.simulate {
                 return Err(Error::Preflight(concern.clone()));
             }
-            if !quiet {
+            if !args.quiet {
                 concern_in_words(concern);
             }
         }
@@ -155,7 +162,10 @@ impl Order {
         if let Some(script) = &self.prepared.script {
             folder.write(SCRIPT_COPY, script.source.as_bytes())?;
         }
-        let mut run = Run::start(args, self, folder, mode, interrupts.clone())?;
+        let mut run = match args.simulate {
+            true => Run::simulated(args, self, folder, mode, interrupts.clone())?,
+            false => Run::start(args, self, folder, mode, interrupts.clone())?,
+        };
         let mut summary = run.execute()?;
         run.keep_books(&mut summary)?;
         Ok((run, summary))
@@ -181,6 +191,8 @@ struct Run {
     crew: Crew,
     progress: Option<Progress>,
     interrupts: Rc<interrupt::Interrupts>,
+    /// Where the clock of a simulation stands; `None` in a real run.
+    dial: Option<Arc<Dial>>,
 }
 
 /// The threads of a run and how they are reached.
@@ -287,6 +299,7 @@ impl Run {
             crew,
             progress: Some(progress),
             interrupts,
+            dial: None,
         })
     }
 
@@ -306,7 +319,8 @@ impl Run {
         let verdict = &summary.verdict;
         let word = if verdict.passed { "PASSED" } else { "FAILED" };
         let why = if verdict.reason.is_empty() { String::new() } else { format!(": {}", verdict.reason) };
-        say(&format!("{word} {} (exit {}){why}", self.run_id, verdict.exit_code));
+        let simulated = if summary.simulated { " (SIMULATED)" } else { "" };
+        say(&format!("{word}{simulated} {} (exit {}){why}", self.run_id, verdict.exit_code));
     }
 
     /// Where the embedded store is.
