@@ -75,6 +75,7 @@ pub(super) fn run_one(args: &RunArgs, path: &Path, prepared: Prepared) -> Result
         let text = if args.json { sheet.json() } else { sheet.text() };
         return Ok(to_stdout(text.as_bytes()));
     }
+    simulated::announce(args, &order.prepared.loaded.scenario);
     order.check(args)?;
     let mode = start_logging(args)?;
     let interrupts = Rc::new(interrupt::Interrupts::watch(args.quiet)?);

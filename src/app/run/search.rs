@@ -14,6 +14,7 @@ use crate::app::error::{Error, exit};
 use crate::app::prepare::{Prepared, prepare_trial};
 use crate::app::run::interrupt::Interrupts;
 use crate::app::run::series::{folder_name, worst};
+use crate::app::run::simulated::announce;
 use crate::app::run::{Order, concern_in_words, start_logging};
 use crate::app::{colour, say, to_stdout};
 use crate::cli::RunArgs;
@@ -48,6 +49,7 @@ pub(super) fn run(args: &RunArgs, path: &Path, rows: Vec<Prepared>) -> Result<u8
     if args.keep_store && !args.quiet {
         say("warning: --keep-store is not used: the store of each trial ends with it");
     }
+    announce(args, &first.loaded.scenario);
     let mode = start_logging(args)?;
     let interrupts = Rc::new(Interrupts::watch(args.quiet)?);
     let digits = rows.len().to_string().len();
@@ -267,8 +269,11 @@ impl Hunt<'_> {
                 not_run("failed", error.code(), format!("failed to {error}"), None)
             }
         };
-        if let Some(finding) = ended.finding {
-            self.course.take(finding);
+        match ended.finding {
+            // The same again would be the same to the bit.
+            Some(finding) if self.args.simulate => self.course.take_for_certain(finding),
+            Some(finding) => self.course.take(finding),
+            None => {}
         }
         Ok(ended)
     }

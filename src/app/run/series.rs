@@ -13,6 +13,7 @@ use crate::app::error::{Error, exit};
 use crate::app::prepare::Prepared;
 use crate::app::run::interrupt::Interrupts;
 use crate::app::run::search::most_trials;
+use crate::app::run::simulated::announce;
 use crate::app::run::{Order, Run, concern_in_words, start_logging, stays};
 use crate::app::{colour, parts, say, to_stdout};
 use crate::cli::RunArgs;
@@ -105,6 +106,9 @@ pub(super) fn run(args: &RunArgs, path: &Path, rows: Vec<Prepared>) -> Result<u8
         |turn: &Turn| Order::new(path, turn.prepared.clone(), None, Some(base.join(turn.folder(digits))));
     if args.dry_run {
         return Ok(dry_run(args, &turns, order));
+    }
+    if let Some(first) = turns.first() {
+        announce(args, &first.prepared.loaded.scenario);
     }
     let mut said = Vec::new();
     for turn in &turns {

@@ -42,9 +42,6 @@ impl Run {
         let Order { prepared, run_id, .. } = order;
         let (plan, scenario) = (&prepared.plan, &prepared.loaded.scenario);
         takes_time(scenario, plan)?;
-        if !args.quiet {
-            say(&in_words(scenario));
-        }
         let control = Arc::new(Control::default());
         interrupts.attend(&control);
         let addresses = addresses(scenario);
@@ -95,18 +92,21 @@ impl Run {
     }
 }
 
-/// What is simulated, and what is not.
-fn in_words(scenario: &Scenario) -> String {
+/// Says what is simulated, and what is not.
+pub(super) fn announce(args: &RunArgs, scenario: &Scenario) {
+    if !args.simulate || args.quiet {
+        return;
+    }
     let script = match scenario.script {
-        Some(_) => ", and no hook of the script is called",
+        Some(_) => ", no hook of the script is called",
         None => "",
     };
-    format!(
-        "SIMULATED: nothing is sent. A model of {} answers each request after {} (responder.delay); connections open in \
-         {CONNECT}. No record is read, no response is mapped{script}.",
+    say(&format!(
+        "SIMULATED: nothing is sent. A model of the target ({}) answers each request after {} (responder.delay) and \
+         opens a connection in {CONNECT}. No record is read, no response is mapped{script}.",
         parts::target_in_words(scenario),
         scenario.responder.delay
-    )
+    ));
 }
 
 /// Users who wait for nothing would send for ever without time passing.

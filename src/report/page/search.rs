@@ -14,10 +14,11 @@ pub(in crate::report) fn html(search: &Search) -> String {
     let (word, tone) = if found { ("FOUND", "good") } else { ("NOT FOUND", "bad") };
     let name = foreign(&search.scenario);
     let mut out = opening(&format!("{word} {name}"));
+    let sad = if found { "" } else { " class=\"reason\"" };
     let simulated = if search.simulated { " (SIMULATED)" } else { "" };
     let _ = write!(
         out,
-        "<header><p class=\"verdict {tone}\">{word}{simulated}</p><h1>{name}</h1><p class=\"reason\">{}</p>\
+        "<header><p class=\"verdict {tone}\">{word}{simulated}</p><h1>{name}</h1><p{sad}>{}</p>\
          <p class=\"facts\">run {} · search for the highest rate at which {} holds</p></header>\n<main>",
         foreign(&search.found()),
         foreign(&search.run_id),
@@ -102,9 +103,12 @@ fn trials(out: &mut String, search: &Search) {
     section(out, "trials", "Trials");
     let rows = search.trials.iter().map(|trial| {
         let tone = if trial.verdict == "holds" { "good" } else { "bad" };
-        let mut row: Vec<String> = search.cells(trial).iter().map(|cell| foreign(cell)).collect();
+        // A number and its unit stay together.
+        let together = |cell: &String| foreign(cell).replace(' ', "\u{a0}");
+        let mut row: Vec<String> = search.cells(trial).iter().map(together).collect();
         row[2] = format!("<span class=\"{tone}\">{}</span>", row[2]);
-        row.extend([foreign(&trial.folder), foreign(&trial.reason)]);
+        let folder = foreign(&trial.folder);
+        row.extend([folder, foreign(&trial.reason)]);
         row
     });
     let limit = measure(search.limit, search.unit);
