@@ -141,6 +141,9 @@ pub struct RunArgs {
     /// Standard input is a socket over which the program that has started this one follows and steers the run
     #[arg(long, hide = true)]
     pub link: bool,
+    /// Run on a clock of its own against a model of the target: nothing is sent, and an hour takes seconds
+    #[arg(long)]
+    pub simulate: bool,
     /// Print nothing but the last line
     #[arg(long, short)]
     pub quiet: bool,

@@ -29,6 +29,8 @@ use crate::units::{NANOS_PER_SEC, Nanos, Tps};
 use crate::wire::Codec;
 
 pub use pacer::Pacing;
+pub(crate) use users::Users;
+pub(crate) use worker::{SPARE_ROOM, SWEEP_NS, back_off};
 
 /// What to do with a request that is due while its connection has no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +129,12 @@ impl QueueLimit {
     /// So many and no more.
     pub fn exactly(requests: usize) -> QueueLimit {
         QueueLimit(requests)
+    }
+
+    /// Whether one more may wait beside so many.
+    #[inline]
+    pub fn has_room(self, waiting: usize) -> bool {
+        waiting < self.0
     }
 }
 
@@ -265,6 +273,8 @@ pub enum Event {
     Trouble(Trouble),
     /// `on_overload: fail` came to pass.
     Overloaded,
+    /// Whoever tells wants to know when all that was told before has been taken in.
+    Mark(mpsc::Sender<()>),
     /// The worker is done.
     Finished(Box<Totals>),
 }

@@ -45,6 +45,7 @@ pub mod scenario;
 pub mod engine;
 pub mod recorder;
 pub mod responder;
+pub mod simulation;
 
 // Records and responses.
 pub mod datastore;

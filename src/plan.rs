@@ -15,6 +15,7 @@ mod poisson;
 pub mod preflight;
 pub mod replay;
 pub mod schedule;
+pub mod search;
 pub mod segment;
 pub mod thresholds;
 

@@ -22,6 +22,7 @@ pub mod progress;
 pub mod requests;
 pub mod saved;
 pub mod screen;
+pub mod search;
 pub mod series;
 mod timeline;
 pub mod verify;

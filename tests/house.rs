@@ -50,6 +50,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["datastore", "plan", "script", "handoff", "ledger", "clock", "units", "template", "seeded"],
     ),
     ("engine", &["plan", "recorder", "handoff", "ledger", "wire", "clock", "units", "seeded"]),
+    ("simulation", &["engine", "plan", "recorder", "handoff", "ledger", "wire", "units"]),
     ("client", &["wire", "clock", "units"]),
     // 5
     ("thresholds", &["plan", "scenario", "recorder", "ledger", "units"]),

@@ -142,6 +142,9 @@ pub enum Error {
     /// A folder that holds a run and must not be written over.
     #[error("write into {}: a run is in it already", .0.display())]
     OutTaken(PathBuf),
+    /// A simulation in which no time would pass.
+    #[error("simulate the load: users who neither think nor wait for a response send for ever in no time")]
+    Timeless,
     /// `runner replay` cannot do what was asked. The text says why.
     #[error("replay the run: {0}")]
     Replay(String),
@@ -229,7 +232,7 @@ impl Error {
             Error::Records(records::Error::Datastore(_)) => exit::UNREACHABLE,
             Error::Records(records::Error::Exists { .. } | records::Error::Appeared { .. }) => exit::USAGE,
             Error::Records(records::Error::ShutDown) => exit::UNEXPECTED,
-            Error::Scenario(_) | Error::Preflight(_) | Error::Records(_) => exit::SCENARIO,
+            Error::Scenario(_) | Error::Preflight(_) | Error::Records(_) | Error::Timeless => exit::SCENARIO,
             Error::NoEmbedded | Error::RecordsUsage(_) | Error::NotConfirmed(_) => exit::USAGE,
             Error::RecordsInterrupted { .. } => exit::INTERRUPTED,
             Error::RecordsDiffer { .. } => exit::LEDGER,
@@ -353,6 +356,7 @@ impl Error {
             Error::Report(report::Error::NotSummedUp(_)) => {
                 "name the folder of a run that has ended, and leave `json` among its report.files".to_string()
             }
+            Error::Timeless => "say how long the target takes, such as --set responder.delay=1ms".to_string(),
             Error::NoJournal(_) => "everything that the run has matched is in its store".to_string(),
             _ => return None,
         })

@@ -102,6 +102,7 @@ fn run_args(args: &ReplayArgs, path: &Path, segment: Segment) -> RunArgs {
         ui_token: None,
         ui_allowed_hosts: Vec::new(),
         link: false,
+        simulate: false,
         quiet: args.quiet,
         json: args.json,
     }

@@ -4,7 +4,9 @@
 mod collect;
 mod conclude;
 mod interrupt;
+mod search;
 mod series;
+mod simulated;
 mod steering;
 mod ui;
 
@@ -44,6 +46,7 @@ use crate::report::requests::RequestsCsv;
 use crate::report::{self, Folder};
 use crate::responder::Responder;
 use crate::scenario::schema::{Addresses, Source};
+use crate::simulation::Dial;
 use crate::steer::Steering;
 use crate::store;
 
@@ -60,10 +63,14 @@ const LEAD: Duration = Duration::from_millis(2);
 pub(super) fn run(args: &RunArgs) -> Result<u8, Error> {
     let path = args.scenario.clone().unwrap_or_default();
     let mut rows = prepare(&path, &args.overrides, args.segment)?;
-    if series::is_series(&rows) {
-        if let Some(baseline) = &args.baseline {
-            return Err(only_one_run(baseline));
-        }
+    let (is_search, is_series) = (search::is_search(&rows), series::is_series(&rows));
+    if let Some(baseline) = args.baseline.as_ref().filter(|_| is_search || is_series) {
+        return Err(only_one_run(baseline));
+    }
+    if is_search {
+        return search::run(args, &path, rows);
+    }
+    if is_series {
         return series::run(args, &path, rows);
     }
     let Some(prepared) = rows.pop() else { return Ok(exit::PASSED) };
@@ -78,7 +85,8 @@ pub(super) fn run_one(args: &RunArgs, path: &Path, prepared: Prepared) -> Result
         let text = if args.json { sheet.json() } else { sheet.text() };
         return Ok(to_stdout(text.as_bytes()));
     }
-    order.check(args.quiet)?;
+    simulated::announce(args, &order.prepared.loaded.scenario);
+    order.check(args)?;
     order.baseline = Baseline::of(args, &order.prepared.plan, &order.prepared.loaded.scenario)?;
     let mode = start_logging(args)?;
     let interrupts = Rc::new(interrupt::Interrupts::watch(args.quiet)?);
@@ -171,13 +179,14 @@ impl Order {
         }
     }
 
-    /// Whether the machine has what the plan needs. What it lacks without being in the way is said.
-    fn check(&self, quiet: bool) -> Result<(), Error> {
+    /// Whether the machine has what the plan needs. What it lacks without being in the way is said; a
+    /// simulation needs nothing of it.
+    fn check(&self, args: &RunArgs) -> Result<(), Error> {
         for concern in &self.concerns {
-            if concern.fatal {
+            if concern.fatal && !args.simulate {
                 return Err(Error::Preflight(concern.clone()));
             }
-            if !quiet {
+            if !args.quiet {
                 concern_in_words(concern);
             }
         }
@@ -237,7 +246,10 @@ impl Order {
         if let Some(script) = &self.prepared.script {
             folder.write(SCRIPT_COPY, script.source.as_bytes())?;
         }
-        Run::start(args, self, folder, mode, interrupts.clone(), ui.clone())
+        match args.simulate {
+            true => Run::simulated(args, self, folder, mode, interrupts.clone(), ui.clone()),
+            false => Run::start(args, self, folder, mode, interrupts.clone(), ui.clone()),
+        }
     }
 }
 
@@ -270,6 +282,8 @@ struct Run {
     /// Where the run is asked to change. May be cloned before it begins.
     steering: Steering,
     wheel: steering::Wheel,
+    /// Where the clock of a simulation stands; `None` in a real run.
+    dial: Option<Arc<Dial>>,
 }
 
 /// The threads of a run and how they are reached.
@@ -385,6 +399,7 @@ impl Run {
             ui,
             steering,
             wheel,
+            dial: None,
         })
     }
 
@@ -408,7 +423,8 @@ impl Run {
         let verdict = &summary.verdict;
         let word = if verdict.passed { "PASSED" } else { "FAILED" };
         let why = if verdict.reason.is_empty() { String::new() } else { format!(": {}", verdict.reason) };
-        say(&format!("{word} {} (exit {}){why}", self.run_id, verdict.exit_code));
+        let simulated = if summary.simulated { " (SIMULATED)" } else { "" };
+        say(&format!("{word}{simulated} {} (exit {}){why}", self.run_id, verdict.exit_code));
     }
 
     /// Where the embedded store is.

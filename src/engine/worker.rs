@@ -35,15 +35,17 @@ use crate::recorder::shard::{Mark, Shard};
 use crate::units::Nanos;
 
 /// Time-outs, lateness, windows and gauges are looked after this often.
-const SWEEP_NS: u64 = 5_000_000;
+pub(crate) const SWEEP_NS: u64 = 5_000_000;
 
 /// Batches that may wait for a full ring before the worker stops sending.
 const OVERFLOW_BATCHES: usize = 256;
 
 /// A spare is opened when the connection in use has this many requests left, or fewer.
-const SPARE_ROOM: u64 = 16;
+pub(crate) const SPARE_ROOM: u64 = 16;
 
 const READ_BYTES: usize = 64 * 1024;
+
+pub(crate) use opening::back_off;
 
 type Shared = Rc<RefCell<Worker>>;
 
@@ -455,7 +457,7 @@ impl Worker {
     /// A request is due and finds no room. Returns how it ends, if it ends.
     fn overload(&mut self, slot: usize, queued: Queued) -> Option<Outcome> {
         match self.config.on_overload {
-            OnOverload::Queue if self.queued < self.config.queue_limit.0 => {
+            OnOverload::Queue if self.config.queue_limit.has_room(self.queued) => {
                 self.slots[slot].queue.push_back(queued);
                 self.queued += 1;
                 self.totals.waited += 1;

@@ -329,6 +329,8 @@ pub struct Summary {
     pub scheduled_duration: Nanos,
     /// Whether users sent (closed model), and not a schedule.
     pub closed: bool,
+    /// Whether nothing was sent, and a model answered.
+    pub simulated: bool,
     /// How it ended.
     pub verdict: Verdict,
     /// What the scenario demands, and whether it holds.
@@ -451,6 +453,7 @@ pub(crate) fn blank() -> Summary {
         duration: Nanos::ZERO,
         scheduled_duration: Nanos::ZERO,
         closed: false,
+        simulated: false,
         verdict: Verdict::passed(),
         thresholds: Vec::new(),
         ledger: Ledger::default(),

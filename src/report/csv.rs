@@ -33,7 +33,7 @@ pub const SUMMARY: &str = "run_id,scenario,plan,seed,started_at,duration_s,outco
                            service_p99_us,service_p99_9_us,service_max_us,lag_p50_us,lag_p90_us,lag_p99_us,\
                            lag_p99_9_us,lag_max_us,received,failed_reset,failed_eof,failed_protocol,failed_refused,\
                            dropped_late,dropped_overload,dropped_no_record,dropped_script,dropped_stopped,reason,\
-                           error_replies";
+                           error_replies,simulated";
 
 /// Columns of `mix.csv`.
 pub const MIX: &str = "kind,weight,sent,matched,failed,timed_out,dropped,error_replies,error_rate,rate_actual,\
@@ -313,6 +313,7 @@ pub fn summary_csv(summary: &Summary) -> Vec<u8> {
     row.extend(FAILED.iter().chain(&DROPPED).map(|&outcome| outcomes.of(outcome).to_string()));
     row.push(summary.verdict.reason.clone());
     row.push(receipts.error_replies.to_string());
+    row.push(summary.simulated.to_string());
     table(&names(SUMMARY), [row])
 }
 
@@ -427,7 +428,7 @@ pub(super) fn decimal(value: f64) -> String {
     if value.is_finite() { format!("{value:.3}") } else { "0.000".to_string() }
 }
 
-fn names(columns: &str) -> Vec<String> {
+pub(super) fn names(columns: &str) -> Vec<String> {
     columns.split(',').map(str::to_string).collect()
 }
 

@@ -25,6 +25,9 @@ pub(super) struct Whole {
     pub segment: String,
     /// `open` or `closed`.
     pub model: String,
+    /// Nothing was sent: a model answered.
+    #[serde(default)]
+    pub simulated: bool,
     pub scenario: String,
     pub plan: String,
     pub seed: u64,
@@ -485,6 +488,7 @@ pub(super) fn whole(summary: &Summary) -> Whole {
         run_id: summary.run_id.clone(),
         segment: summary.segment.clone(),
         model: if summary.closed { "closed" } else { "open" }.to_string(),
+        simulated: summary.simulated,
         scenario: summary.scenario.clone(),
         plan: summary.plan.clone(),
         seed: summary.seed,

@@ -40,6 +40,9 @@ fn report(summary: &Whole) -> Report {
     suite.add_property(("run", summary.run_id.as_str()));
     suite.add_property(("plan", summary.plan.as_str()));
     suite.add_property(("seed", summary.seed.to_string().as_str()));
+    if summary.simulated {
+        suite.add_property(("simulated", "true"));
+    }
     suite.add_test_case(of_run(summary, time));
     for row in &summary.thresholds {
         suite.add_test_case(of_threshold(row, summary));

@@ -198,6 +198,10 @@ fn alike(parts: &[OnePart]) -> Result<(), Error> {
         if a.model != b.model {
             return differs("the model", &a.model, &b.model);
         }
+        if a.simulated != b.simulated {
+            let (one, two) = (first.folder.display(), other.folder.display());
+            return Err(Error::Parts(format!("of {one} and {two} one was simulated and the other measured")));
+        }
         let stages = |whole: &Whole| {
             let names: Vec<_> =
                 whole.stages.iter().map(|stage| format!("{} {}", stage.kind, stage.stage)).collect();
@@ -347,6 +351,7 @@ fn summed_up(
         duration: nanos(longest(|whole| whole.duration_s)),
         scheduled_duration: nanos(longest(|whole| whole.scheduled_duration_s)),
         closed: first.model == "closed",
+        simulated: first.simulated,
         verdict: verdict(&wholes, judge),
         thresholds: Vec::new(),
         imbalances: ledger.balance().err().unwrap_or_default(),

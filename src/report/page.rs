@@ -6,6 +6,7 @@
 
 mod charts;
 mod compare;
+pub(super) mod search;
 
 use std::fmt::Write;
 
@@ -32,10 +33,9 @@ const SCRIPT: &str = include_str!("page/page.js");
 pub(super) fn html(whole: &Whole) -> String {
     let nothing = Drawn::default();
     let drawn = whole.drawn.as_ref().unwrap_or(&nothing);
-    let mut out = String::with_capacity(1 << 19);
     let name = escaped(&plain(&whole.scenario, MAX_TEXT));
     let word = if whole.passed { "PASSED" } else { "FAILED" };
-    begin(&mut out, &format!("{word} {name}"));
+    let mut out = opening(&format!("{word} {name}"));
     head(&mut out, whole, word, &name);
     out.push_str("<main>");
     thresholds(&mut out, whole);
@@ -54,8 +54,9 @@ pub(super) fn html(whole: &Whole) -> String {
     out
 }
 
-/// A page up to its body; the title is HTML.
-fn begin(out: &mut String, title: &str) {
+/// The beginning of a page, up to its body. The title is HTML.
+fn opening(title: &str) -> String {
+    let mut out = String::with_capacity(1 << 19);
     let _ = write!(
         out,
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
@@ -63,6 +64,7 @@ fn begin(out: &mut String, title: &str) {
          style-src 'unsafe-inline'; script-src 'unsafe-inline'\"><meta name=\"color-scheme\" content=\"light \
          dark\"><title>{title}</title><style>{STYLE}</style></head><body>\n"
     );
+    out
 }
 
 /// The end of a page.
@@ -99,7 +101,11 @@ fn seconds(seconds: f64) -> Nanos {
 fn head(out: &mut String, whole: &Whole, word: &str, name: &str) {
     let account = &whole.ledger;
     let tone = if whole.passed { "good" } else { "bad" };
-    let _ = write!(out, "<header><p class=\"verdict {tone}\">{word}</p><h1>{name}</h1>");
+    let simulated = if whole.simulated { " (SIMULATED)" } else { "" };
+    let _ = write!(out, "<header><p class=\"verdict {tone}\">{word}{simulated}</p><h1>{name}</h1>");
+    if whole.simulated {
+        out.push_str("<p class=\"reason\">SIMULATED: nothing was sent, and a model answered.</p>");
+    }
     if !whole.passed {
         let reason = if whole.reason.is_empty() { &whole.outcome } else { &whole.reason };
         let _ = write!(out, "<p class=\"reason\">{} (exit {})</p>", foreign(reason), whole.exit_code);

@@ -85,6 +85,13 @@ fn verdict(summary: &Summary, colour: bool, out: &mut String) {
     let matched = grouped(ledger.outcomes.of(Outcome::Matched));
     let name = plain(&summary.scenario, SHOWN_TEXT);
     let took = time(summary.duration);
+    if summary.simulated {
+        let _ = writeln!(
+            out,
+            "{}",
+            paint("SIMULATED: nothing was sent, and a model answered", Tone::Doubt, colour)
+        );
+    }
     let _ = writeln!(out, "{}  {name}: {sent}, {matched} answered, in {took}", paint(word, tone, colour));
     if !verdict.passed {
         let reason = if verdict.reason.is_empty() { &*verdict.word } else { &verdict.reason };
@@ -434,7 +441,8 @@ pub fn last_line(summary: &Summary) -> String {
     let answered = grouped(summary.ledger.outcomes.of(Outcome::Matched));
     let per_second = rate(per_second(summary.ledger.sent, summary.scheduled_duration));
     format!(
-        "PASSED {name}: {answered} of {} answered, {per_second}/s",
+        "PASSED{} {name}: {answered} of {} answered, {per_second}/s",
+        if summary.simulated { " (SIMULATED)" } else { "" },
         count(summary.ledger.scheduled, "request")
     )
 }

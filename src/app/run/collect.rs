@@ -30,6 +30,9 @@ use crate::units::Nanos;
 /// How often the screen is brought up to date.
 const TICK: Duration = Duration::from_millis(50);
 
+/// The same of a simulation, in which many seconds pass meanwhile.
+const SIMULATED_TICK: Duration = Duration::from_millis(500);
+
 /// Different errors that are told apart.
 const MAX_ERRORS: usize = 256;
 
@@ -176,6 +179,7 @@ impl Run {
 
     fn take_in(&mut self, clock: &Clock, collected: &mut Collected) {
         let mut next_tick = clock::Stopwatch::start();
+        let tick = if self.dial.is_some() { SIMULATED_TICK } else { TICK };
         while collected.totals.len() < self.crew.workers as usize {
             match self.crew.events.recv_timeout(TICK) {
                 Ok((worker, event)) => self.take_event(worker, event, collected),
@@ -185,7 +189,7 @@ impl Run {
             while let Ok(event) = self.crew.lane_events.try_recv() {
                 take_lane_event(event, collected);
             }
-            if next_tick.elapsed() >= TICK {
+            if next_tick.elapsed() >= tick {
                 next_tick = clock::Stopwatch::start();
                 self.interrupts.announce();
                 self.heed(clock, collected);
@@ -193,7 +197,8 @@ impl Run {
                     let flushed = csv.flush();
                     self.or_drain(flushed, collected);
                 }
-                let live = self.live(clock.now(), collected);
+                let now = self.dial.as_ref().map_or_else(|| clock.now(), |dial| dial.now());
+                let live = self.live(now, collected);
                 if let Some(progress) = &mut self.progress {
                     progress.tick(&live);
                 }
@@ -245,6 +250,8 @@ impl Run {
                 collected.collector.done(worker as usize);
                 collected.totals.push(*totals);
             }
+            // Whoever asked may be gone.
+            Event::Mark(heard) => drop(heard.send(())),
             Event::Ready | Event::Unreachable(_) => {}
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::app::error::{Error, exit};
@@ -25,7 +26,7 @@ use crate::report::figures::{count, found, plain};
 use crate::report::health::saturation;
 use crate::report::saved::{self, Saved};
 use crate::report::{csv, junit};
-use crate::scenario::schema::ReportFile;
+use crate::scenario::schema::{Addresses, ReportFile};
 use crate::script::Tallies;
 use crate::units::Nanos;
 
@@ -46,8 +47,9 @@ impl Run {
             collected.failure = Some(error);
             None
         });
-        let responder = responder_stats.map(|stats| ResponderCount {
-            issued: stats.issued,
+        let issued = responder_stats.map(|stats| stats.issued).or(self.issued_by_model());
+        let responder = issued.map(|issued| ResponderCount {
+            issued,
             received: ledger.receipts.received - ledger.receipts.malformed,
             unanswered: ledger.outcomes.failed() + ledger.outcomes.of(Outcome::TimedOut),
         });
@@ -55,6 +57,12 @@ impl Run {
         let mut summary = self.summary(collected, &lanes, ledger, responder, read_back);
         self.done_hooks(&mut summary);
         Ok(summary)
+    }
+
+    /// What the model of a simulation has answered, where it stands for the built-in responder.
+    fn issued_by_model(&self) -> Option<u64> {
+        let is_ours = self.prepared.loaded.scenario.target.addresses == Addresses::Responder;
+        self.dial.as_ref().filter(|_| is_ours).map(|dial| dial.issued.load(Relaxed))
     }
 
     fn ledger(&self, collected: &Collected, mapping: &mapping::Totals) -> Ledger {
@@ -146,6 +154,7 @@ impl Run {
             duration,
             scheduled_duration,
             closed: plan.closed.is_some(),
+            simulated: self.dial.is_some(),
             verdict: Verdict::passed(),
             thresholds: Vec::new(),
             ledger,
@@ -164,7 +173,8 @@ impl Run {
             journaled: lanes.mapping.journaled,
             health: Health {
                 worker_cpu: totals.iter().map(|t| t.cpu).collect(),
-                process_cpu: clock::process_cpu(),
+                // What a simulation takes is no figure of the run.
+                process_cpu: self.dial.as_ref().map_or_else(clock::process_cpu, |_| Duration::ZERO),
                 starved: totals.iter().map(|t| t.starved).sum(),
                 waited: totals.iter().map(|t| t.waited).sum(),
                 script_time: Duration::from_nanos(script.total_ns),

@@ -12,6 +12,8 @@ use std::rc::Rc;
 use crate::app::error::{Error, exit};
 use crate::app::prepare::Prepared;
 use crate::app::run::interrupt::Interrupts;
+use crate::app::run::search::most_trials;
+use crate::app::run::simulated::announce;
 use crate::app::run::ui::Ui;
 use crate::app::run::{Order, Run, concern_in_words, finish, start_logging, stays};
 use crate::app::{colour, parts, say, to_stdout};
@@ -23,13 +25,22 @@ use crate::report::series::{self, Measured, Pass, Side, Target};
 use crate::report::{self, Folder};
 use crate::scenario::schema::Addresses;
 
+/// A text as the name of a folder: bounded, and without what means something to a shell.
+pub(super) fn folder_name(text: &str) -> String {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || "._=-".contains(c) { c } else { '_' };
+    text.chars().map(safe).take(100).collect()
+}
+
 /// Whether there is more than one run to be made, or a table is wanted.
 pub(super) fn is_series(rows: &[Prepared]) -> bool {
     rows.iter().any(|row| !row.values.is_empty() || row.loaded.scenario.compare_with.is_some())
 }
 
-/// How many runs a row makes.
+/// How many runs a row makes; of a search, at most.
 pub(in crate::app) fn runs_of(row: &Prepared) -> u64 {
+    if let Some(search) = &row.loaded.scenario.search {
+        return most_trials(search);
+    }
     row.loaded.scenario.compare_with.as_ref().map_or(1, |compare| 2 * u64::from(compare.rounds))
 }
 
@@ -52,8 +63,7 @@ impl Turn {
             format!("-{}{side}-{}", self.round, target.name)
         });
         let name = format!("{:0digits$}{target}{}", self.row, values.collect::<String>());
-        let safe = |c: char| if c.is_ascii_alphanumeric() || "._=-".contains(c) { c } else { '_' };
-        name.chars().map(safe).take(100).collect()
+        folder_name(&name)
     }
 
     fn title(&self) -> String {
@@ -98,10 +108,13 @@ pub(super) fn run(args: &RunArgs, path: &Path, rows: Vec<Prepared>) -> Result<u8
     if args.dry_run {
         return Ok(dry_run(args, &turns, order));
     }
+    if let Some(first) = turns.first() {
+        announce(args, &first.prepared.loaded.scenario);
+    }
     let mut said = Vec::new();
     for turn in &turns {
         for concern in order(turn).concerns {
-            if concern.fatal {
+            if concern.fatal && !args.simulate {
                 return Err(Error::Preflight(concern));
             }
             // What is the same for many of them is said once.

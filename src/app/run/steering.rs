@@ -69,6 +69,13 @@ impl Wheel {
         (steering, wheel)
     }
 
+    /// For a run that is over before anybody could ask for another.
+    pub(super) fn of_simulation() -> (Steering, Wheel) {
+        let (steering, helm) = helm();
+        let fixed = Some("this is a simulation, which goes as it was planned; it can only be stopped");
+        (steering, Wheel { helm: Some(helm), course: None, fixed, records: None, paused: None })
+    }
+
     fn asked(&self) -> Option<Asked> {
         self.helm.as_ref().and_then(Helm::asked)
     }

@@ -313,7 +313,8 @@ fn a_changed_run_is_replayed_with_its_changes() {
     }
     assert!(verify(&again).expect("files").holds());
     let out = went.folder.with_file_name("merged");
-    let words = ["runner", "merge", went.folder.to_str().expect("text"), "--out", out.to_str().expect("text")];
+    let words =
+        ["runner", "merge", went.folder.to_str().expect("text"), "--out", out.to_str().expect("text")];
     let Command::Merge(args) = typed(&words) else { panic!("{words:?} is another command") };
     let refused = merge_runs(&args).err();
     let words = refused.map(|error| error.to_string()).unwrap_or_default();

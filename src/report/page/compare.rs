@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::report::compare::{Compared, Finding, HEAD, Judgement, Named, Side, basis, cells, terms};
 use crate::report::json::Whole;
 use crate::report::page::charts::{Along, Chart, Line, Of};
-use crate::report::page::{at, begin, close, end, end_of, foreign, joined, section, table};
+use crate::report::page::{at, close, end, end_of, foreign, joined, opening, section, table};
 use crate::report::saved::Percentile;
 use crate::report::timeline::{Point, Timeline};
 
@@ -15,11 +15,10 @@ const NAMES: [&str; 5] = ["base", "new", "new 2", "new 3", "new 4"];
 
 /// The page of what `news` came to against `base`; `all` has what was found of each of them.
 pub(in crate::report) fn html(base: &Side, news: &[Side], all: &[Compared]) -> String {
-    let mut out = String::with_capacity(1 << 19);
     let worst = all.iter().map(|compared| compared.judgement()).max_by_key(|judgement| weight(*judgement));
     let worst = worst.unwrap_or(Judgement::NoSignificantChange);
     let words = worst.words().to_uppercase();
-    begin(&mut out, &format!("{words} {}", foreign(&base.whole.scenario)));
+    let mut out = opening(&format!("{words} {}", foreign(&base.whole.scenario)));
     let tone = if worst == Judgement::Regression { "bad" } else { "good" };
     let name = foreign(&base.whole.scenario);
     let _ = write!(out, "<header><p class=\"verdict {tone}\">{words}</p><h1>{name}</h1>");

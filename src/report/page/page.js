@@ -11,6 +11,7 @@
   const labels = {
     seconds: (x) => trim(x.toFixed(2)) + ' s',
     micros: (x) => micros(10 ** x),
+    rate: (x) => trim(x.toFixed(x < 100 ? 2 : 0)) + '/s',
     nines: (x) => trim((100 - 100 / 10 ** x).toFixed(4)) + ' %',
   };
   const charts = [];
