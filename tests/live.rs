@@ -301,8 +301,11 @@ fn prometheus_reads_the_metrics() {
     run.post("/control", r#"{"action": "stop"}"#);
 }
 
+/// The head and the body of a request.
+type Taken = (String, Vec<u8>);
+
 /// A collector that takes messages as long as there are any; it answers so.
-fn collector(answer: &'static str) -> (SocketAddr, JoinHandle<Vec<(String, Vec<u8>)>>) {
+fn collector(answer: &'static str) -> (SocketAddr, JoinHandle<Vec<Taken>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let addr = listener.local_addr().expect("an address");
     let taking = move || {
