@@ -45,6 +45,7 @@ pub mod scenario;
 pub mod engine;
 pub mod recorder;
 pub mod responder;
+pub mod simulation;
 
 // Records and responses.
 pub mod datastore;
@@ -60,5 +61,7 @@ pub mod thresholds;
 pub mod app;
 pub mod cli;
 pub mod client;
+pub mod live;
 pub mod report;
 pub mod serve;
+pub mod telemetry;

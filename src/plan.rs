@@ -6,6 +6,8 @@
 pub mod closed;
 pub mod compile;
 pub mod connections;
+pub mod course;
+pub mod events;
 pub mod fingerprint;
 pub mod keys;
 pub mod mix;
@@ -13,6 +15,7 @@ mod poisson;
 pub mod preflight;
 pub mod replay;
 pub mod schedule;
+pub mod search;
 pub mod segment;
 pub mod thresholds;
 
@@ -20,6 +23,7 @@ use std::sync::Arc;
 
 use crate::plan::closed::Closed;
 use crate::plan::connections::{Connections, Expected};
+use crate::plan::events::Event;
 use crate::plan::keys::Keys;
 use crate::plan::mix::Mix;
 use crate::plan::schedule::{Schedule, StageTotals};
@@ -76,6 +80,8 @@ pub struct Plan {
     pub connections: Connections,
     /// The only requests that are sent, in rising order; all of the segment where it is `None`.
     pub only: Option<Arc<[u64]>>,
+    /// What was done to the run while it went; all of it is in the schedule already.
+    pub events: Vec<Event>,
     /// A hash from which it shows whether two plans have the same due times and keys.
     pub fingerprint: String,
 }

@@ -4,9 +4,12 @@
 //! a run ([`dry_run`]), the live numbers ([`progress`]), rows as they come ([`csv`], [`requests`]) and
 //! the summary at the end ([`screen`], [`json`]). [`health`] says what is to be doubted.
 
+mod blocks;
+pub mod compare;
 pub mod counts;
 pub mod csv;
 pub mod dry_run;
+pub mod events;
 pub mod figures;
 pub mod follow;
 pub mod hdr;
@@ -20,9 +23,12 @@ mod reading;
 pub mod requests;
 pub mod saved;
 pub mod screen;
+pub mod search;
 pub mod series;
 mod timeline;
 pub mod verify;
+
+pub use page::STYLE as PAGE_STYLE;
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -88,6 +94,17 @@ pub enum Error {
     /// Runs that are no parts of one plan. The text says why.
     #[error("merge the runs: {0}")]
     Parts(String),
+    /// A run of which no blocks are known.
+    #[error("compare the run {0}: it has no blocks of seconds that are comparable")]
+    NoBlocks(PathBuf),
+    /// Runs that had different loads.
+    #[error("compare {} and {}: they had different loads: {differs}", runs[0], runs[1])]
+    Unlike {
+        /// Their names.
+        runs: [String; 2],
+        /// What differs.
+        differs: String,
+    },
     /// Log lines could not be set up.
     #[error("set up logging: {0}")]
     Logging(String),
@@ -100,7 +117,7 @@ pub const PLAN: &str = "plan.json";
 pub const PAGE: &str = "report.html";
 
 /// The files in which a run leaves what it has measured.
-pub const RESULTS: [&str; 12] = [
+pub const RESULTS: [&str; 13] = [
     "summary.csv",
     "stages.csv",
     "seconds.csv",
@@ -108,6 +125,7 @@ pub const RESULTS: [&str; 12] = [
     "errors.csv",
     "mix.csv",
     "requests.csv",
+    events::NAME,
     counts::NAME,
     saved::NAME,
     hdr::NAME,

@@ -10,6 +10,9 @@
 //! 4. Else what counts is the stage, or all of them: the numbers of the reports.
 //! 5. What is known for the whole run only is looked at when that is over.
 //! 6. What was broken while the run went stays broken.
+//! 7. A request that was dropped because the run was ended before its time was not measured.
+//! 8. Of a part of a plan, numbers and numbers per second are too small to be held against what is said of the whole:
+//!    only one that exceeds an upper bound by itself breaks it.
 
 use hdrhistogram::Histogram;
 
@@ -29,6 +32,10 @@ pub struct Watch {
     stages: Vec<Stage>,
     /// When the schedule ends, where that is known.
     end_ns: u64,
+    /// A threshold has ended the run.
+    ended: bool,
+    /// Whether somebody asks how they stand while the run goes.
+    is_followed: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -41,9 +48,12 @@ struct Stage {
 struct Watched {
     threshold: Threshold,
     sum: Sum,
-    /// How long it has been broken now, second by second, and since which.
+    /// Only a part of the plan is sent.
+    of_part: bool,
+    /// How long it has been broken now, second by second, from which to which.
     row_ns: u64,
     row_from: u64,
+    row_to: u64,
     /// Of the seconds, the value that is nearest to breaking it, or furthest beyond.
     worst: Option<f64>,
     broken: Option<Broken>,
@@ -68,8 +78,12 @@ struct Counts {
 }
 
 impl Counts {
-    fn of(window: &Window, span_ns: u64) -> Counts {
-        let Window { scheduled, sent, outcomes, error_replies, .. } = *window;
+    /// `ended`: the run was ended before its time.
+    fn of(window: &Window, span_ns: u64, ended: bool) -> Counts {
+        let Window { mut scheduled, sent, mut outcomes, error_replies, .. } = *window;
+        if ended {
+            scheduled -= outcomes.take(Outcome::Stopped).min(scheduled);
+        }
         Counts { scheduled, sent, outcomes, error_replies, span_ns }
     }
 
@@ -110,17 +124,31 @@ impl Watch {
         let watched = plan.thresholds.iter().map(|threshold| Watched {
             threshold: threshold.clone(),
             sum: Sum::default(),
+            of_part: plan.segment.of() > 1,
             row_ns: 0,
             row_from: 0,
+            row_to: 0,
             worst: None,
             broken: None,
         });
-        let stages = plan.stages.iter();
-        Watch {
-            watched: watched.collect(),
-            stages: stages.map(|s| Stage { start_ns: s.totals.start.0, warmup: s.warmup }).collect(),
-            end_ns: plan.end().map_or(u64::MAX, |end| end.0),
-        }
+        let (stages, end_ns) = (stages(plan), end_of(plan));
+        Watch { watched: watched.collect(), stages, end_ns, ended: false, is_followed: false }
+    }
+
+    /// The plan is another for the seconds that are still to come.
+    pub fn follow(&mut self, plan: &Plan) {
+        (self.stages, self.end_ns) = (stages(plan), end_of(plan));
+    }
+
+    /// Adds up seconds also where only the whole run decides, so that [`Watch::so_far`] has something to tell.
+    pub fn keep_standing(&mut self) {
+        self.is_followed = true;
+    }
+
+    /// How they stand now. What is known at the end only, or was not measured yet, has nothing measured; what is
+    /// added up here are whole seconds, so that the last figures may differ a little from those at the end.
+    pub fn so_far(&self) -> Vec<ThresholdRow> {
+        self.watched.iter().map(Watched::so_far).collect()
     }
 
     /// Takes in a second whose requests have all ended. True where it breaks a threshold that ends the run.
@@ -140,9 +168,10 @@ impl Watch {
                 None => (!stage.warmup, 0),
             };
             if counts && threshold.condition.metric.is_windowed() && start_ns - from_ns >= threshold.after.0 {
-                ends_the_run |= watched.second(row, span_ns);
+                ends_the_run |= watched.second(row, span_ns, self.ended, self.is_followed);
             }
         }
+        self.ended |= ends_the_run;
         ends_the_run
     }
 
@@ -152,10 +181,18 @@ impl Watch {
     }
 }
 
+fn stages(plan: &Plan) -> Vec<Stage> {
+    plan.stages.iter().map(|stage| Stage { start_ns: stage.totals.start.0, warmup: stage.warmup }).collect()
+}
+
+fn end_of(plan: &Plan) -> u64 {
+    plan.end().map_or(u64::MAX, |end| end.0)
+}
+
 impl Watched {
-    fn second(&mut self, row: &SecondRow, span_ns: u64) -> bool {
+    fn second(&mut self, row: &SecondRow, span_ns: u64, ended: bool, is_followed: bool) -> bool {
         let condition = &self.threshold.condition;
-        let counts = Counts::of(&row.window, span_ns);
+        let counts = Counts::of(&row.window, span_ns, ended);
         let times = row.window.latencies.as_deref().and_then(|latencies| times(&condition.metric, latencies));
         let alone = in_windows(condition, &counts, times);
         let broken = if self.threshold.hold_for > Nanos::ZERO {
@@ -163,12 +200,14 @@ impl Watched {
             self.worst.filter(|_| self.row_ns >= self.threshold.hold_for.0)
         } else {
             self.worst = worse(condition, self.worst, alone);
+            if self.sums_up() || is_followed {
+                self.sum.add(&counts, times);
+            }
             if !self.sums_up() {
                 return false;
             }
-            self.sum.add(&counts, times);
             self.row_from = row.second;
-            self.seconds_together().filter(|value| self.threshold.abort && !condition.holds(*value))
+            self.seconds_together().filter(|value| self.threshold.abort && !self.holds(*value))
         };
         let Some(value) = broken.filter(|_| self.broken.is_none()) else { return false };
         self.broken = Some(Broken { value, from: self.row_from, second: row.second });
@@ -178,10 +217,12 @@ impl Watched {
     /// One second more, or the end of the row of seconds in which it was broken.
     fn row(&mut self, alone: Option<f64>, second: u64, span_ns: u64) {
         let condition = &self.threshold.condition;
-        if alone.is_some_and(|value| !condition.holds(value)) {
-            if self.row_ns == 0 {
-                self.row_from = second;
+        if alone.is_some_and(|value| !self.holds(value)) {
+            // Seconds between that do not count, such as those of a warm-up, end a row too.
+            if self.row_ns == 0 || second != self.row_to + 1 {
+                (self.row_from, self.row_ns) = (second, 0);
             }
+            self.row_to = second;
             self.row_ns += span_ns;
         } else {
             self.row_ns = 0;
@@ -189,6 +230,17 @@ impl Watched {
         if self.broken.is_none() {
             self.worst = worse(condition, self.worst, alone);
         }
+    }
+
+    /// Whether a value keeps to the condition, as far as a part of a plan can tell.
+    fn holds(&self, value: f64) -> bool {
+        let condition = &self.threshold.condition;
+        condition.holds(value) || self.is_said_of_the_whole() && !exceeds(condition, value)
+    }
+
+    /// Whether what is measured grows with the part of the plan that is sent.
+    fn is_said_of_the_whole(&self) -> bool {
+        self.of_part && matches!(self.threshold.condition.unit(), Unit::Count | Unit::PerSecond)
     }
 
     /// Whether the seconds are taken together, and not the stages.
@@ -206,6 +258,27 @@ impl Watched {
         if self.takes_the_worst_second() { self.worst } else { self.sum.value(&self.threshold.condition) }
     }
 
+    fn so_far(&self) -> ThresholdRow {
+        let Threshold { condition, hold_for, .. } = &self.threshold;
+        let is_windowed = condition.metric.is_windowed();
+        let measured = match &self.broken {
+            Some(broken) => Some(broken.value),
+            None if !is_windowed => None,
+            None if *hold_for > Nanos::ZERO => self.worst,
+            None => self.seconds_together(),
+        };
+        let holds = *hold_for > Nanos::ZERO || measured.is_none_or(|value| condition.holds(value));
+        ThresholdRow {
+            check: condition.to_string(),
+            terms: self.threshold.terms.clone(),
+            passed: self.broken.is_none() && holds,
+            measured,
+            unit: condition.unit(),
+            note: if is_windowed { self.note(measured) } else { "known at the end".to_string() },
+            suffers_from_generator: false,
+        }
+    }
+
     fn judge(&self, stages: &[Stage], summary: &Summary) -> ThresholdRow {
         let Threshold { condition, hold_for, after, .. } = &self.threshold;
         let measured = match &self.broken {
@@ -219,7 +292,7 @@ impl Watched {
             _ if self.broken.is_some() => false,
             None => self.threshold.passes_without_data,
             Some(_) if *hold_for > Nanos::ZERO => true,
-            Some(value) => condition.holds(value),
+            Some(value) => self.holds(value),
         };
         ThresholdRow {
             check: condition.to_string(),
@@ -236,6 +309,9 @@ impl Watched {
         let ended = if self.threshold.abort { ", which ended the run" } else { "" };
         match &self.broken {
             None if measured.is_none() => "nothing was measured".to_string(),
+            None if self.is_said_of_the_whole() => {
+                "of one part of the plan; `merge` judges the whole".to_string()
+            }
             None if self.threshold.hold_for > Nanos::ZERO => "the worst second".to_string(),
             None => String::new(),
             Some(broken) if self.threshold.hold_for > Nanos::ZERO => {
@@ -261,9 +337,18 @@ impl Watched {
             let span_ns = if cut_short { row.duration.0.min(run_ns) } else { row.duration.0 };
             let latencies = row.window.latencies.as_deref();
             let times = latencies.and_then(|latencies| times(&condition.metric, latencies));
-            sum.add(&Counts::of(&row.window, span_ns), times);
+            sum.add(&Counts::of(&row.window, span_ns, cut_short), times);
         }
         sum.value(condition)
+    }
+}
+
+/// Whether a value is above a bound that it must not exceed.
+fn exceeds(condition: &Condition, value: f64) -> bool {
+    match condition.comparison {
+        Comparison::Below => value >= condition.bound,
+        Comparison::AtMost | Comparison::Equal => value > condition.bound,
+        Comparison::Above | Comparison::AtLeast | Comparison::Unequal => false,
     }
 }
 
@@ -282,20 +367,24 @@ fn worse(condition: &Condition, known: Option<f64>, new: Option<f64>) -> Option<
 /// Whether what the generator alone has done is enough to break it: a response time that would keep its bound without
 /// the lag (the same figure of it), or errors of which most are requests that it dropped.
 fn suffers_from_generator(condition: &Condition, measured: Option<f64>, summary: &Summary) -> bool {
-    let Some(measured) = measured else { return false };
     let outcomes = &summary.ledger.outcomes;
+    let own = outcomes.of(Outcome::Late) + outcomes.of(Outcome::Overload);
+    let mostly_own = |all: u64| own > all / 2;
+    let Some(measured) = measured else {
+        // Nothing was measured, as nothing was sent in time.
+        return condition.metric.is_windowed() && summary.ledger.sent == 0 && mostly_own(outcomes.dropped());
+    };
+    let is_upper = matches!(condition.comparison, Comparison::Below | Comparison::AtMost);
     match condition.metric {
-        Metric::Lag | Metric::Dropped | Metric::RateError | Metric::GeneratorCpu => true,
+        Metric::Lag | Metric::GeneratorCpu => true,
+        Metric::Dropped | Metric::RateError => mostly_own(outcomes.dropped()),
         Metric::ResponseTime if condition.unit() == Unit::Time => {
             let lag = of_times(condition.aggregate, &summary.latencies.lag, summary.duration);
-            lag.is_some_and(|lag| condition.holds(measured - lag))
+            is_upper && lag.is_some_and(|lag| condition.holds(measured - lag))
         }
-        Metric::Error => {
-            let own = outcomes.of(Outcome::Late) + outcomes.of(Outcome::Overload);
-            own > summary.errors() / 2
-        }
+        Metric::Error => mostly_own(summary.errors()),
         // Less was answered in a second, since less was sent.
-        Metric::ResponseTime => outcomes.dropped() > 0,
+        Metric::ResponseTime => !is_upper && mostly_own(outcomes.dropped()),
         Metric::ServiceTime
         | Metric::ConnectTime
         | Metric::ScriptTime

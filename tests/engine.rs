@@ -58,7 +58,7 @@ fn config(schedule: &Schedule, connections: Connections, addresses: Vec<SocketAd
         on_overload: OnOverload::Queue,
         max_lateness: Nanos::from_secs(2),
         graceful_stop: Nanos::from_secs(10),
-        queue_limit: 100_000,
+        queue_limit: engine::QueueLimit::exactly(100_000),
         all_completions: true,
         seed: 1,
     }
@@ -126,6 +126,7 @@ fn run(schedule: &Schedule, config: Config, during: impl FnOnce(&Control) + Send
         windows,
         start: started,
         control: control.clone(),
+        course: None,
         gauges: Arc::new(Gauges::default()),
     };
     let codec = config.codec;
@@ -190,6 +191,8 @@ fn run(schedule: &Schedule, config: Config, during: impl FnOnce(&Control) + Send
                     }
                 }
                 Event::Unreachable(_) => result.unreachable = true,
+                // Only a simulation waits for it.
+                Event::Mark(heard) => drop(heard.send(())),
                 Event::Window(Closed::Second(_, window)) => {
                     result.seconds.push(window.scheduled);
                     let _ = windows_back.send(window);

@@ -155,7 +155,10 @@ fn what_an_interrupted_run_has_written_verifies_too() {
 #[test]
 fn merged_segments_are_the_whole_to_the_request_and_to_the_bucket() {
     let bench = Bench::new();
-    let more = format!("connections: {{ count: 6, limit: 30 }}\nmapping: {{ verify: none }}\n{ALL}");
+    let more = format!(
+        "connections: {{ count: 6, limit: 30 }}\nmapping: {{ verify: none }}\n{ALL}\
+                        thresholds: [ response_time count == 600, response_time rate > 250, connect_time count > 20 ]\n"
+    );
     let yaml = steady(300, "2s", &more)
         .replace("stages: [", "stages: [ { name: warm, hold: 60, duration: 1s, warmup: true },");
     let file = bench.file("s.yaml", &yaml);
@@ -163,6 +166,8 @@ fn merged_segments_are_the_whole_to_the_request_and_to_the_bucket() {
         let (segment, out) = (format!("{index}/3"), format!("part-{index}"));
         bench.call(&[file.to_str().expect("text"), "--segment", &segment, "--out", &out]).assert_code(0);
     }
+    let parts = json(&bench.path().join("part-1"));
+    assert!(parts["thresholds"][0]["note"].as_str().expect("a note").contains("one part"), "{parts}");
     let merged = bench.call(&["merge", "part-2", "part-0", "part-1", "--out", "all"]);
     merged.assert_code(0);
     bench.call(&["verify", "all"]).assert_code(0);
@@ -194,6 +199,13 @@ fn merged_segments_are_the_whole_to_the_request_and_to_the_bucket() {
     assert!((said - exact).abs() <= 2.0 + exact / 500.0, "{said} {exact}");
     let whole = json(&place("all"));
     assert_eq!(whole["response_time"]["count"], 600, "without the warm-up");
+    let measured: Vec<f64> =
+        (0..3).map(|index| whole["thresholds"][index]["measured"].as_f64().expect("measured")).collect();
+    let opened = rows(&place("all"), "connections.csv").len() as f64;
+    assert_eq!(measured, [600.0, 300.0, opened]);
+    for name in ["plan.json", "effective.yaml", "latency.hlog", "junit.xml"] {
+        assert!(place("all").join(name).exists(), "{name}");
+    }
     assert_eq!(whole["drawn"]["parts"].as_array().expect("parts").len(), 3);
     assert!(
         std::fs::read_to_string(place("all/report.html")).expect("a page").contains("Merged from these runs")

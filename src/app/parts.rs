@@ -16,9 +16,6 @@ use crate::units::{Nanos, Tps};
 use crate::wire::{Codec, Correlate, Framing, length};
 use crate::{engine, feed, responder, store};
 
-/// Requests that may wait for room in one worker, at least and at most.
-const QUEUE_LIMITS: (usize, usize) = (1024, 1 << 18);
-
 /// Records are read ahead for at least this long, in milliseconds, whatever `redis.prefetch` says.
 const PREFETCH_MS: u64 = 100;
 
@@ -127,8 +124,6 @@ pub(super) fn worker(
 ) -> engine::Config {
     let load = &scenario.load;
     let users = plan.closed.as_ref().map_or(0, |closed| closed.users as usize);
-    let late = u128::from(plan.peak().units()) * u128::from(load.max_lateness.0)
-        / (u128::from(Tps::UNITS_PER_TPS) * 1_000_000_000);
     engine::Config {
         worker,
         workers,
@@ -153,10 +148,7 @@ pub(super) fn worker(
         },
         max_lateness: load.max_lateness,
         graceful_stop: load.graceful_stop,
-        queue_limit: usize::try_from(late)
-            .unwrap_or(usize::MAX)
-            .clamp(QUEUE_LIMITS.0, QUEUE_LIMITS.1)
-            .max(users),
+        queue_limit: engine::QueueLimit::of(plan.peak(), load.max_lateness, users),
         all_completions: scenario.report.requests || scenario.script.is_some(),
         seed: plan.seed,
     }

@@ -14,11 +14,13 @@ use crate::plan::Plan;
 use crate::plan::compile::{Violation, compile};
 use crate::plan::fingerprint;
 use crate::plan::mix::Kind;
+use crate::plan::search::trial_of;
 use crate::plan::segment::Segment;
 use crate::records::generator::{self, Generator};
-use crate::scenario::schema::{Scenario, StageKind};
+use crate::scenario::schema::{Scenario, Search, StageKind};
 use crate::scenario::{Loaded, Overrides, Problems, Row};
 use crate::script::{self, Script};
+use crate::units::Tps;
 
 /// A scenario, or one row of its matrix, that can be run.
 #[derive(Debug, Clone)]
@@ -92,7 +94,26 @@ pub(super) fn load(path: &Path, overrides: &Overrides) -> Result<Vec<Row>, Error
     Scenario::load_rows(path, overrides).map_err(|problems| Error::Scenario(Box::new(problems)))
 }
 
+/// One trial of a search: the same scenario with this rate and the limit as a threshold.
+pub(super) fn prepare_trial(of: &Prepared, search: &Search, rate: Tps) -> Result<Prepared, Error> {
+    let mut loaded = of.loaded.clone();
+    loaded.scenario = trial_of(&of.loaded.scenario, search, rate);
+    // Its stages have rates that are written.
+    let mut rate_at = |function: &str, _: f64| Err(format!("no stage of a trial asks `{function}`"));
+    let plan = compile(&loaded.scenario, Segment::WHOLE, &mut rate_at);
+    let plan = plan.map_err(|violations| in_their_place(&of.loaded, violations))?;
+    let (payloads, script) = (of.payloads.clone(), of.script.clone());
+    Ok(Prepared { values: of.values.clone(), loaded, plan, payloads, script })
+}
+
 fn compiled(rows: Vec<Row>, segment: Segment) -> Result<Vec<Prepared>, Error> {
+    let searches = |row: &&Row| row.loaded.scenario.search.is_some();
+    if let (Some(row), Some(_)) = (rows.iter().find(searches), rows.iter().find(|row| !searches(row))) {
+        let message = "some rows of the matrix search, and some do not";
+        let help = Some("make two scenarios of it".to_string());
+        let problem = row.loaded.problem("search", message, help);
+        return Err(Error::Scenario(Box::new(row.loaded.problems(vec![problem]))));
+    }
     let mut prepared = Vec::with_capacity(rows.len());
     let mut wrong: Vec<Problems> = Vec::new();
     for row in rows {

@@ -10,9 +10,10 @@ use serde::Deserialize;
 use crate::app::error::{Error, exit};
 use crate::app::prepare::{Prepared, SCRIPT_COPY, prepare_again};
 use crate::app::{run, say};
-use crate::cli::{OnlyArg, OverrideArgs, ReplayArgs, RunArgs};
+use crate::cli::{BoundsArgs, OnlyArg, OverrideArgs, ReplayArgs, RunArgs};
 use crate::plan::segment::Segment;
 use crate::report;
+use crate::report::events::PlannedEvent;
 use crate::report::requests::numbers_of;
 
 /// What is known of the plan of a run.
@@ -22,6 +23,8 @@ struct Planned {
     segment: String,
     /// Runs of earlier versions have none.
     content: Option<String>,
+    #[serde(default)]
+    events: Vec<PlannedEvent>,
 }
 
 pub(super) fn replay(args: &ReplayArgs) -> Result<u8, Error> {
@@ -37,6 +40,11 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<u8, Error> {
     let overrides = OverrideArgs { redis: args.redis.clone(), ..OverrideArgs::default() };
     let mut prepared = prepare_again(&args.run, &overrides, segment)?;
     know_secrets(&prepared)?;
+    let events: Option<Vec<_>> = planned.events.iter().map(PlannedEvent::event).collect();
+    let unknown = "an event of its plan.json is none that a run can have";
+    let events = events.ok_or_else(|| Error::Replay(unknown.to_string()))?;
+    let changed = prepared.plan.with_events(&events);
+    prepared.plan = changed.map_err(|error| Error::Replay(error.to_string()))?;
     if prepared.plan.fingerprint != planned.plan {
         let now = &prepared.plan.fingerprint;
         let text = format!("its plan was {}, and effective.yaml makes {now} of it", planned.plan);
@@ -116,7 +124,15 @@ fn run_args(args: &ReplayArgs, path: &Path, segment: Segment) -> RunArgs {
         segment,
         run_id: None,
         workers: args.workers,
+        baseline: None,
+        fail_on_regression: false,
+        bounds: BoundsArgs::default(),
         keep_store: false,
+        ui: None,
+        ui_token: None,
+        ui_allowed_hosts: Vec::new(),
+        link: false,
+        simulate: false,
         quiet: args.quiet,
         json: args.json,
     }

@@ -9,6 +9,7 @@ use crate::plan::fingerprint;
 use crate::plan::keys::{Keys, Order};
 use crate::plan::mix::{Kind, Mix};
 use crate::plan::schedule::{Arrivals, Piece, SAMPLE_NS, Schedule, Shape, StageTotals};
+use crate::plan::search::first_trial;
 use crate::plan::segment::Segment;
 use crate::plan::{Plan, Stage, thresholds};
 use crate::scenario::schema::{self, OnExhausted, Scenario, StageKind};
@@ -44,7 +45,7 @@ impl Violation {
 /// Gives the rate of a Lua function at a second of its stage, in requests per second.
 pub type RateAt<'a> = dyn FnMut(&str, f64) -> Result<f64, String> + 'a;
 
-/// Compiles a scenario for one segment. `rate_at` answers for `lua` stages.
+/// Compiles a scenario for one segment; of a search, its first trial. `rate_at` answers for `lua` stages.
 ///
 /// # Errors
 /// Every rule that is broken.
@@ -53,6 +54,9 @@ pub fn compile(
     segment: Segment,
     rate_at: &mut RateAt<'_>,
 ) -> Result<Plan, Vec<Violation>> {
+    if let Some(search) = &scenario.search {
+        return first_trial(scenario, search, segment, rate_at);
+    }
     let mut violations = Vec::new();
     let mut shapes = Vec::with_capacity(scenario.load.stages.len());
     for (index, stage) in scenario.load.stages.iter().enumerate() {
@@ -100,6 +104,7 @@ pub fn compile(
         fingerprint,
         schedule: Arc::new(schedule),
         only: None,
+        events: Vec::new(),
         closed,
         mix: Arc::new(mix),
         keys: Arc::new(keys),

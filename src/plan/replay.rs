@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::plan::events::Deed;
 use crate::plan::{Plan, fingerprint};
 use crate::units::{Nanos, Tps};
 
@@ -119,6 +120,13 @@ impl Plan {
         for (stage, totals) in self.stages.iter_mut().zip(schedule.stages()) {
             stage.totals = totals;
             (stage.from, stage.to) = (speed.rate(stage.from), speed.rate(stage.to));
+        }
+        self.thresholds = self.thresholds.into_iter().map(|threshold| threshold.at_speed(speed)).collect();
+        for event in &mut self.events {
+            event.at = Nanos(speed.due(event.at.0));
+            if let Deed::Rate(rate) = &mut event.deed {
+                *rate = speed.rate(*rate);
+            }
         }
         self.fingerprint = fingerprint::replayed(&self.fingerprint, speed.thousandths(), only.as_deref());
         self.schedule = Arc::new(schedule);

@@ -200,6 +200,13 @@ impl Share {
         Share { only, ..self }
     }
 
+    /// Takes the requests from `n` on again that it has taken already, of a plan which now has `total`.
+    pub fn back_to(&mut self, n: u64, total: u64) {
+        let (index, of) = (self.segment.index, self.segment.of);
+        let again = n.saturating_sub(index).div_ceil(of).saturating_mul(of).saturating_add(index);
+        (self.next, self.total) = (self.next.min(again), total);
+    }
+
     /// How many requests are left.
     pub fn remaining(&self) -> u64 {
         if let Some(only) = &self.only {
@@ -339,6 +346,23 @@ mod tests {
         // Slots 3, 4, 3, 4, 3: those of slot 3 belong to the second worker, and 40 is not in the plan.
         assert_eq!((share(0).remaining(), share(0).collect::<Vec<_>>()), (2, vec![4, 9]));
         assert_eq!((share(1).remaining(), share(1).collect::<Vec<_>>()), (3, vec![3, 8, 13]));
+    }
+
+    proptest! {
+        /// A share that goes back takes exactly what lies from there on, whatever the plan has become.
+        #[test]
+        fn a_share_that_goes_back_takes_the_rest_of_the_plan_that_there_is_now(
+            total in 0u64..500, taken in 0usize..500, back in 0u64..500, now in 0u64..500, workers in 1u64..4,
+        ) {
+            for worker in 0..workers {
+                let mut share = Share::new(total, Segment::WHOLE, 5, worker, workers);
+                let last = share.by_ref().take(taken).last();
+                let from = last.map_or(0, |n| n + 1).min(back);
+                share.back_to(back, now);
+                let mine = |n: &u64| *n % 5 % workers == worker;
+                prop_assert_eq!(share.collect::<Vec<_>>(), (from..now).filter(mine).collect::<Vec<_>>());
+            }
+        }
     }
 
     proptest! {

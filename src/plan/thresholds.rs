@@ -3,12 +3,14 @@
 use crate::plan::Stage;
 use crate::plan::closed::Closed;
 use crate::plan::compile::Violation;
-use crate::scenario::schema::{self, Condition, NoData};
-use crate::units::Nanos;
+use crate::plan::replay::Speed;
+use crate::scenario::schema::{self, Aggregate, Condition, Metric, NoData};
+use crate::units::{NANOS_PER_SEC, Nanos, Unit};
 
 /// What must hold for the run to pass.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Threshold {
+    written: schema::Threshold,
     /// What is measured, and its bound.
     pub condition: Condition,
     /// What stands beside the condition, in words; empty where nothing does.
@@ -23,6 +25,17 @@ pub struct Threshold {
     pub abort: bool,
     /// The verdict when nothing was measured.
     pub passes_without_data: bool,
+}
+
+impl Threshold {
+    /// The same in a plan that goes faster or slower.
+    pub(super) fn at_speed(mut self, speed: Speed) -> Threshold {
+        let time = |time: Nanos| Nanos(speed.end(time.0));
+        (self.after, self.hold_for) = (time(self.after), time(self.hold_for));
+        (self.written.after, self.written.hold_for) = (self.after, self.hold_for);
+        self.terms = self.written.terms();
+        self
+    }
 }
 
 /// Finds the stages and holds the terms against them.
@@ -78,7 +91,9 @@ fn one(
             return Err(Violation::new(format!("{path}.for"), message, "write less"));
         }
     }
+    by_seconds(path, threshold, stage.and_then(|stage| stages.get(stage)), end)?;
     Ok(Threshold {
+        written: threshold.clone(),
         condition: threshold.check.clone(),
         terms: threshold.terms(),
         stage,
@@ -87,6 +102,31 @@ fn one(
         abort: threshold.abort,
         passes_without_data: threshold.no_data == NoData::Pass,
     })
+}
+
+/// Whether what is looked at second by second has seconds, and whole ones where it matters.
+fn by_seconds(
+    path: &str,
+    threshold: &schema::Threshold,
+    stage: Option<&Stage>,
+    end: Option<Nanos>,
+) -> Result<(), Violation> {
+    let condition = &threshold.check;
+    if end.is_none() && threshold.hold_for > Nanos::ZERO && condition.unit() == Unit::PerSecond {
+        let message = "nobody knows how long the last second of a load of so many requests is";
+        let help = "remove `for`, or end the load by its duration";
+        return Err(Violation::new(format!("{path}.for"), message.to_string(), help));
+    }
+    let worst_second = condition.metric == Metric::RateError && condition.aggregate == Aggregate::Max;
+    let looks = threshold.hold_for > Nanos::ZERO || threshold.after > Nanos::ZERO || threshold.abort;
+    let Some(stage) = stage.filter(|_| looks || worst_second) else { return Ok(()) };
+    let from = stage.totals.start.0.saturating_add(threshold.after.0);
+    if from.div_ceil(NANOS_PER_SEC).saturating_mul(NANOS_PER_SEC) < stage.totals.end.0 {
+        return Ok(());
+    }
+    let message = format!("no second of the schedule begins in what is looked at of stage `{}`", stage.name);
+    let help = "a second belongs to the stage in which it begins: let the stage be longer, or name none";
+    Err(Violation::new(path.to_string(), message, help))
 }
 
 #[cfg(test)]
@@ -121,6 +161,7 @@ mod tests {
             ("{ check: lag max < 1s, after: 10s }", "thresholds[0].after", "nothing is left"),
             ("{ check: lag max < 1s, stage: up, after: 4s }", "thresholds[0].after", "nothing is left"),
             ("{ check: lag max < 1s, stage: up, after: 2s, for: 3s }", "thresholds[0].for", "lasts 2s"),
+            ("{ check: lag max < 1s, stage: up, after: 3500ms }", "thresholds[0]", "no second"),
         ];
         for (threshold, path, message) in cases {
             let found = compiled(threshold).expect_err(threshold);

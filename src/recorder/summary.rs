@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 use crate::ledger::{Imbalance, Ledger, Outcome};
 use crate::recorder::histogram::Latencies;
 use crate::recorder::shard::{Closed, KindTally, Window};
-use crate::units::{Nanos, Unit};
+use crate::units::{Nanos, Tps, Unit};
 
 /// One row of `seconds.csv`: what was due in one second of the schedule.
 #[derive(Debug, Clone)]
@@ -190,7 +190,8 @@ pub struct Verdict {
     pub passed: bool,
     /// The exit code.
     pub exit_code: u8,
-    /// One word: `passed`, `interrupted`, `unbalanced`, `lost`, `unreachable`, `threshold`, `failed`.
+    /// One word: `passed`, `interrupted`, `unbalanced`, `lost`, `unreachable`, `threshold`,
+    /// `regression`, `failed`.
     pub word: Cow<'static, str>,
     /// Why, in a sentence; empty when it passed.
     pub reason: String,
@@ -256,6 +257,21 @@ impl ResponderCount {
     }
 }
 
+/// Something that was done to the run while it went: a row of `events.csv`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventRow {
+    /// The first request that is not due before.
+    pub n: u64,
+    /// From when on it holds.
+    pub at: Nanos,
+    /// What was done, as in the files.
+    pub event: Cow<'static, str>,
+    /// The new rate, where that was it.
+    pub rate: Option<Tps>,
+    /// The name of the stage.
+    pub stage: String,
+}
+
 /// How well the generator itself did.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
@@ -313,6 +329,8 @@ pub struct Summary {
     pub scheduled_duration: Nanos,
     /// Whether users sent (closed model), and not a schedule.
     pub closed: bool,
+    /// Whether nothing was sent, and a model answered.
+    pub simulated: bool,
     /// How it ended.
     pub verdict: Verdict,
     /// What the scenario demands, and whether it holds.
@@ -325,6 +343,8 @@ pub struct Summary {
     pub latencies: Latencies,
     /// The stages.
     pub stages: Vec<StageRow>,
+    /// What was done to the run while it went.
+    pub events: Vec<EventRow>,
     /// The kinds of requests, where there are several.
     pub kinds: Vec<KindRow>,
     /// Connections opened.
@@ -433,12 +453,14 @@ pub(crate) fn blank() -> Summary {
         duration: Nanos::ZERO,
         scheduled_duration: Nanos::ZERO,
         closed: false,
+        simulated: false,
         verdict: Verdict::passed(),
         thresholds: Vec::new(),
         ledger: Ledger::default(),
         imbalances: Vec::new(),
         latencies: Latencies::default(),
         stages: Vec::new(),
+        events: Vec::new(),
         kinds: Vec::new(),
         connections_opened: 0,
         reconnects: 0,

@@ -90,14 +90,8 @@ impl CountsCsv {
     }
 
     fn encoded(&mut self, histogram: &Histogram<u64>) -> Result<String, Error> {
-        if histogram.is_empty() {
-            return Ok(String::new());
-        }
-        self.bytes.clear();
-        match self.serializer.serialize(histogram, &mut self.bytes) {
-            Ok(_) => Ok(STANDARD.encode(&self.bytes)),
-            Err(error) => Err(self.rows.failed(io::Error::other(error.to_string()))),
-        }
+        let encoded = cell(histogram, &mut self.serializer, &mut self.bytes);
+        encoded.map_err(|error| self.rows.failed(io::Error::other(error)))
     }
 
     /// Finishes the file.
@@ -224,6 +218,39 @@ pub fn read(
         take(scope, index, latencies)?;
     }
     Ok(true)
+}
+
+fn cell(
+    histogram: &Histogram<u64>,
+    serializer: &mut V2DeflateSerializer,
+    bytes: &mut Vec<u8>,
+) -> Result<String, String> {
+    if histogram.is_empty() {
+        return Ok(String::new());
+    }
+    bytes.clear();
+    serializer.serialize(histogram, bytes).map_err(|error| error.to_string())?;
+    Ok(STANDARD.encode(bytes))
+}
+
+/// Three histograms as cells of this file.
+pub(super) fn cells(latencies: &Latencies) -> [String; 3] {
+    let (mut serializer, mut bytes) = (V2DeflateSerializer::new(), Vec::new());
+    let Latencies { response, service, lag } = latencies;
+    // Cannot fail: it is written into memory, and counts of requests fit.
+    [response, service, lag].map(|one| cell(one, &mut serializer, &mut bytes).unwrap_or_default())
+}
+
+/// What [`cells`] has written; the text says what is wrong with it.
+pub(super) fn of_cells(cells: [&str; 3]) -> Result<Latencies, String> {
+    let (mut plain, mut latencies) = (Vec::new(), Latencies::default());
+    let Latencies { response, service, lag } = &mut latencies;
+    for (place, text) in [response, service, lag].into_iter().zip(cells) {
+        if !text.is_empty() {
+            add(text, &mut plain, place)?;
+        }
+    }
+    Ok(latencies)
 }
 
 /// Adds the histogram that stands in a cell to another. `plain` is room that is used again.

@@ -33,7 +33,7 @@ pub const SUMMARY: &str = "run_id,scenario,plan,seed,started_at,duration_s,outco
                            service_p99_us,service_p99_9_us,service_max_us,lag_p50_us,lag_p90_us,lag_p99_us,\
                            lag_p99_9_us,lag_max_us,received,failed_reset,failed_eof,failed_protocol,failed_refused,\
                            dropped_late,dropped_overload,dropped_no_record,dropped_script,dropped_stopped,reason,\
-                           error_replies";
+                           error_replies,simulated";
 
 /// Columns of `mix.csv`.
 pub const MIX: &str = "kind,weight,sent,matched,failed,timed_out,dropped,error_replies,error_rate,rate_actual,\
@@ -108,13 +108,17 @@ impl SecondsCsv {
     /// # Errors
     /// When it cannot be written.
     pub fn new(folder: &Folder, plan: &Plan) -> Result<SecondsCsv, Error> {
-        let stages = plan.stages.iter().map(|stage| (stage.totals.start, stage.name.clone())).collect();
         Ok(SecondsCsv {
             rows: Rows::new(folder, "seconds.csv", SECONDS)?,
-            stages,
+            stages: beginnings(plan),
             plan: plan.clone(),
             next: 0,
         })
+    }
+
+    /// The plan is another for the seconds that are still to be written.
+    pub fn follow(&mut self, plan: &Plan) {
+        (self.stages, self.plan) = (beginnings(plan), plan.clone());
     }
 
     /// Writes a second, after rows of zeros for seconds that were left out, and gives it to the system.
@@ -168,6 +172,11 @@ impl SecondsCsv {
         let begun = self.stages.partition_point(|(start, _)| *start <= at);
         begun.checked_sub(1).and_then(|index| self.stages.get(index)).map_or("", |(_, name)| name)
     }
+}
+
+/// Where stages begin, and their names.
+fn beginnings(plan: &Plan) -> Vec<(Nanos, String)> {
+    plan.stages.iter().map(|stage| (stage.totals.start, stage.name.clone())).collect()
 }
 
 /// A row of `seconds.csv`: the counts before the latencies, the latencies, and the counts behind them.
@@ -304,6 +313,7 @@ pub fn summary_csv(summary: &Summary) -> Vec<u8> {
     row.extend(FAILED.iter().chain(&DROPPED).map(|&outcome| outcomes.of(outcome).to_string()));
     row.push(summary.verdict.reason.clone());
     row.push(receipts.error_replies.to_string());
+    row.push(summary.simulated.to_string());
     table(&names(SUMMARY), [row])
 }
 
@@ -418,7 +428,7 @@ pub(super) fn decimal(value: f64) -> String {
     if value.is_finite() { format!("{value:.3}") } else { "0.000".to_string() }
 }
 
-fn names(columns: &str) -> Vec<String> {
+pub(super) fn names(columns: &str) -> Vec<String> {
     columns.split(',').map(str::to_string).collect()
 }
 

@@ -9,6 +9,7 @@ use crate::plan::keys::Order;
 use crate::plan::preflight::{Concern, Preflight};
 use crate::plan::schedule::Arrivals;
 use crate::plan::{Plan, Stage};
+use crate::report::events::PlannedEvent;
 use crate::report::figures::{Tone, columns, count, grouped, instant, paint, percent, plain, rate, time};
 use crate::report::json::written;
 use crate::units::{Nanos, Tps};
@@ -301,6 +302,7 @@ impl DryRun<'_> {
             redis: self.redis,
             folder: self.folder,
             files: self.files,
+            events: plan.events.iter().map(PlannedEvent::of).collect(),
             concerns: self
                 .concerns
                 .iter()
@@ -371,6 +373,9 @@ struct Whole<'a> {
     redis: &'a str,
     folder: &'a str,
     files: &'a [String],
+    /// What was done to the run while it went; left out where nothing was.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    events: Vec<PlannedEvent>,
     concerns: Vec<ConcernJson<'a>>,
 }
 

@@ -50,15 +50,15 @@ impl LatencyLog {
     /// # Errors
     /// When it cannot be written.
     pub fn new(folder: &Folder, plan: &Plan, started_at: SystemTime) -> Result<LatencyLog, Error> {
-        let warm_up = plan.stages.iter().filter(|stage| stage.warmup);
         let mut log = LatencyLog {
             file: folder.file(NAME)?,
             serializer: V2DeflateSerializer::new(),
-            warm_up: warm_up.map(|stage| (stage.totals.start.0, stage.totals.end.0)).collect(),
-            end_ns: plan.end().map_or(u64::MAX, |end| end.0),
+            warm_up: Vec::new(),
+            end_ns: 0,
             written: Latencies::default(),
             left_out: None,
         };
+        log.follow(plan);
         let begun = IntervalLogWriterBuilder::new()
             .add_comment("[Histogram log format version 1.3]")
             .add_comment("[Values: nanoseconds; tags: response, service, lag]")
@@ -70,6 +70,13 @@ impl LatencyLog {
             begun.and_then(|()| log.file.write_all(LEGEND.as_bytes())).and_then(|()| log.file.flush());
         begun.map_err(|source| log.file.failed(source))?;
         Ok(log)
+    }
+
+    /// The plan is another for the seconds that are still to be written.
+    pub fn follow(&mut self, plan: &Plan) {
+        let warm_up = plan.stages.iter().filter(|stage| stage.warmup);
+        self.warm_up = warm_up.map(|stage| (stage.totals.start.0, stage.totals.end.0)).collect();
+        self.end_ns = plan.end().map_or(u64::MAX, |end| end.0);
     }
 
     /// Writes a second, unless it lies in a warm-up stage, and gives it to the system.

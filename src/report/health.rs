@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::ledger::Outcome;
+use crate::ledger::{Outcome, Outcomes};
 use crate::recorder::histogram::percentile_us;
 use crate::recorder::summary::{Summary, ThresholdRow};
 use crate::report::figures::{count, duration, grouped, micros, percent, rate};
@@ -109,8 +109,9 @@ impl Facts {
         let in_flight =
             if seconds > 0.0 && slots > 0 { answered * mean_s / seconds / slots as f64 } else { 0.0 };
         let lag_us = percentile_us(&latencies.lag, 99.0);
-        let dropped_late = summary.ledger.outcomes.of(Outcome::Late);
-        let too_late = dropped_late > 0 && dropped_late as f64 >= CROWDED * summary.operations() as f64;
+        let (due, outcomes) = counted(summary);
+        let dropped_late = outcomes.of(Outcome::Late);
+        let too_late = dropped_late > 0 && dropped_late as f64 >= CROWDED * due as f64;
         Facts {
             lag_us,
             response_us: percentile_us(&latencies.response, 99.0),
@@ -126,14 +127,30 @@ impl Facts {
             median_us: percentile_us(service, 50.0),
         }
     }
+
+    /// Requests left late, and it was not for want of room on their connections.
+    fn late_with_room(&self) -> bool {
+        self.late && self.crowded < CROWDED
+    }
+}
+
+/// What came due outside of warm-up stages, whose lag is not counted either, and how it ended.
+fn counted(summary: &Summary) -> (u64, Outcomes) {
+    let (mut due, mut outcomes) = (0, Outcomes::default());
+    for row in summary.stages.iter().filter(|row| !row.warmup) {
+        due += row.window.scheduled;
+        outcomes.merge(&row.window.outcomes);
+    }
+    (due, outcomes)
 }
 
 /// Says who held the run back. The first rule that holds decides. Lag is that of requests that were sent: where 1 % or
 /// more were so late that they were dropped, it counts as above both bounds.
 ///
-/// 1. A worker used more than 95 % of its processor and lag p99 is above 1 ms: the generator.
-/// 2. Workers waited for payloads and lag p99 is above 1 ms: the script if Lua ran for at least half
-///    of the time, else the store.
+/// 1. A worker used more than 95 % of its processor, lag p99 is above 1 ms, and connections had room: the generator.
+///    Without room it is not known what it was that a worker, which polls while it waits, was waiting for.
+/// 2. Workers waited for payloads, lag p99 is above 1 ms, and connections had room: the script if Lua ran for at
+///    least half of the time, else the store.
 /// 3. Lag p99 is above 10 ms and at least 1 % of the requests waited for room on their connection, or found none:
 ///    the connections if the target was as quick as ever (service_time p50 at most twice its p5), else the
 ///    target. With fewer, the generator.
@@ -146,13 +163,13 @@ pub fn bottleneck(summary: &Summary) -> Bottleneck {
     let health = &summary.health;
     let outcomes = &summary.ledger.outcomes;
     let found = |party, because| Bottleneck { party, because };
-    if facts.busiest > BUSY && facts.late {
+    if facts.busiest > BUSY && facts.late_with_room() {
         let busy = percent(facts.busiest, 1.0);
         let because =
             format!("a worker used {busy} of its processor and lag p99 is {lag}; add workers or machines");
         return found(Party::Generator, because);
     }
-    if health.starved > 0 && facts.late {
+    if health.starved > 0 && facts.late_with_room() {
         let waited = format!("workers waited {} for payloads", count(health.starved, "time"));
         if facts.script_share >= 0.5 {
             let lua = percent(facts.script_share, 1.0);
@@ -237,7 +254,7 @@ fn crowded(summary: &Summary) -> f64 {
 /// than 99 % of the planned rate was sent, since requests came too late or found no room in a queue.
 pub fn saturation(summary: &Summary) -> Option<String> {
     let blame = bottleneck(summary);
-    let waited_for_store = summary.health.starved > 0 && Facts::of(summary).late;
+    let waited_for_store = summary.health.starved > 0 && Facts::of(summary).late_with_room();
     let own = match blame.party {
         Party::Generator | Party::Script => true,
         Party::Store => waited_for_store,
@@ -260,9 +277,9 @@ pub fn saturation(summary: &Summary) -> Option<String> {
 
 /// Whether 1 % of the requests or more were dropped for want of time.
 fn dropped_itself(summary: &Summary) -> bool {
-    let outcomes = &summary.ledger.outcomes;
+    let (due, outcomes) = counted(summary);
     let own = outcomes.of(Outcome::Late) + outcomes.of(Outcome::Overload);
-    own > 0 && own as f64 >= (1.0 - CARRIED_OUT) * summary.operations() as f64
+    own > 0 && own as f64 >= (1.0 - CARRIED_OUT) * due as f64
 }
 
 /// Whether less was sent than was planned, in a run that was not cut short.
@@ -405,6 +422,15 @@ mod tests {
         assert_eq!(bottleneck(&summary).party, Party::Connections);
     }
 
+    /// 500 requests more come due in a stage that counts, and are dropped.
+    fn drop_late(summary: &mut Summary) {
+        summary.ledger.scheduled += 500;
+        summary.ledger.outcomes.add(Outcome::Late, 500);
+        let row = summary.stages.iter_mut().find(|row| !row.warmup).expect("a stage that counts");
+        row.window.scheduled += 500;
+        row.window.outcomes.add(Outcome::Late, 500);
+    }
+
     fn broken(suffers_from_generator: bool) -> ThresholdRow {
         ThresholdRow {
             check: "lag p(99) < 1ms".to_string(),
@@ -425,12 +451,14 @@ mod tests {
         busy.thresholds = vec![broken(true)];
         let reason = saturation(&busy).expect("saturated");
         assert!(reason.contains("lag p(99) < 1ms is broken by that; a worker used 100 %"), "{reason}");
+        busy.health.waited = 5000;
+        assert_eq!(saturation(&busy), None, "its connections were full");
+        busy.health.waited = 0;
         busy.thresholds.push(broken(false));
         assert_eq!(saturation(&busy), None, "the target has failed on its own");
 
         let mut behind = lagging(20);
-        (behind.ledger.scheduled, behind.ledger.sent) = (14_000, 13_500);
-        behind.ledger.outcomes.add(Outcome::Late, 500);
+        drop_late(&mut behind);
         assert!(saturation(&behind).expect("saturated").contains("112.5 requests per second were sent"));
         behind.health.waited = 5000;
         assert_eq!(saturation(&behind), None, "its connections were full");
@@ -441,8 +469,8 @@ mod tests {
         starved.health.starved = 3;
         assert!(saturation(&starved).is_some());
         let mut dropped = typical();
-        (dropped.ledger.scheduled, dropped.health.starved) = (14_000, 3);
-        dropped.ledger.outcomes.add(Outcome::Late, 500);
+        dropped.health.starved = 3;
+        drop_late(&mut dropped);
         assert_eq!(bottleneck(&dropped).party, Party::Store, "those that were sent left in time");
         assert!(saturation(&dropped).is_some());
         let mut slow = typical();

@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::ledger::{Imbalance, Ledger, Mapped, Outcome, Outcomes, Receipts};
 use crate::recorder::histogram::{Latencies, max_us, percentile_us};
-use crate::recorder::summary::{ErrorRow, KindRow, StageRow, Summary, ThresholdRow};
+use crate::recorder::summary::{ErrorRow, EventRow, KindRow, StageRow, Summary, ThresholdRow};
+use crate::report::compare::Compared;
 use crate::report::csv::{DROPPED, FAILED};
 use crate::report::figures::{found, to_micros};
 use crate::report::health::{bottleneck, warnings};
 use crate::report::saved::Drawn;
 use crate::report::timestamp;
-use crate::units::{Nanos, Unit};
+use crate::units::{Nanos, Tps, Unit};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Whole {
@@ -24,6 +25,9 @@ pub(super) struct Whole {
     pub segment: String,
     /// `open` or `closed`.
     pub model: String,
+    /// Nothing was sent: a model answered.
+    #[serde(default)]
+    pub simulated: bool,
     pub scenario: String,
     pub plan: String,
     pub seed: u64,
@@ -43,6 +47,9 @@ pub(super) struct Whole {
     pub service_time: Times,
     pub lag: Times,
     pub stages: Vec<Stage>,
+    /// What was done to the run while it went.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<Event>,
     /// Empty where kinds are not told apart.
     pub mix: Vec<Kind>,
     pub operations: u64,
@@ -60,6 +67,12 @@ pub(super) struct Whole {
     /// Empty where nothing had to hold.
     #[serde(default)]
     pub thresholds: Vec<Threshold>,
+    /// How long opening a connection took; not known of merged runs.
+    #[serde(default)]
+    pub connect_time: Times,
+    /// What the run came to against an earlier one, where that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Compared>,
     /// What `report.html` draws; in the file only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drawn: Option<Drawn>,
@@ -330,6 +343,29 @@ impl Kind {
     }
 }
 
+/// A row of `events.csv`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Event {
+    pub n: u64,
+    pub at_us: u64,
+    pub event: String,
+    /// Per second; null where the event is no rate.
+    pub rate: Option<f64>,
+    pub stage: String,
+}
+
+impl Event {
+    fn of(row: &EventRow) -> Event {
+        Event {
+            n: row.n,
+            at_us: to_micros(row.at.0),
+            event: row.event.to_string(),
+            rate: row.rate.map(Tps::as_f64),
+            stage: row.stage.clone(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Connections {
     pub opened: u64,
@@ -452,6 +488,7 @@ pub(super) fn whole(summary: &Summary) -> Whole {
         run_id: summary.run_id.clone(),
         segment: summary.segment.clone(),
         model: if summary.closed { "closed" } else { "open" }.to_string(),
+        simulated: summary.simulated,
         scenario: summary.scenario.clone(),
         plan: summary.plan.clone(),
         seed: summary.seed,
@@ -471,6 +508,7 @@ pub(super) fn whole(summary: &Summary) -> Whole {
         service_time: Times::of(&summary.latencies.service),
         lag: Times::of(&summary.latencies.lag),
         stages: summary.stages.iter().map(Stage::of).collect(),
+        events: summary.events.iter().map(Event::of).collect(),
         mix: summary.kinds.iter().map(|kind| Kind::of(summary, kind)).collect(),
         operations: summary.operations(),
         errors_total: summary.errors(),
@@ -500,6 +538,8 @@ pub(super) fn whole(summary: &Summary) -> Whole {
         warnings: warnings(summary),
         errors: summary.errors.iter().map(Trouble::of).collect(),
         thresholds: summary.thresholds.iter().map(Threshold::of).collect(),
+        connect_time: Times::of(&summary.connect_time),
+        baseline: None,
         drawn: None,
     }
 }
@@ -507,6 +547,11 @@ pub(super) fn whole(summary: &Summary) -> Whole {
 /// Everything about a run, with stable names, ending in a newline.
 pub fn summary_json(summary: &Summary) -> String {
     written(&whole(summary))
+}
+
+/// The same with what the run came to against an earlier one.
+pub fn summary_json_against(summary: &Summary, compared: Option<&Compared>) -> String {
+    written(&Whole { baseline: compared.cloned(), ..whole(summary) })
 }
 
 /// JSON with a newline at its end.

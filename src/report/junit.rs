@@ -7,6 +7,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use crate::recorder::summary::Summary;
+use crate::report::compare::Compared;
 use crate::report::json::{Threshold, Whole, whole};
 
 /// The name of the file.
@@ -18,9 +19,12 @@ const RUN: &str = "the run is valid and complete";
 /// The word of a verdict that thresholds alone have made.
 const BY_THRESHOLDS: &str = "threshold";
 
-/// The file of a run.
-pub fn xml(summary: &Summary) -> String {
-    text(&whole(summary))
+/// The word of a verdict that an earlier run alone has made.
+const BY_BASELINE: &str = "regression";
+
+/// The file of a run, and of what it came to against an earlier one.
+pub fn xml(summary: &Summary, compared: Option<&Compared>) -> String {
+    text(&Whole { baseline: compared.cloned(), ..whole(summary) })
 }
 
 /// The file of a run that is summed up.
@@ -36,9 +40,15 @@ fn report(summary: &Whole) -> Report {
     suite.add_property(("run", summary.run_id.as_str()));
     suite.add_property(("plan", summary.plan.as_str()));
     suite.add_property(("seed", summary.seed.to_string().as_str()));
+    if summary.simulated {
+        suite.add_property(("simulated", "true"));
+    }
     suite.add_test_case(of_run(summary, time));
     for row in &summary.thresholds {
         suite.add_test_case(of_threshold(row, summary));
+    }
+    if let Some(compared) = &summary.baseline {
+        suite.add_test_case(of_baseline(compared, summary));
     }
     let mut report = Report::new(summary.run_id.as_str());
     report.set_time(time);
@@ -47,7 +57,7 @@ fn report(summary: &Whole) -> Report {
 }
 
 fn of_run(summary: &Whole, time: Duration) -> TestCase {
-    let status = if summary.passed || summary.outcome == BY_THRESHOLDS {
+    let status = if summary.passed || [BY_THRESHOLDS, BY_BASELINE].contains(&summary.outcome.as_str()) {
         TestCaseStatus::success()
     } else {
         let message = format!("{} (exit {})", summary.reason, summary.exit_code);
@@ -65,6 +75,16 @@ fn of_threshold(row: &Threshold, summary: &Whole) -> TestCase {
     };
     let terms = if row.terms.is_empty() { String::new() } else { format!(" ({})", row.terms) };
     let mut case = TestCase::new(format!("{}{terms}", row.check), status);
+    case.set_classname(summary.scenario.as_str()).set_time(Duration::ZERO);
+    case
+}
+
+fn of_baseline(compared: &Compared, summary: &Whole) -> TestCase {
+    let status = match compared.failure() {
+        None => TestCaseStatus::success(),
+        Some(why) => not_ok(NonSuccessKind::Failure, BY_BASELINE, &why),
+    };
+    let mut case = TestCase::new(format!("no regression against {}", compared.names()[0]), status);
     case.set_classname(summary.scenario.as_str()).set_time(Duration::ZERO);
     case
 }
@@ -105,11 +125,11 @@ mod tests {
         summary.thresholds = vec![row(true), row(false)];
         (summary.verdict.passed, summary.verdict.word) = (false, "threshold".into());
         assert_eq!(counts(&summary), (3, 1, 0));
-        let xml = super::xml(&summary);
+        let xml = super::xml(&summary, None);
         assert!(xml.contains("measured 81 ms") && xml.contains("&lt; 50ms (stage up)"), "{xml}");
         (summary.verdict.word, summary.verdict.reason) = ("lost".into(), "2 are <missing>\u{1b}".to_string());
         assert_eq!(counts(&summary), (3, 1, 1));
-        let xml = super::xml(&summary);
+        let xml = super::xml(&summary, None);
         assert!(xml.contains("2 are &lt;missing&gt;") && !xml.contains('\u{1b}'), "{xml}");
     }
 }

@@ -4,21 +4,25 @@
 //! 2. Counts are added; latencies are added bucket by bucket (`counts.csv`), so that the percentiles are those
 //!    of the whole. Nothing is averaged.
 //! 3. Seconds are those of the schedule, whenever each machine began with it.
-//! 4. The merged run passes if all parts passed; else its verdict is that of the worst.
+//! 4. Thresholds are judged again, on the whole. What else went wrong in a part went wrong: the verdict is that of
+//!    the worst part.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, ErrorKind};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use crate::ledger::{Ledger, Mapped};
+use hdrhistogram::Histogram;
+use serde::Deserialize;
+
+use crate::ledger::{Ledger, Mapped, Outcome};
 use crate::plan::segment::{self, Segment};
 use crate::recorder::histogram::{Latencies, histogram};
 use crate::recorder::shard::{KindTally, Window};
 use crate::recorder::summary::{
-    ErrorRow, Health, KindRow, ReadBack, ResponderCount, ScriptCounts, StageRow, Summary, Verdict,
+    ErrorRow, Health, KindRow, ReadBack, ResponderCount, ScriptCounts, SecondRow, StageRow, Summary, Verdict,
 };
 use crate::report::counts::{CountsCsv, Reader, Row, Scope};
 use crate::report::csv::{self, CONNECTIONS, Rows, SECONDS, second_fields};
@@ -26,7 +30,7 @@ use crate::report::json::{Whole, outcomes_of};
 use crate::report::requests::REQUESTS;
 use crate::report::saved::{self, Part, Saved};
 use crate::report::timeline::{self, SecondLine};
-use crate::report::{Error, Folder, instant, run_id};
+use crate::report::{Error, Folder, instant, junit, run_id};
 use crate::units::Nanos;
 
 /// The most runs that are merged at once; each has its files open.
@@ -50,6 +54,10 @@ impl OnePart {
     fn open(folder: &Path) -> Result<OnePart, Error> {
         let whole = saved::read_whole(folder)?;
         let name = folder.display();
+        if whole.events.iter().any(|event| event.event != "stop") {
+            let why = "it was changed while it ran, which the other machines did not know";
+            return Err(Error::Parts(format!("{name} cannot be a part: {why}")));
+        }
         let needs =
             |file: &str| Error::Parts(format!("{name} has no {file}, which holds what is to be added"));
         let lines = timeline::seconds(folder)?.ok_or_else(|| needs("seconds.csv"))?;
@@ -89,11 +97,35 @@ fn added(parts: &mut [OnePart], scope: Scope, index: u64) -> Result<Option<Laten
     Ok(sum)
 }
 
-/// Merges runs into a folder. `worst` says which exit code is the worst of some.
+/// What decides on the merged run, and is shown it second by second.
+pub trait Judge {
+    /// The worst of the exit codes of parts; 0 where none of them counts.
+    fn worst(&self, codes: &[u8]) -> u8;
+
+    /// Shown before everything else: when the first part began.
+    ///
+    /// # Errors
+    /// When something cannot be written.
+    fn begins(&mut self, started_at: SystemTime) -> Result<(), Error>;
+
+    /// Shown each second, in order.
+    ///
+    /// # Errors
+    /// When something cannot be written.
+    fn second(&mut self, second: &SecondRow) -> Result<(), Error>;
+
+    /// Judges what has been added up, and may change its verdict.
+    ///
+    /// # Errors
+    /// When something cannot be written.
+    fn ends(&mut self, summary: &mut Summary) -> Result<(), Error>;
+}
+
+/// Merges runs into a folder.
 ///
 /// # Errors
 /// [`Error::Parts`] when they are no whole, and whatever reading and writing has.
-pub fn merge(folders: &[PathBuf], out: &Folder, worst: impl Fn(&[u8]) -> u8) -> Result<Saved, Error> {
+pub fn merge(folders: &[PathBuf], out: &Folder, judge: &mut impl Judge) -> Result<Saved, Error> {
     if folders.len() > MAX_PARTS {
         return Err(Error::Parts(format!("{} runs are more than {MAX_PARTS}", folders.len())));
     }
@@ -103,9 +135,13 @@ pub fn merge(folders: &[PathBuf], out: &Folder, worst: impl Fn(&[u8]) -> u8) -> 
     segment::cover(&segments).map_err(|error| Error::Parts(error.to_string()))?;
     // In the order of their numbers, so that it does not matter how they were typed.
     parts.sort_by_key(|part| (part.segment.of(), part.segment.index()));
+    let started_at = parts.iter().filter_map(|part| instant(&part.whole.started_at)).min();
+    let started_at = started_at.ok_or_else(|| Error::Parts("no part says when it began".to_string()))?;
+    judge.begins(started_at)?;
     let mut counts = CountsCsv::new(out)?;
-    seconds(&mut parts, out, &mut counts)?;
-    let summary = summed_up(&mut parts, &mut counts, &worst)?;
+    seconds(&mut parts, out, &mut counts, judge)?;
+    let mut summary = summed_up(&mut parts, &mut counts, started_at, judge)?;
+    judge.ends(&mut summary)?;
     counts.finish()?;
     if let Some(part) = parts.iter().find(|part| part.ahead.is_some()) {
         let what = "a row stands behind those it belongs to, or for a stage that is not there".to_string();
@@ -121,7 +157,6 @@ pub fn merge(folders: &[PathBuf], out: &Folder, worst: impl Fn(&[u8]) -> u8) -> 
     }
     let drawn = |part: &OnePart| part.whole.drawn.clone().unwrap_or_default();
     let scenario = parts.first().map(|part| drawn(part).scenario).unwrap_or_default();
-    out.write("effective.yaml", scenario.as_bytes())?;
     let mut saved = Saved::of(out.path(), &summary, &scenario, saved::Machine::default())?;
     if let Some(drawn_of_all) = &mut saved.whole.drawn {
         drawn_of_all.parts = parts
@@ -139,6 +174,7 @@ pub fn merge(folders: &[PathBuf], out: &Folder, worst: impl Fn(&[u8]) -> u8) -> 
     saved.whole.warnings.extend(apart(&parts));
     out.write(saved::NAME, saved.json().as_bytes())?;
     out.write("report.html", saved.html().as_bytes())?;
+    out.write(junit::NAME, saved.junit().as_bytes())?;
     Ok(saved)
 }
 
@@ -161,6 +197,10 @@ fn alike(parts: &[OnePart]) -> Result<(), Error> {
         }
         if a.model != b.model {
             return differs("the model", &a.model, &b.model);
+        }
+        if a.simulated != b.simulated {
+            let (one, two) = (first.folder.display(), other.folder.display());
+            return Err(Error::Parts(format!("of {one} and {two} one was simulated and the other measured")));
         }
         let stages = |whole: &Whole| {
             let names: Vec<_> =
@@ -199,7 +239,12 @@ fn apart(parts: &[OnePart]) -> Option<String> {
 }
 
 /// Writes `seconds.csv`, and the seconds of `counts.csv`.
-fn seconds(parts: &mut [OnePart], out: &Folder, counts: &mut CountsCsv) -> Result<(), Error> {
+fn seconds(
+    parts: &mut [OnePart],
+    out: &Folder,
+    counts: &mut CountsCsv,
+    judge: &mut impl Judge,
+) -> Result<(), Error> {
     let mut rows = Rows::new(out, "seconds.csv", SECONDS)?;
     let last = parts.iter().map(|part| part.lines.len()).max().unwrap_or(0);
     for second in 0..last {
@@ -234,9 +279,27 @@ fn seconds(parts: &mut [OnePart], out: &Folder, counts: &mut CountsCsv) -> Resul
             sum.connections,
         ];
         let more = [sum.error_replies, sum.planned];
+        judge.second(&SecondRow { second: sum.second, window: window(&sum, latencies.as_ref()) })?;
         rows.row(second_fields(sum.second, sum.stage, numbers, latencies.as_ref(), more))?;
     }
     rows.finish()
+}
+
+/// What is known of a second of the whole. Which way requests failed or were dropped stands in no file.
+fn window(sum: &SecondLine, latencies: Option<&Latencies>) -> Window {
+    let mut window = Window::default();
+    (window.scheduled, window.sent, window.error_replies) = (sum.scheduled, sum.sent, sum.error_replies);
+    let ends = [
+        (Outcome::Matched, sum.matched),
+        (Outcome::Reset, sum.failed),
+        (Outcome::TimedOut, sum.timed_out),
+        (Outcome::Late, sum.dropped),
+    ];
+    for (outcome, number) in ends {
+        window.outcomes.add(outcome, number);
+    }
+    window.latencies = latencies.cloned().map(Box::new);
+    window
 }
 
 /// Writes the rows of all parts one after the other, where all of them have the file.
@@ -270,14 +333,13 @@ fn joined(parts: &[OnePart], out: &Folder, name: &str, columns: &str) -> Result<
 fn summed_up(
     parts: &mut [OnePart],
     counts: &mut CountsCsv,
-    worst: &impl Fn(&[u8]) -> u8,
+    started_at: SystemTime,
+    judge: &impl Judge,
 ) -> Result<Summary, Error> {
     let (stages, latencies) = stages(parts, counts)?;
     let kinds = kinds(parts, counts)?;
     let wholes: Vec<&Whole> = parts.iter().map(|part| &part.whole).collect();
     let Some(first) = wholes.first() else { return Err(Error::Parts("there is none".to_string())) };
-    let started_at = wholes.iter().filter_map(|whole| instant(&whole.started_at)).min();
-    let started_at = started_at.ok_or_else(|| Error::Parts("no part says when it began".to_string()))?;
     let longest = |of: fn(&Whole) -> f64| wholes.iter().map(|whole| of(whole)).fold(0.0, f64::max);
     let ledger = ledger(&wholes);
     let mut summary = Summary {
@@ -290,16 +352,18 @@ fn summed_up(
         duration: nanos(longest(|whole| whole.duration_s)),
         scheduled_duration: nanos(longest(|whole| whole.scheduled_duration_s)),
         closed: first.model == "closed",
-        verdict: verdict(&wholes, worst),
+        simulated: first.simulated,
+        verdict: verdict(&wholes, judge),
         thresholds: Vec::new(),
         imbalances: ledger.balance().err().unwrap_or_default(),
         ledger,
         latencies,
         stages,
+        events: Vec::new(),
         kinds,
         connections_opened: wholes.iter().map(|whole| whole.connections.opened).sum(),
         reconnects: wholes.iter().map(|whole| whole.connections.reconnects).sum(),
-        connect_time: histogram(),
+        connect_time: connect_time(parts)?,
         connection_ends: BTreeMap::new(),
         errors: errors(&wholes)?,
         responder: responder(&wholes),
@@ -401,9 +465,25 @@ fn ledger(wholes: &[&Whole]) -> Ledger {
     sum
 }
 
-fn verdict(wholes: &[&Whole], worst: &impl Fn(&[u8]) -> u8) -> Verdict {
+/// How long opening took, from the rows of all connections.
+fn connect_time(parts: &[OnePart]) -> Result<Histogram<u64>, Error> {
+    #[derive(Deserialize)]
+    struct Line {
+        connect_us: u64,
+    }
+    let mut times = histogram();
+    for part in parts {
+        timeline::rows(&part.folder, "connections.csv", |line: Line| {
+            times.saturating_record(micros(line.connect_us).0);
+            Ok(())
+        })?;
+    }
+    Ok(times)
+}
+
+fn verdict(wholes: &[&Whole], judge: &impl Judge) -> Verdict {
     let codes: Vec<u8> = wholes.iter().filter(|whole| !whole.passed).map(|whole| whole.exit_code).collect();
-    let code = worst(&codes);
+    let code = judge.worst(&codes);
     let failed = wholes.iter().find(|whole| !whole.passed && whole.exit_code == code);
     match failed {
         None => Verdict::passed(),

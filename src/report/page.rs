@@ -5,15 +5,19 @@
 //! 3. Every text of the run is escaped, and the page forbids itself to load anything.
 
 mod charts;
+mod compare;
+pub(super) mod search;
 
 use std::fmt::Write;
 
-use crate::report::figures::{count, grouped, micros, percent, plain, rate};
+use crate::report::figures::{count, grouped, instant, micros, percent, plain, rate};
 use crate::report::json::{Account, Times, Whole};
 use crate::report::page::charts::{Along, Chart, Line, Of};
 use crate::report::saved::{Drawn, Machine};
 use crate::report::timeline::{Point, Spread, Timeline};
 use crate::units::Nanos;
+
+pub(super) use compare::html as compare_html;
 
 /// The most rows of a table; what is left out is in the CSV files.
 const MAX_ROWS: usize = 500;
@@ -21,26 +25,21 @@ const MAX_ROWS: usize = 500;
 /// The most characters of a text from outside.
 const MAX_TEXT: usize = 300;
 
-const STYLE: &str = include_str!("page/page.css");
+/// The style of a page of figures.
+pub const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 
 /// The page of a run.
 pub(super) fn html(whole: &Whole) -> String {
     let nothing = Drawn::default();
     let drawn = whole.drawn.as_ref().unwrap_or(&nothing);
-    let mut out = String::with_capacity(1 << 19);
     let name = escaped(&plain(&whole.scenario, MAX_TEXT));
     let word = if whole.passed { "PASSED" } else { "FAILED" };
-    let _ = write!(
-        out,
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width\"><meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
-         style-src 'unsafe-inline'; script-src 'unsafe-inline'\"><meta name=\"color-scheme\" content=\"light \
-         dark\"><title>{word} {name}</title><style>{STYLE}</style></head><body>\n"
-    );
+    let mut out = opening(&format!("{word} {name}"));
     head(&mut out, whole, word, &name);
     out.push_str("<main>");
     thresholds(&mut out, whole);
+    baseline(&mut out, whole);
     latency(&mut out, whole);
     load(&mut out, whole, &drawn.timeline);
     over_time(&mut out, &drawn.timeline);
@@ -51,8 +50,26 @@ pub(super) fn html(whole: &Whole) -> String {
     stages(&mut out, whole);
     health(&mut out, whole);
     origin(&mut out, whole, drawn);
-    let _ = writeln!(out, "</main><script>{SCRIPT}</script></body></html>");
+    close(&mut out);
     out
+}
+
+/// The beginning of a page, up to its body. The title is HTML.
+fn opening(title: &str) -> String {
+    let mut out = String::with_capacity(1 << 19);
+    let _ = write!(
+        out,
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
+         content=\"width=device-width\"><meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
+         style-src 'unsafe-inline'; script-src 'unsafe-inline'\"><meta name=\"color-scheme\" content=\"light \
+         dark\"><title>{title}</title><style>{STYLE}</style></head><body>\n"
+    );
+    out
+}
+
+/// The end of a page.
+fn close(out: &mut String) {
+    let _ = writeln!(out, "</main><script>{SCRIPT}</script></body></html>");
 }
 
 /// A text as it may stand in HTML, also within quotes.
@@ -84,7 +101,11 @@ fn seconds(seconds: f64) -> Nanos {
 fn head(out: &mut String, whole: &Whole, word: &str, name: &str) {
     let account = &whole.ledger;
     let tone = if whole.passed { "good" } else { "bad" };
-    let _ = write!(out, "<header><p class=\"verdict {tone}\">{word}</p><h1>{name}</h1>");
+    let simulated = if whole.simulated { " (SIMULATED)" } else { "" };
+    let _ = write!(out, "<header><p class=\"verdict {tone}\">{word}{simulated}</p><h1>{name}</h1>");
+    if whole.simulated {
+        out.push_str("<p class=\"reason\">SIMULATED: nothing was sent, and a model answered.</p>");
+    }
     if !whole.passed {
         let reason = if whole.reason.is_empty() { &whole.outcome } else { &whole.reason };
         let _ = write!(out, "<p class=\"reason\">{} (exit {})</p>", foreign(reason), whole.exit_code);
@@ -188,6 +209,12 @@ fn thresholds(out: &mut String, whole: &Whole) {
     });
     table(out, "What had to hold", &["check", "terms", "verdict", "measured"], 4, rows);
     end(out);
+}
+
+fn baseline(out: &mut String, whole: &Whole) {
+    if let Some(compared) = &whole.baseline {
+        compare::verdict(out, compared, 0, 1);
+    }
 }
 
 fn latency(out: &mut String, whole: &Whole) {
@@ -579,6 +606,15 @@ fn stages(out: &mut String, whole: &Whole) {
         "max",
     ];
     table(out, "Response times by stage", &head, 2, rows);
+    if !whole.events.is_empty() {
+        let rows = whole.events.iter().map(|event| {
+            let rate = event.rate.map_or_else(String::new, |new| format!("{}/s", rate(new)));
+            let at = instant(Nanos(event.at_us.saturating_mul(1000)));
+            vec![foreign(&event.event), foreign(&event.stage), at, grouped(event.n), rate]
+        });
+        let head = ["change", "stage", "from", "first request", "rate"];
+        table(out, "Changes while it ran", &head, 2, rows);
+    }
     if !whole.mix.is_empty() {
         let rows = whole.mix.iter().map(|kind| {
             let errors = kind.failed + kind.timed_out + kind.dropped + kind.error_replies;
@@ -698,7 +734,7 @@ fn facts(machine: &Machine) -> Vec<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::json::{Threshold, whole};
+    use crate::report::json::{Event, Threshold, whole};
     use crate::report::saved::{histogram, spectrum};
     use crate::report::tests::typical;
 
@@ -781,6 +817,8 @@ mod tests {
         (whole.passed, whole.reason) = (false, evil.to_string());
         whole.warnings = vec![evil.to_string()];
         whole.stages[0].stage = evil.to_string();
+        let (event, stage) = (evil.to_string(), evil.to_string());
+        whole.events = vec![Event { n: 7, at_us: 3_002_000, event, rate: Some(250.0), stage }];
         whole.thresholds = vec![Threshold {
             check: evil.to_string(),
             terms: evil.to_string(),
@@ -794,6 +832,10 @@ mod tests {
         assert_eq!(page.matches("<script>").count(), 1, "our own");
         assert!(page.contains("&lt;script&gt;alert(1)") && page.contains("id=\"thresholds\""));
         assert!(page.contains("class=\"verdict bad\">FAILED"));
+        assert!(
+            page.contains("Changes while it ran") && page.contains("<td>3.002 s<td>7<td>250/s"),
+            "{page}"
+        );
     }
 
     #[test]

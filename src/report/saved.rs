@@ -4,7 +4,7 @@
 //! the end of a run and by `runner report`.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, ErrorKind, Read};
 use std::path::Path;
 
 use hdrhistogram::Histogram;
@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::recorder::histogram::{Latencies, percentile_us};
 use crate::recorder::summary::Summary;
+use crate::report::blocks::{self, Block};
+use crate::report::compare::Compared;
 use crate::report::counts::{Reader, Scope};
 use crate::report::json::{Whole, whole, written};
 use crate::report::timeline::{self, Timeline};
@@ -56,6 +58,9 @@ pub(super) struct Drawn {
     pub timeline: Timeline,
     pub spectrum: Vec<Percentile>,
     pub histogram: Vec<Bar>,
+    /// What a later comparison needs.
+    #[serde(default)]
+    pub blocks: Vec<Block>,
     /// The scenario with every default, as in `effective.yaml`.
     pub scenario: String,
     pub machine: Machine,
@@ -66,20 +71,29 @@ pub(super) struct Drawn {
 
 /// A point of the three spectra.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Percentile {
+pub struct Percentile {
+    /// From 0 to 100.
     pub percentile: f64,
+    /// The response time at it.
     pub response_time_us: u64,
+    /// The service time at it.
     pub service_time_us: u64,
+    /// The lag at it.
     pub lag_us: u64,
 }
 
 /// How many requests took so long. The borders are `10^(i/10)` µs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Bar {
+pub struct Bar {
+    /// The shortest of them.
     pub from_us: f64,
+    /// Shorter than this.
     pub to_us: f64,
+    /// By their response time.
     pub response_time: u64,
+    /// By their service time.
     pub service_time: u64,
+    /// By their lag.
     pub lag: u64,
 }
 
@@ -108,6 +122,7 @@ impl Saved {
     pub fn of(folder: &Path, summary: &Summary, scenario: &str, machine: Machine) -> Result<Saved, Error> {
         let mut whole = whole(summary);
         whole.drawn = Some(Drawn {
+            blocks: blocks::read(folder, &whole)?,
             timeline: timeline::read(folder)?,
             spectrum: spectrum(&summary.latencies),
             histogram: histogram(&summary.latencies),
@@ -126,6 +141,7 @@ impl Saved {
         let mut whole = read_whole(folder)?;
         let latencies = latencies(folder, &whole)?;
         let timeline = timeline::read(folder)?;
+        let blocks = blocks::read(folder, &whole)?;
         let mut drawn = whole.drawn.take().unwrap_or_default();
         if let Some(latencies) = latencies {
             (drawn.spectrum, drawn.histogram) = (spectrum(&latencies), histogram(&latencies));
@@ -133,8 +149,24 @@ impl Saved {
         if !timeline.points.is_empty() {
             drawn.timeline = timeline;
         }
+        if !blocks.is_empty() {
+            drawn.blocks = blocks;
+        }
         whole.drawn = Some(drawn);
         Ok(Saved { whole })
+    }
+
+    /// Reads a `summary.json`, wherever it lies.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is none.
+    pub fn of_file(path: &Path) -> Result<Saved, Error> {
+        Ok(Saved { whole: parsed(path, File::open(path))? })
+    }
+
+    /// What the run came to against an earlier one.
+    pub fn against(&mut self, compared: Compared) {
+        self.whole.baseline = Some(compared);
     }
 
     /// The name of the run.
@@ -166,13 +198,17 @@ impl Saved {
 /// `summary.json` of a folder.
 pub(super) fn read_whole(folder: &Path) -> Result<Whole, Error> {
     let path = folder.join(NAME);
-    let failed = |source| Error::Read { path: path.clone(), source };
-    let file = File::open(&path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => Error::NotSummedUp(folder.to_path_buf()),
-        _ => failed(source),
-    })?;
+    match File::open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(Error::NotSummedUp(folder.to_path_buf())),
+        file => parsed(&path, file),
+    }
+}
+
+fn parsed(path: &Path, file: std::io::Result<File>) -> Result<Whole, Error> {
+    let path = path.to_path_buf();
     let mut text = String::new();
-    BufReader::new(file).take(MAX_BYTES).read_to_string(&mut text).map_err(failed)?;
+    let read = file.and_then(|file| BufReader::new(file).take(MAX_BYTES).read_to_string(&mut text));
+    read.map_err(|source| Error::Read { path: path.clone(), source })?;
     let wrong = |line: usize, what: String| Error::Content { path: path.clone(), line: line as u64, what };
     let unreadable = |error: serde_json::Error| wrong(error.line(), error.to_string());
     let whole = serde_json::from_str(&text).map_err(unreadable)?;
@@ -220,7 +256,7 @@ fn bounded(scenario: &str) -> String {
 }
 
 /// Percentiles that come nearer and nearer to 100, as far as there are samples for them.
-pub(super) fn spectrum(latencies: &Latencies) -> Vec<Percentile> {
+pub fn spectrum(latencies: &Latencies) -> Vec<Percentile> {
     let samples = latencies.response.len().max(latencies.lag.len());
     if samples == 0 {
         return Vec::new();
@@ -238,7 +274,7 @@ pub(super) fn spectrum(latencies: &Latencies) -> Vec<Percentile> {
 }
 
 /// How many requests took how long.
-pub(super) fn histogram(latencies: &Latencies) -> Vec<Bar> {
+pub fn histogram(latencies: &Latencies) -> Vec<Bar> {
     let place = |ns: u64| ((ns.max(1) as f64 / 1000.0).log10() * f64::from(BARS)).floor() as i32;
     let mut bars: std::collections::BTreeMap<i32, [u64; 3]> = std::collections::BTreeMap::new();
     let of: [&Histogram<u64>; 3] = [&latencies.response, &latencies.service, &latencies.lag];

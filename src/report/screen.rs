@@ -10,18 +10,21 @@ use crate::recorder::histogram::percentile_ns;
 use crate::recorder::summary::{Summary, per_second};
 use crate::report::csv::{DROPPED, FAILED};
 use crate::report::figures::{
-    Tone, columns, count, duration, grouped, measure, paint, percent, plain, rate, time,
+    Tone, columns, count, duration, grouped, instant, measure, paint, percent, plain, rate, time,
 };
 use crate::report::health::{Party, bottleneck, warnings};
 use crate::units::Nanos;
 
-pub use crate::report::json::summary_json;
+pub use crate::report::json::{summary_json, summary_json_against};
 
 /// Kinds of errors that are shown; the others are in `errors.csv`.
 const SHOWN_ERRORS: usize = 5;
 
 /// Counters and checks of a script that are shown; the others are in `summary.json`.
 const SHOWN_COUNTERS: usize = 20;
+
+/// Changes that are shown; the others are in `events.csv`.
+const SHOWN_CHANGES: usize = 20;
 
 /// Characters of a foreign text that are shown.
 const SHOWN_TEXT: usize = 120;
@@ -40,6 +43,7 @@ pub fn final_screen(summary: &Summary, folder: &Path, files: &[String], colour: 
     part("LEDGER", ledger(summary, colour));
     part("PARTIES", parties(summary, colour));
     part("STAGES", stages(summary));
+    part("CHANGES", changes(summary));
     part("MIX", mix(summary));
     part("CONNECTIONS", connections(summary));
     part("GENERATOR", generator(summary, colour));
@@ -47,6 +51,25 @@ pub fn final_screen(summary: &Summary, folder: &Path, files: &[String], colour: 
     part("ERRORS", errors(summary));
     part("WARNINGS", doubts(summary, colour));
     part("FILES", places(folder, files));
+    out
+}
+
+/// What was done to the run while it went.
+fn changes(summary: &Summary) -> String {
+    if summary.events.is_empty() {
+        return String::new();
+    }
+    let rows = summary.events.iter().take(SHOWN_CHANGES).map(|row| {
+        let new = row.rate.map_or_else(String::new, |new| format!("{}/s", rate(new.as_f64())));
+        let first = format!("from request {}", grouped(row.n));
+        let stage = format!("in {}", plain(&row.stage, SHOWN_TEXT));
+        vec![row.event.to_string(), new, format!("at {}", instant(row.at)), first, stage]
+    });
+    let mut out = columns(2, 5, rows.collect());
+    let more = summary.events.len().saturating_sub(SHOWN_CHANGES);
+    if more > 0 {
+        let _ = writeln!(out, "  {} in events.csv", count(more as u64, "more change"));
+    }
     out
 }
 
@@ -62,6 +85,13 @@ fn verdict(summary: &Summary, colour: bool, out: &mut String) {
     let matched = grouped(ledger.outcomes.of(Outcome::Matched));
     let name = plain(&summary.scenario, SHOWN_TEXT);
     let took = time(summary.duration);
+    if summary.simulated {
+        let _ = writeln!(
+            out,
+            "{}",
+            paint("SIMULATED: nothing was sent, and a model answered", Tone::Doubt, colour)
+        );
+    }
     let _ = writeln!(out, "{}  {name}: {sent}, {matched} answered, in {took}", paint(word, tone, colour));
     if !verdict.passed {
         let reason = if verdict.reason.is_empty() { &*verdict.word } else { &verdict.reason };
@@ -413,7 +443,8 @@ pub fn last_line(summary: &Summary) -> String {
     let answered = grouped(summary.ledger.outcomes.of(Outcome::Matched));
     let per_second = rate(per_second(summary.ledger.sent, summary.scheduled_duration));
     format!(
-        "PASSED {name}: {answered} of {} answered, {per_second}/s",
+        "PASSED{} {name}: {answered} of {} answered, {per_second}/s",
+        if summary.simulated { " (SIMULATED)" } else { "" },
         count(summary.ledger.scheduled, "request")
     )
 }

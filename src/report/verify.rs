@@ -14,10 +14,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::recorder::histogram::Latencies;
 use crate::report::counts::{Reader, Scope};
+use crate::report::events;
 use crate::report::figures::{Tone, columns, grouped, paint, plain};
 use crate::report::json::{Account, Times, Whole, written};
 use crate::report::saved;
-use crate::report::timeline::{self, ConnectionLine, rows};
+use crate::report::timeline::{self, ConnectionLine, SecondLine, rows};
 use crate::report::{Error, hdr};
 
 /// Differences that are named in one check; more are counted.
@@ -110,6 +111,13 @@ impl Compared {
         }
     }
 
+    /// Takes over what is wrong with something else.
+    fn also(&mut self, other: Compared) {
+        self.wrongs += other.wrongs;
+        self.wrong.extend(other.wrong);
+        self.wrong.truncate(NAMED);
+    }
+
     fn check(self, what: &str) -> Check {
         let (finding, list) = match self.wrongs {
             0 => (Finding::Holds, self.held),
@@ -146,6 +154,9 @@ const CHECKS: [Looked; 12] = [
     ("journal: responses that wait for the store", journal),
 ];
 
+/// The check that is only made where a run was changed while it went, or has the file.
+const EVENTS: &str = "events.csv: what was done while it ran";
+
 /// Looks at the files of a run folder. One that is damaged is wrong, and the others are looked at all the same.
 ///
 /// # Errors
@@ -166,7 +177,10 @@ pub fn verify(folder: &Path) -> Result<Verified, Error> {
         }
     };
     let checks = CHECKS.iter().map(|(what, look)| or_wrong(what, look(folder, &whole, what)));
-    let checks = checks.collect::<Result<_, _>>()?;
+    let mut checks: Vec<Check> = checks.collect::<Result<_, _>>()?;
+    if let Some(checked) = events(folder, &whole, EVENTS).transpose() {
+        checks.push(or_wrong(EVENTS, checked)?);
+    }
     Ok(Verified { run_id: whole.run_id, checks })
 }
 
@@ -336,7 +350,11 @@ fn stages(folder: &Path, whole: &Whole, what: &'static str) -> Result<Check, Err
 }
 
 fn seconds(folder: &Path, whole: &Whole, what: &'static str) -> Result<Check, Error> {
+    let account = &whole.ledger;
     let (mut sums, mut scheduled, mut error_replies, mut planned) = (Sums::default(), 0, 0, 0);
+    // The rows of a run that was cut short end with it.
+    let is_planned = whole.model != "closed" && account.not_reached == 0;
+    let mut uneven = Compared::default();
     let found = timeline::each_second(folder, |line| {
         sums.sent = plus(sums.sent, line.sent);
         sums.matched = plus(sums.matched, line.matched);
@@ -346,21 +364,58 @@ fn seconds(folder: &Path, whole: &Whole, what: &'static str) -> Result<Check, Er
         scheduled = plus(scheduled, line.scheduled);
         error_replies = plus(error_replies, line.error_replies);
         planned = plus(planned, line.planned);
+        // Each second has what was planned for it, however often the plan was changed.
+        if is_planned && line.scheduled != line.planned {
+            let SecondLine { second, scheduled, planned, .. } = line;
+            uneven.wrong(format!("second {second} has {scheduled} requests and {planned} were planned"));
+        }
         Ok(())
     })?;
     if found.is_none() {
         return Ok(absent(what));
     }
-    let account = &whole.ledger;
     let mut compared = Compared::default();
     compared.same("scheduled and not_reached", plus(scheduled, account.not_reached), account.scheduled);
     sums.compare(account, &mut compared);
     compared.same("error_replies", error_replies, account.error_replies);
-    // The rows of a run that was cut short end with it.
-    if whole.model != "closed" && account.not_reached == 0 {
+    if is_planned {
         compared.same("planned", planned, account.scheduled);
+        compared.also(uneven);
     }
     Ok(compared.check(what))
+}
+
+/// What was done to the run is the same wherever it stands; `None` where nothing was.
+fn events(folder: &Path, whole: &Whole, what: &'static str) -> Result<Option<Check>, Error> {
+    #[derive(Deserialize)]
+    struct Line {
+        n: u64,
+        at_us: u64,
+        event: String,
+        rate: Option<f64>,
+    }
+    let mut lines: Vec<Line> = Vec::new();
+    let found = rows(folder, events::NAME, |line| {
+        // One more than there should be is enough to say so.
+        if lines.len() <= whole.events.len() {
+            lines.push(line);
+        }
+        Ok(())
+    })?;
+    if !found {
+        return Ok((!whole.events.is_empty()).then(|| absent(what)));
+    }
+    let mut compared = Compared::default();
+    compared.same("events", lines.len(), whole.events.len());
+    let micro = |rate: Option<f64>| rate.map(|rate| (rate * 1e6).floor() as u64);
+    for (index, (line, event)) in lines.iter().zip(&whole.events).enumerate() {
+        let is_same = (line.n, line.at_us, &line.event) == (event.n, event.at_us, &event.event);
+        // The file has six decimals of a rate.
+        if !is_same || micro(line.rate).unwrap_or(0).abs_diff(micro(event.rate).unwrap_or(0)) > 1 {
+            compared.wrong(format!("event {} is another in summary.json", index + 1));
+        }
+    }
+    Ok(Some(compared.check(what)))
 }
 
 fn connections(folder: &Path, whole: &Whole, what: &'static str) -> Result<Check, Error> {

@@ -55,20 +55,22 @@ macro_rules! words {
 }
 
 mod load;
+mod search;
 mod stage;
 mod target;
 mod threshold;
 
 pub use load::{Arrivals, Load, MixKind, Model, OnOverload, Pacing, Think};
+pub use search::Search;
 pub use stage::{Stage, StageKind};
 pub use target::{
     Address, AddressError, Addresses, Compare, Correlate, Endian, Framing, LengthFraming, Target,
 };
-pub use threshold::{Aggregate, Comparison, Condition, Metric, Misread, NoData, Threshold};
+pub use threshold::{Aggregate, Comparison, Condition, Metric, Misread, NoData, Part, Threshold};
 
 /// A load scenario: which records to send, how fast, over how many connections.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, transform = load_or_search)]
 pub struct Scenario {
     /// Name of the run folder and of the report: letters, digits, `.`, `_` and `-`.
     #[schemars(regex(pattern = "^[A-Za-z0-9._-]+$"))]
@@ -104,6 +106,9 @@ pub struct Scenario {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(default)]
     pub matrix: BTreeMap<String, Vec<serde_json::Value>>,
+    /// Finds the highest rate that keeps a limit, instead of sending `load.stages`; null for none.
+    #[schemars(default)]
+    pub search: Option<Search>,
     /// The built-in responder, which answers when `target.addresses` is null.
     #[schemars(default)]
     pub responder: Responder,
@@ -119,6 +124,15 @@ pub struct Scenario {
     /// The files that a run leaves behind.
     #[schemars(default)]
     pub report: Report,
+}
+
+/// Says in the schema that a scenario needs a load, or a search, which makes its own.
+fn load_or_search(schema: &mut Schema) {
+    if let Some(required) = schema.get_mut("required").and_then(|required| required.as_array_mut()) {
+        required.retain(|key| key != "load");
+    }
+    let any_of = ["load", "search"].map(|key| serde_json::json!({ "required": [key] }));
+    schema.insert("anyOf".to_string(), any_of.to_vec().into());
 }
 
 fn default_seed() -> u64 {

@@ -13,12 +13,12 @@ const STAGES: &str = "{ name: warm, hold: 100, duration: 2s, warmup: true }, \
 
 const MS: u64 = 1_000_000;
 
-fn watch(thresholds: &[String]) -> (Plan, Watch) {
+fn watch(thresholds: &[String], segment: Segment) -> (Plan, Watch) {
     let list = thresholds.join(", ");
     let text = format!("name: t\nload: {{ stages: [ {STAGES} ] }}\nthresholds: [ {list} ]\n");
     let loaded = Scenario::from_text("t.yaml", Path::new("."), &text, &Overrides::default());
     let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}"));
-    let plan = compile(&loaded.scenario, Segment::WHOLE, &mut |_, _| Ok(0.0)).expect("a plan");
+    let plan = compile(&loaded.scenario, segment, &mut |_, _| Ok(0.0)).expect("a plan");
     let watch = Watch::new(&plan);
     (plan, watch)
 }
@@ -45,7 +45,12 @@ fn nothing() -> Window {
 }
 
 /// Shows the seconds to a watch, as far as it lets them come, and judges. The second that ended the run, too.
-fn judged(
+fn judged(thresholds: &[&str], seconds: Vec<Window>, summary: Summary) -> (Vec<ThresholdRow>, Option<u64>) {
+    judged_of(Segment::WHOLE, thresholds, seconds, summary)
+}
+
+fn judged_of(
+    segment: Segment,
     thresholds: &[&str],
     seconds: Vec<Window>,
     mut summary: Summary,
@@ -54,7 +59,7 @@ fn judged(
         .iter()
         .map(|text| if text.starts_with('{') { (*text).to_string() } else { format!("\"{text}\"") })
         .collect();
-    let (plan, mut watch) = watch(&thresholds);
+    let (plan, mut watch) = watch(&thresholds, segment);
     let mut ended = None;
     let mut stages = vec![Window::default(); plan.stages.len()];
     for (number, window) in (0..).zip(seconds) {
@@ -254,7 +259,6 @@ fn what_the_generator_alone_has_broken_is_known() {
     summary.ledger.outcomes.add(Outcome::Reset, 20);
     let broken = [
         ("lag max < 1ns", true),
-        ("dropped count == 0", true),
         // 1 ms of the 10 ms is lag.
         ("response_time p(99) < 9500us", true),
         ("response_time p(99) < 5ms", false),
@@ -268,6 +272,62 @@ fn what_the_generator_alone_has_broken_is_known() {
     for (row, (text, expected)) in rows.iter().zip(broken) {
         assert_eq!((row.passed, row.suffers_from_generator), (false, expected), "{text}");
     }
-    summary.ledger.outcomes.add(Outcome::Late, 30);
+    // The script dropped them.
+    summary.ledger.outcomes.add(Outcome::Script, 40);
+    assert!(!judged(&["dropped count == 0"], steady(), summary.clone()).0[0].suffers_from_generator);
+    summary.ledger.outcomes.add(Outcome::Late, 70);
     assert!(judged(&["error count == 0"], steady(), summary).0[0].suffers_from_generator);
+}
+
+#[test]
+fn a_run_that_dropped_everything_late_has_nothing_to_measure_because_of_itself() {
+    let mut summary = blank();
+    summary.ledger.outcomes.add(Outcome::Late, 400);
+    let rows = judged(&["response_time p(99) < 1s", "counter.answers > 0"], Vec::new(), summary).0;
+    assert_eq!(rows.iter().map(|row| row.suffers_from_generator).collect::<Vec<_>>(), [true, false]);
+}
+
+#[test]
+fn a_row_of_broken_seconds_ends_where_seconds_do_not_count() {
+    let mut watch = watch(&["{ check: lag max < 1us, for: 2s }".to_string()], Segment::WHOLE).1;
+    for number in [3, 5, 7] {
+        watch.second(&SecondRow { second: number, window: second(10) });
+    }
+    assert!(watch.judge(&blank())[0].passed);
+    watch.second(&SecondRow { second: 8, window: nothing() });
+    assert!(watch.judge(&blank())[0].passed);
+}
+
+#[test]
+fn what_a_part_of_a_plan_has_sent_is_held_against_upper_bounds_alone() {
+    let half = Segment::new(1, 2).expect("a half");
+    let texts = [
+        "response_time count > 1000",
+        "response_time rate >= 1000",
+        "failed count == 33",
+        "failed count == 31",
+        "failed count < 32",
+        "failed rate < 1%",
+    ];
+    let rows = judged_of(half, &texts, steady(), finished()).0;
+    let passed: Vec<bool> = rows.iter().map(|row| row.passed).collect();
+    assert_eq!(passed, [true, true, true, false, false, false]);
+    assert!(rows[0].note.contains("one part of the plan"), "{}", rows[0].note);
+}
+
+#[test]
+fn what_was_dropped_because_the_run_was_ended_breaks_nothing_more() {
+    let mut last = second(80);
+    last.scheduled += 50;
+    last.outcomes.add(Outcome::Stopped, 50);
+    let seconds = vec![second(10), second(10), second(80), last];
+    let mut summary = blank();
+    summary.ledger.outcomes.add(Outcome::NotReached, 100);
+    let texts =
+        ["{ check: response_time max < 50ms, abort: true }", "dropped count == 4", "dropped rate <= 2%"];
+    let (rows, ended) = judged(&texts, seconds, summary);
+    assert_eq!(
+        (ended, rows.iter().map(|row| row.passed).collect::<Vec<_>>()),
+        (Some(2), vec![false, true, true])
+    );
 }

@@ -14,6 +14,8 @@ use crate::app::run::{LEAD, Run, give_up, vanished};
 use crate::app::{lane, parts};
 use crate::clock::{self, Clock};
 use crate::engine::{Event, Gauges, Totals};
+use crate::live::{Moment, Now, Phase};
+use crate::plan::Plan;
 use crate::recorder::histogram::{histogram, percentile_us};
 use crate::recorder::summary::{Collector, ErrorRow, SecondRow};
 use crate::report;
@@ -28,6 +30,9 @@ use crate::units::Nanos;
 /// How often the screen is brought up to date.
 const TICK: Duration = Duration::from_millis(50);
 
+/// The same of a simulation, in which many seconds pass meanwhile.
+const SIMULATED_TICK: Duration = Duration::from_millis(500);
+
 /// Different errors that are told apart.
 const MAX_ERRORS: usize = 256;
 
@@ -41,6 +46,8 @@ pub(super) struct Collected {
     pub errors: Vec<ErrorRow>,
     pub failure: Option<Error>,
     pub overloaded: bool,
+    /// Somebody has asked the run to stop.
+    pub stopped: bool,
     pub watch: Watch,
     pub connect_time: Histogram<u64>,
     /// Finished when the summary is known.
@@ -65,10 +72,15 @@ impl Run {
             let _ = start.send(clock);
         }
         let mut collected = self.nothing_yet()?;
+        if self.ui.is_on() {
+            collected.watch.keep_standing();
+        }
+        self.ui.started(collected.started_at);
         for event in self.crew.early.drain(..) {
             take_lane_event(event, &mut collected);
         }
         self.take_in(&clock, &mut collected);
+        self.wheel.let_go();
         if collected.totals.len() < self.crew.workers as usize {
             // Without its account nobody knows what it has sent: where only time ends the load, sums would fit.
             collected.failure.get_or_insert_with(|| vanished("go on with a worker"));
@@ -110,6 +122,7 @@ impl Run {
             errors: Vec::new(),
             failure: None,
             overloaded: false,
+            stopped: false,
             watch: Watch::new(plan),
             connect_time: histogram(),
             seconds_csv,
@@ -166,6 +179,7 @@ impl Run {
 
     fn take_in(&mut self, clock: &Clock, collected: &mut Collected) {
         let mut next_tick = clock::Stopwatch::start();
+        let tick = if self.dial.is_some() { SIMULATED_TICK } else { TICK };
         while collected.totals.len() < self.crew.workers as usize {
             match self.crew.events.recv_timeout(TICK) {
                 Ok((worker, event)) => self.take_event(worker, event, collected),
@@ -175,15 +189,18 @@ impl Run {
             while let Ok(event) = self.crew.lane_events.try_recv() {
                 take_lane_event(event, collected);
             }
-            if next_tick.elapsed() >= TICK {
+            if next_tick.elapsed() >= tick {
                 next_tick = clock::Stopwatch::start();
                 self.interrupts.announce();
+                self.heed(clock, collected);
                 let flushed = write_to(&mut collected.connections_csv, ConnectionsCsv::flush);
                 self.or_drain(flushed, collected);
-                let live = self.live(clock.now(), collected);
+                let now = self.dial.as_ref().map_or_else(|| clock.now(), |dial| dial.now());
+                let live = self.live(now, collected);
                 if let Some(progress) = &mut self.progress {
                     progress.tick(&live);
                 }
+                self.ui.tick(self.phase(), || self.moment(&live, collected));
             }
         }
     }
@@ -230,6 +247,8 @@ impl Run {
                 collected.collector.done(worker as usize);
                 collected.totals.push(*totals);
             }
+            // Whoever asked may be gone.
+            Event::Mark(heard) => drop(heard.send(())),
             Event::Ready | Event::Unreachable(_) => {}
         }
     }
@@ -238,6 +257,7 @@ impl Run {
     fn take_second(&self, row: &SecondRow, collected: &mut Collected) {
         let written = collected.second(row);
         self.or_drain(written, collected);
+        self.ui.second(row, self.plan_now());
         if collected.watch.second(row) {
             self.control.drain();
         }
@@ -245,7 +265,7 @@ impl Run {
 
     /// A report that cannot be written ends the run, but what is in flight is waited for and accounted, and the other
     /// files go on.
-    fn or_drain(&self, written: Result<(), report::Error>, collected: &mut Collected) {
+    pub(super) fn or_drain(&self, written: Result<(), report::Error>, collected: &mut Collected) {
         if let Err(error) = written {
             self.control.drain();
             collected.failure.get_or_insert(error.into());
@@ -256,7 +276,7 @@ impl Run {
         let sum = |of: fn(&Gauges) -> &std::sync::atomic::AtomicU64| {
             self.crew.gauges.iter().map(|gauges| of(gauges).load(Relaxed)).sum::<u64>()
         };
-        let plan = &self.prepared.plan;
+        let plan = self.plan_now();
         let sent = sum(|g| &g.sent);
         let (before_ns, before) = collected.sent_before;
         if elapsed.0 >= before_ns + 1_000_000_000 {
@@ -270,10 +290,7 @@ impl Run {
             elapsed,
             stage: match plan.closed {
                 Some(_) => 0,
-                None => {
-                    let past = plan.stages.partition_point(|stage| stage.totals.end <= elapsed);
-                    past.min(plan.stages.len() - 1)
-                }
+                None => plan.stage_at(elapsed),
             },
             due: sum(|g| &g.due),
             sent,
@@ -287,6 +304,40 @@ impl Run {
             p50_us,
             p99_us,
             lag_p99_us,
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        match (self.control.is_draining(), self.is_paused()) {
+            (true, _) => Phase::Stopping,
+            (false, true) => Phase::Paused,
+            (false, false) => Phase::Running,
+        }
+    }
+
+    /// What those who look at the run are told.
+    fn moment(&self, live: &Live, collected: &Collected) -> Moment {
+        let ended: u64 = collected.ends.values().sum();
+        let cpu_ns: u64 = self.crew.gauges.iter().map(|gauges| gauges.cpu_ns.load(Relaxed)).sum();
+        Moment {
+            phase: self.phase(),
+            now: Now {
+                elapsed_s: live.elapsed.as_secs_f64(),
+                stage: live.stage,
+                due: live.due,
+                sent: live.sent,
+                matched: live.matched,
+                failed: live.failed,
+                dropped: live.dropped,
+                in_flight: live.in_flight,
+                connections: live.connections,
+                opened: ended + live.connections,
+                rate_planned: live.rate_planned,
+                rate_actual: live.rate_actual,
+                worker_cpu_s: cpu_ns as f64 / 1e9,
+            },
+            ends: collected.ends.iter().map(|(&end, &count)| (end, count)).collect(),
+            thresholds: collected.watch.so_far(),
         }
     }
 
@@ -343,6 +394,17 @@ fn take_lane_event(event: lane::Event, collected: &mut Collected) {
 }
 
 impl Collected {
+    /// The plan is another for the seconds that are still to come.
+    pub(super) fn follow(&mut self, plan: &Plan) {
+        self.watch.follow(plan);
+        if let Some(csv) = &mut self.seconds_csv {
+            csv.follow(plan);
+        }
+        if let Some(log) = &mut self.latency_log {
+            log.follow(plan);
+        }
+    }
+
     fn second(&mut self, row: &SecondRow) -> Result<(), report::Error> {
         if let Some(latencies) = &row.window.latencies {
             self.latest = Some((

@@ -32,6 +32,8 @@ pub(super) enum Along {
     Micros,
     /// Nines of a percentile: 2 is 99 %.
     Nines,
+    /// Requests per second.
+    Rate,
 }
 
 /// What its values are.
@@ -43,6 +45,8 @@ pub(super) enum Of {
     Count,
     /// Microseconds, drawn by their logarithm.
     Micros,
+    /// Percents.
+    Percent,
 }
 
 /// A line and its numbers; where there is none, it has a gap.
@@ -140,7 +144,7 @@ impl Chart {
         match self.of {
             // Less than a microsecond is drawn as one.
             Of::Micros => value.max(1.0).log10(),
-            Of::Rate | Of::Count => value,
+            Of::Rate | Of::Count | Of::Percent => value,
         }
     }
 
@@ -243,6 +247,10 @@ impl Chart {
                 Span { from: first.floor(), to: last.ceil().max(first.floor() + 1.0), step: 1.0 }
             }
             Along::Nines => Span { from: 0.0, to: last.max(1.0), step: 1.0 },
+            Along::Rate => {
+                let step = round_step(last / 10.0, false);
+                Span { from: 0.0, to: step * (last / step).ceil().max(1.0), step }
+            }
         }
     }
 
@@ -291,6 +299,7 @@ impl Along {
             Along::Seconds => "seconds",
             Along::Micros => "micros",
             Along::Nines => "nines",
+            Along::Rate => "rate",
         }
     }
 
@@ -299,6 +308,7 @@ impl Along {
             Along::Seconds => "time",
             Along::Micros => "from",
             Along::Nines => "percentile",
+            Along::Rate => "rate",
         }
     }
 
@@ -314,6 +324,7 @@ impl Along {
                 }
             }
             Along::Micros => micros_of(value),
+            Along::Rate => format!("{}/s", rate(value)),
             Along::Nines => {
                 let percentile = 100.0 - 100.0 / 10f64.powf(value);
                 let places = (value.ceil() as usize).saturating_sub(1).min(9);
@@ -330,6 +341,7 @@ impl Of {
             Of::Rate => rate(value),
             Of::Count => grouped(value.max(0.0).round() as u64),
             Of::Micros => micros_of(value),
+            Of::Percent => format!("{} %", short(value)),
         }
     }
 
@@ -339,6 +351,7 @@ impl Of {
             Of::Rate => rate(value),
             Of::Count => grouped(value.max(0.0).round() as u64),
             Of::Micros => micros(value.max(0.0).round() as u64),
+            Of::Percent => format!("{} %", short(value)),
         }
     }
 }

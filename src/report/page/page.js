@@ -11,6 +11,7 @@
   const labels = {
     seconds: (x) => trim(x.toFixed(2)) + ' s',
     micros: (x) => micros(10 ** x),
+    rate: (x) => trim(x.toFixed(x < 100 ? 2 : 0)) + '/s',
     nines: (x) => trim((100 - 100 / 10 ** x).toFixed(4)) + ' %',
   };
   const charts = [];
@@ -124,4 +125,11 @@
     self.zoom(from, to);
   }
   document.querySelectorAll('figure[data-along]').forEach(chart);
+  // Browsers that keep folded tables from paper, whatever the style says.
+  let opened = [];
+  addEventListener('beforeprint', () => {
+    opened = [...document.querySelectorAll('details:not([open])')];
+    opened.forEach((details) => { details.open = true; });
+  });
+  addEventListener('afterprint', () => opened.splice(0).forEach((details) => { details.open = false; }));
 })();

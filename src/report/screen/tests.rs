@@ -1,7 +1,7 @@
 use super::*;
-use crate::recorder::summary::{ErrorRow, ThresholdRow};
+use crate::recorder::summary::{ErrorRow, EventRow, ThresholdRow};
 use crate::report::tests::{blank, typical};
-use crate::units::Unit;
+use crate::units::{Nanos, Tps, Unit};
 use std::time::Duration;
 
 fn shown(summary: &Summary) -> String {
@@ -120,4 +120,26 @@ fn thresholds_stand_behind_the_verdict_with_what_was_measured() {
     let files = ["summary.csv", "seconds.csv"].map(str::to_string);
     let coloured = final_screen(&summary, Path::new("runs/ramp"), &files, true);
     assert!(coloured.contains("mpass\u{1b}[") && coloured.contains("mFAIL\u{1b}["), "{coloured}");
+}
+
+#[test]
+fn what_was_done_to_the_run_is_shown_as_far_as_there_is_room() {
+    assert!(!shown(&typical()).contains("CHANGES"));
+    let mut summary = typical();
+    let event = |event: &'static str, rate| EventRow {
+        n: 12_345,
+        at: Nanos(30_010_000_000),
+        event: event.into(),
+        rate,
+        stage: "up".to_string(),
+    };
+    summary.events = vec![event("rate", Some(Tps::per_second(250)))];
+    summary.events.extend(vec![event("pause", None); SHOWN_CHANGES + 2]);
+    let text = shown(&summary);
+    let line = text.lines().find(|line| line.contains("250/s")).expect("the new rate");
+    for part in ["rate", "at 30.010 s", "from request 12 345", "in up"] {
+        assert!(line.contains(part), "{line}");
+    }
+    assert_eq!(text.lines().filter(|line| line.contains("pause")).count(), SHOWN_CHANGES - 1);
+    assert!(text.contains("3 more changes in events.csv"), "{text}");
 }

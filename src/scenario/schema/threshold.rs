@@ -230,6 +230,27 @@ impl Metric {
         }
     }
 
+    /// Whether more of it is worse, at the same rate.
+    fn is_worse_higher(&self, aggregate: Aggregate) -> bool {
+        match self {
+            Metric::ResponseTime
+            | Metric::ServiceTime
+            | Metric::Lag
+            | Metric::ConnectTime
+            | Metric::ScriptTime => !matches!(aggregate, Aggregate::Count | Aggregate::Rate),
+            Metric::Failed
+            | Metric::TimedOut
+            | Metric::Dropped
+            | Metric::Error
+            | Metric::Lost
+            | Metric::Duplicate
+            | Metric::RateError
+            | Metric::GeneratorCpu
+            | Metric::Counter(_) => true,
+            Metric::Check(_) | Metric::Checks => false,
+        }
+    }
+
     fn unit(&self, aggregate: Aggregate) -> Unit {
         let is_time = matches!(
             self,
@@ -379,6 +400,15 @@ pub struct Misread {
     pub help: String,
 }
 
+/// The parts of a condition that are written apart in a search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// What is measured.
+    Metric,
+    /// What it is held against.
+    Bound,
+}
+
 fn misread<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, Misread> {
     Err(Misread { message: message.into(), help: help.into() })
 }
@@ -405,6 +435,28 @@ impl Condition {
         let (metric, stage, aggregate) = measured(left.trim())?;
         let bound = bound(&metric, metric.unit(aggregate), text[end + 1..].trim())?;
         Ok(Condition { text: text.to_string(), metric, stage, aggregate, comparison, bound })
+    }
+
+    /// `METRIC [AGGREGATE] < BOUND`, of which metric and bound are written apart: a figure that is worse
+    /// the higher it is.
+    ///
+    /// # Errors
+    /// What is wrong with the metric or, where that is right, with the bound.
+    pub fn below(metric: &str, bound: &str) -> Result<Condition, (Part, Misread)> {
+        let metric = metric.trim();
+        let of_metric = |misread| (Part::Metric, misread);
+        let (what, stage, aggregate) = measured(metric).map_err(of_metric)?;
+        if stage.is_some() || !what.is_worse_higher(aggregate) {
+            let message = match stage {
+                Some(_) => "a stage cannot be named here".to_string(),
+                None => format!("{} is not worse the higher it is", quoted(metric)),
+            };
+            let help = "write one such as \"response_time p(99)\" or \"failed rate\"; whatever else is to hold \
+                        in each trial is a threshold";
+            return Err(of_metric(Misread { message, help: help.to_string() }));
+        }
+        let whole = format!("{metric} < {}", bound.trim());
+        Condition::parse(&whole).map_err(|misread| (Part::Bound, misread))
     }
 
     /// What its values and its bound are.
@@ -650,6 +702,23 @@ mod tests {
         for (text, expected) in wrong {
             let found = Condition::parse(text).expect_err(text);
             assert!(found.message.contains(expected) && !found.help.is_empty(), "{text}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn metric_and_bound_may_be_written_apart_where_less_is_better() {
+        let condition = Condition::below("response_time p(99)", "50ms").expect("read");
+        assert_eq!((condition.to_string().as_str(), condition.bound), ("response_time p(99) < 50ms", 50e6));
+        assert!(Condition::below("failed rate", "1%").is_ok() && Condition::below("lag max", "1ms").is_ok());
+        for metric in
+            ["response_time", "response_time count", "checks rate", "lag{stage:up} max", "p(99)", ""]
+        {
+            let wrong = Condition::below(metric, "50ms").expect_err(metric);
+            assert!(wrong.0 == Part::Metric && !wrong.1.help.is_empty(), "{metric}");
+        }
+        for bound in ["50", "5%", "", "< 5ms"] {
+            let wrong = Condition::below("response_time p(99)", bound).expect_err(bound);
+            assert_eq!(wrong.0, Part::Bound, "{bound}");
         }
     }
 
