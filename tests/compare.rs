@@ -148,7 +148,7 @@ fn what_cannot_be_compared_is_refused_before_anything_is_sent() {
 
     bench.call(&[other, "--out", "second"]).assert_code(0);
     assert_says(&bench.call(&["compare", "out", "second"]), 2, &["different loads", "--force"]);
-    assert_says(&bench.call(&["compare", "out", "second", "--force"]), 2, &["DIFFERENT LOADS", "too short"]);
+    assert_says(&bench.call(&["compare", "out", "second", "--force"]), 2, &["DIFFERENT LOADS", "TOO SHORT"]);
     bench.call(&[bare.to_str().expect("text"), "--out", "third"]).assert_code(0);
     assert_says(&bench.call(&["compare", "out", "third"]), 2, &["third", "summary.json"]);
     bench.call(&["compare", "out", "out", "--min-change", "5"]).assert_code(2);
