@@ -190,6 +190,8 @@ fn run(schedule: &Schedule, config: Config, during: impl FnOnce(&Control) + Send
                     }
                 }
                 Event::Unreachable(_) => result.unreachable = true,
+                // Only a simulation waits for it.
+                Event::Mark(heard) => drop(heard.send(())),
                 Event::Window(Closed::Second(_, window)) => {
                     result.seconds.push(window.scheduled);
                     let _ = windows_back.send(window);
