@@ -68,6 +68,9 @@ fn a_simulation_and_a_real_run_agree_in_what_the_plan_decides() {
     let columns = ["scheduled", "sent", "matched", "received", "connections_opened", "reconnects"];
     assert_eq!(simulated.summary(&columns), real.summary(&columns));
     assert_eq!(requests(&simulated), requests(&real));
+    for bench in [&one, &two] {
+        bench.call(&["verify", "out"]).assert_code(0);
+    }
     for (file, name) in [("seconds.csv", "scheduled"), ("seconds.csv", "planned"), ("stages.csv", "sent")] {
         assert_eq!(column(&simulated, file, name), column(&real, file, name), "{file} {name}");
     }
