@@ -1,17 +1,23 @@
 //! App: what each command does, and the only room that knows all others.
 
 mod client;
+mod compare;
 mod dry_run;
 pub mod error;
 mod flush;
+mod init;
 mod lane;
+mod merge;
 mod parts;
 mod prepare;
 mod records;
+mod replay;
+mod report;
 mod run;
 mod serve;
 mod standalone;
 mod validate;
+mod verify;
 
 use std::io::{IsTerminal, Write};
 
@@ -33,6 +39,12 @@ pub fn main(cli: Cli) -> u8 {
         Some(Command::Client(args)) => client::client(&args),
         Some(Command::Records(command)) => records::records(&command),
         Some(Command::Serve(args)) => serve::serve(&args),
+        Some(Command::Report(args)) => report::report(&args),
+        Some(Command::Replay(args)) => replay::replay(&args),
+        Some(Command::Compare(args)) => compare::compare_runs(&args),
+        Some(Command::Init(args)) => init::init(&args),
+        Some(Command::Merge(args)) => merge::merge_runs(&args),
+        Some(Command::Verify(args)) => verify::verify_run(&args),
         Some(Command::Flush(args)) => flush::flush(&args),
         Some(Command::Completions { shell }) => {
             let mut text = Vec::new();

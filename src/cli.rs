@@ -5,8 +5,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::plan::replay::Speed;
 use crate::plan::segment::Segment;
 use crate::units::{IdRange, Nanos};
+
+/// The most runs that are held against one.
+const MAX_NEW: usize = 16;
 
 /// The exit codes as `--help` and the man page show them.
 pub const EXIT_CODES_HELP: &str = "\
@@ -21,6 +25,8 @@ Exit codes:
   106  a port is in use
   107  Lua error
   111  the ledger does not balance, or something was lost
+  112  the generator itself was saturated: the result is not valid
+  113  regression against the baseline
 The last line on stderr says why.";
 
 /// What happens to a TCP service when it gets exactly this load?
@@ -52,6 +58,8 @@ pub enum Command {
     Validate(ValidateArgs),
     /// Print the JSON Schema of a scenario, for editors
     Schema,
+    /// Write a scenario and a Lua hook to start from
+    Init(InitArgs),
     /// The TCP responder alone
     Responder(ResponderArgs),
     /// The Redis-compatible store alone
@@ -63,6 +71,16 @@ pub enum Command {
     Records(RecordsCommand),
     /// Records and runs over HTTP, with a page
     Serve(ServeArgs),
+    /// Make the reports of a run again from its files
+    Report(ReportArgs),
+    /// Send the same bytes at the same times again
+    Replay(ReplayArgs),
+    /// Hold runs against an earlier one: what has changed, and whether that is more than chance
+    Compare(CompareArgs),
+    /// Make one run of the parts that several machines have sent
+    Merge(MergeArgs),
+    /// Check from the files of a run that its account balances
+    Verify(VerifyRunArgs),
     /// Write the mappings that a run has left in its journal
     Flush(FlushArgs),
     /// Print completions for a shell
@@ -98,15 +116,61 @@ pub struct RunArgs {
     /// Worker threads that send [default: from the number of processors]
     #[arg(long, value_name = "N", env = "RUNNER_WORKERS")]
     pub workers: Option<u64>,
+    /// Hold the run against an earlier one of the same plan: its folder, or its summary.json
+    #[arg(long, value_name = "RUN")]
+    pub baseline: Option<PathBuf>,
+    /// End with 113 where the run is worse than the baseline
+    #[arg(long, requires = "baseline")]
+    pub fail_on_regression: bool,
+    /// What a change must be beyond to matter.
+    #[command(flatten)]
+    pub bounds: BoundsArgs,
     /// Leave the embedded store up after the run, until Ctrl-C
     #[arg(long)]
     pub keep_store: bool,
+    /// Show the run on a live page while it goes, with its metrics for Prometheus and an API to change it; port 0 picks
+    /// a free one; other than loopback needs a token
+    #[arg(long, value_name = "ADDR", env = "RUNNER_UI")]
+    pub ui: Option<SocketAddr>,
+    /// What requests to the live page must carry; better given in the environment
+    #[arg(long, value_name = "TOKEN", env = "RUNNER_TOKEN", hide_env_values = true)]
+    pub ui_token: Option<String>,
+    /// A further name that requests may use for the live page, such as that of a proxy
+    #[arg(long = "ui-allowed-host", value_name = "NAME")]
+    pub ui_allowed_hosts: Vec<String>,
+    /// Standard input is a socket over which the program that has started this one follows and steers the run
+    #[arg(long, hide = true)]
+    pub link: bool,
+    /// Run on a clock of its own against a model of the target: nothing is sent, and an hour takes seconds
+    #[arg(long)]
+    pub simulate: bool,
     /// Print nothing but the last line
     #[arg(long, short)]
     pub quiet: bool,
     /// Print the summary (with --dry-run, the plan) as JSON on stdout
     #[arg(long)]
     pub json: bool,
+}
+
+/// What a change must be beyond to matter, besides being more than chance.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Comparison")]
+pub struct BoundsArgs {
+    /// The least change, as a share of what it was
+    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = share)]
+    pub min_change: f64,
+    /// The least change of a time
+    #[arg(long, value_name = "DURATION", default_value = "500us")]
+    pub min_time: Nanos,
+    /// The least change of the share of requests that fail
+    #[arg(long, value_name = "PERCENT", default_value = "0.1%", value_parser = share)]
+    pub min_share: f64,
+}
+
+impl Default for BoundsArgs {
+    fn default() -> BoundsArgs {
+        BoundsArgs { min_change: 0.05, min_time: Nanos(500_000), min_share: 0.001 }
+    }
 }
 
 /// What a scenario may be told from outside.
@@ -254,6 +318,116 @@ pub struct ServeArgs {
     /// How long a client may take to send the head of a request, and how long for its body
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     pub read_timeout: Nanos,
+}
+
+/// A run to report on.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The run folder
+    pub run: PathBuf,
+    /// Where to write the reports [default: the run folder]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Print the summary as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which requests of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnlyArg {
+    /// Sent, and without a response
+    Failed,
+    /// Not sent
+    Dropped,
+}
+
+/// A run to replay.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// The run folder
+    pub run: PathBuf,
+    /// Send only requests that ended so (needs requests.csv)
+    #[arg(long, value_enum)]
+    pub only: Option<OnlyArg>,
+    /// Send everything so many times as fast
+    #[arg(long, value_name = "FACTOR", default_value = "1")]
+    pub speed: Speed,
+    /// The store [default: that of the run]
+    #[arg(long, value_name = "URL")]
+    pub redis: Option<String>,
+    /// The folder of the replay, instead of a new one under `report.dir`
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Worker threads that send [default: from the number of processors]
+    #[arg(long, value_name = "N", env = "RUNNER_WORKERS")]
+    pub workers: Option<u64>,
+    /// Print the plan and send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print nothing but the last line
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Print the summary (with --dry-run, the plan) as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs to compare.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// The earlier run: its folder, or its summary.json
+    pub base: PathBuf,
+    /// The runs that are held against it, each for itself
+    #[arg(required = true, num_args = 1..=MAX_NEW)]
+    pub new: Vec<PathBuf>,
+    /// Compare runs that had different loads
+    #[arg(long)]
+    pub force: bool,
+    /// What a change must be beyond to matter.
+    #[command(flatten)]
+    pub bounds: BoundsArgs,
+    /// Write a page with charts
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Print Markdown, for a pull request
+    #[arg(long, conflicts_with = "json")]
+    pub markdown: bool,
+    /// Print everything as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A scenario to start from.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The name: of the scenario and of its two files, NAME.yaml and NAME.lua
+    #[arg(default_value = "load", value_parser = run_id)]
+    pub name: String,
+}
+
+/// Runs to merge.
+#[derive(Debug, Args)]
+pub struct MergeArgs {
+    /// The run folders: every segment of one plan, in any order
+    #[arg(required = true, num_args = 1..)]
+    pub runs: Vec<PathBuf>,
+    /// The folder for the merged run
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Print the merged summary as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A run to check.
+#[derive(Debug, Args)]
+pub struct VerifyRunArgs {
+    /// The run folder
+    pub run: PathBuf,
+    /// Print the checks as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Mappings to write.
@@ -409,6 +583,14 @@ fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_string(), value.to_string())),
         _ => Err("write NAME=VALUE".to_string()),
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let percents = text.trim().strip_suffix('%').map(|number| number.trim().parse::<f64>());
+    match percents {
+        Some(Ok(percents)) if (0.0..=1000.0).contains(&percents) => Ok(percents / 100.0),
+        _ => Err("write a percentage from 0% to 1000%, such as 5%".to_string()),
     }
 }
 

@@ -22,12 +22,15 @@ use crate::handoff::{Batch, Chunk, Receiver, Sender};
 use crate::ledger::{Outcomes, Receipts};
 use crate::plan::closed::Closed;
 use crate::plan::connections::Connections;
+use crate::plan::course::Course;
 use crate::plan::segment::{Segment, Share};
 use crate::recorder::shard::{self, KindTally, Window};
-use crate::units::Nanos;
+use crate::units::{NANOS_PER_SEC, Nanos, Tps};
 use crate::wire::Codec;
 
 pub use pacer::Pacing;
+pub(crate) use users::Users;
+pub(crate) use worker::{SPARE_ROOM, SWEEP_NS, back_off};
 
 /// What to do with a request that is due while its connection has no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +54,8 @@ pub struct Config {
     pub segment: Segment,
     /// Requests in the whole plan. In the closed model the number that no request reaches.
     pub total: u64,
+    /// The only requests that are sent, in rising order; all of the part where it is `None`.
+    pub only: Option<Arc<[u64]>>,
     /// Who sends in the closed model; `None` in the open one.
     pub closed: Option<Closed>,
     /// The stages.
@@ -72,7 +77,7 @@ pub struct Config {
     /// How long to wait for responses after the last request.
     pub graceful_stop: Nanos,
     /// Requests that may wait for room, over all slots of the worker.
-    pub queue_limit: usize,
+    pub queue_limit: QueueLimit,
     /// Whether completions of all requests are wanted, or only of the matched.
     pub all_completions: bool,
     /// For the spread of back-off.
@@ -84,11 +89,59 @@ impl Config {
     pub fn share(&self) -> Share {
         let (segment, slots) = (self.segment, self.connections.count);
         match &self.closed {
-            None => Share::new(self.total, segment, slots, self.worker, self.workers),
+            None => {
+                let share = Share::new(self.total, segment, slots, self.worker, self.workers);
+                share.only(self.only.clone())
+            }
             Some(closed) => {
                 Share::of_users(self.total, segment, closed.users, slots, self.worker, self.workers)
             }
         }
+    }
+
+    /// How many requests go over each slot, from the first on; none in the closed model, where that is asked of the
+    /// users.
+    pub fn requests_on_slots(&self) -> Vec<u64> {
+        let slots = self.connections.count;
+        match (&self.closed, &self.only) {
+            (Some(_), _) => vec![0; slots as usize],
+            (None, Some(only)) => {
+                let mut on_slots = vec![0; slots as usize];
+                only.iter().for_each(|n| on_slots[(n % slots) as usize] += 1);
+                on_slots
+            }
+            (None, None) => {
+                (0..slots).map(|slot| self.segment.count_on_slot(self.total, slot, slots)).collect()
+            }
+        }
+    }
+}
+
+/// How many requests may wait for room in one worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueLimit(usize);
+
+impl QueueLimit {
+    /// At least and at most so many, and of the closed model one for each user.
+    const BOUNDS: (usize, usize) = (1024, 1 << 18);
+
+    /// As many as come at the highest rate until the first of them is too late to be sent.
+    pub fn of(peak: Tps, max_lateness: Nanos, users: usize) -> QueueLimit {
+        let late = u128::from(peak.units()) * u128::from(max_lateness.0)
+            / (u128::from(Tps::UNITS_PER_TPS) * u128::from(NANOS_PER_SEC));
+        let (least, most) = QueueLimit::BOUNDS;
+        QueueLimit(usize::try_from(late).unwrap_or(usize::MAX).clamp(least, most).max(users))
+    }
+
+    /// So many and no more.
+    pub fn exactly(requests: usize) -> QueueLimit {
+        QueueLimit(requests)
+    }
+
+    /// Whether one more may wait beside so many.
+    #[inline]
+    pub fn has_room(self, waiting: usize) -> bool {
+        waiting < self.0
     }
 }
 
@@ -227,6 +280,8 @@ pub enum Event {
     Trouble(Trouble),
     /// `on_overload: fail` came to pass.
     Overloaded,
+    /// Whoever tells wants to know when all that was told before has been taken in.
+    Mark(mpsc::Sender<()>),
     /// The worker is done.
     Finished(Box<Totals>),
 }
@@ -254,10 +309,12 @@ pub struct Totals {
     pub unreachable_slots: u64,
     /// When the last request was settled.
     pub finished: Nanos,
-    /// Processor time.
+    /// Processor time since time zero.
     pub cpu: std::time::Duration,
     /// Times that the worker had to wait for payloads which were already due.
     pub starved: u64,
+    /// Requests that were due and had to wait for room on their connection.
+    pub waited: u64,
 }
 
 /// The ends of a worker's rings and wires.
@@ -275,6 +332,8 @@ pub struct Ports {
     pub start: oneshot::Receiver<Clock>,
     /// Tells the worker to end.
     pub control: Arc<Control>,
+    /// The schedule that holds; `None` in the closed model, which has none.
+    pub course: Option<Arc<Course>>,
     /// Numbers for the screen.
     pub gauges: Arc<Gauges>,
 }

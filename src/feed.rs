@@ -19,9 +19,9 @@ use crate::clock::Clock;
 use crate::datastore::{self, Datastore};
 use crate::feed::payload::Payloads;
 use crate::handoff::{Chunk, Sender};
+use crate::plan::course::Course;
 use crate::plan::keys::Keys;
 use crate::plan::mix::Mix;
-use crate::plan::schedule::Schedule;
 use crate::plan::segment::Share;
 use crate::records::generator::Generator;
 use crate::script::{self, Script};
@@ -62,8 +62,8 @@ pub type Kept = Rc<RefCell<HashMap<u64, Box<[u8]>>>>;
 /// What a feed works with.
 #[derive(Debug)]
 pub struct Parts {
-    /// Due times; `None` in the closed model, in which users decide.
-    pub schedule: Option<Arc<Schedule>>,
+    /// Due times, which may change; `None` in the closed model, in which users decide.
+    pub course: Option<Arc<Course>>,
     /// Which record a request is for.
     pub keys: Arc<Keys>,
     /// The worker's requests.

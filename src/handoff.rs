@@ -48,6 +48,8 @@ pub struct Chunk {
     pub items: Vec<Item>,
     /// Their frames one after the other.
     pub bytes: Vec<u8>,
+    /// By which version of the schedule the requests are stamped.
+    pub version: u64,
 }
 
 /// How one request ended.
@@ -92,6 +94,7 @@ impl Reuse for Chunk {
     fn reuse(&mut self) {
         self.items.clear();
         self.bytes.clear();
+        self.version = 0;
     }
 }
 
@@ -208,6 +211,11 @@ impl<T: Reuse> Receiver<T> {
         used.reuse();
         // A full return ring only means that there are boxes enough.
         let _ = self.returned.push(used);
+    }
+
+    /// Wakes the sender although nothing was taken: something else that it waits for may have come.
+    pub fn nudge(&self) {
+        self.room.0.notify_one();
     }
 
     /// Rings when something was sent or the sender is gone. May ring once too often.

@@ -107,6 +107,11 @@ impl Outcomes {
         self.0[outcome as usize]
     }
 
+    /// How many ended so; they are counted no more.
+    pub fn take(&mut self, outcome: Outcome) -> u64 {
+        std::mem::take(&mut self.0[outcome as usize])
+    }
+
     /// Adds the counts of another part of the run.
     pub fn merge(&mut self, other: &Outcomes) {
         for (mine, theirs) in self.0.iter_mut().zip(other.0) {

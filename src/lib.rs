@@ -34,6 +34,7 @@ pub mod clock;
 pub mod handoff;
 pub mod ledger;
 pub mod script;
+pub mod steer;
 pub mod wire;
 
 // What was typed, and what will happen.
@@ -44,6 +45,7 @@ pub mod scenario;
 pub mod engine;
 pub mod recorder;
 pub mod responder;
+pub mod simulation;
 
 // Records and responses.
 pub mod datastore;
@@ -52,9 +54,14 @@ pub mod mapping;
 pub mod records;
 pub mod store;
 
+// What the run is held against.
+pub mod thresholds;
+
 // What people see.
 pub mod app;
 pub mod cli;
 pub mod client;
+pub mod live;
 pub mod report;
 pub mod serve;
+pub mod telemetry;

@@ -6,23 +6,30 @@
 pub mod closed;
 pub mod compile;
 pub mod connections;
+pub mod course;
+pub mod events;
 pub mod fingerprint;
 pub mod keys;
 pub mod mix;
 mod poisson;
 pub mod preflight;
+pub mod replay;
 pub mod schedule;
+pub mod search;
 pub mod segment;
+pub mod thresholds;
 
 use std::sync::Arc;
 
 use crate::plan::closed::Closed;
 use crate::plan::connections::{Connections, Expected};
+use crate::plan::events::Event;
 use crate::plan::keys::Keys;
 use crate::plan::mix::Mix;
 use crate::plan::schedule::{Schedule, StageTotals};
 use crate::plan::segment::{Segment, Share};
-use crate::units::{Nanos, Tps};
+use crate::plan::thresholds::Threshold;
+use crate::units::{NANOS_PER_SEC, Nanos, Tps};
 
 /// One stage as it will happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,10 +72,16 @@ pub struct Plan {
     pub mix: Arc<Mix>,
     /// The stages in order.
     pub stages: Vec<Stage>,
+    /// What must hold for the run to pass.
+    pub thresholds: Vec<Threshold>,
     /// The part of the plan that this process sends.
     pub segment: Segment,
     /// The connections, over all segments.
     pub connections: Connections,
+    /// The only requests that are sent, in rising order; all of the segment where it is `None`.
+    pub only: Option<Arc<[u64]>>,
+    /// What was done to the run while it went; all of it is in the schedule already.
+    pub events: Vec<Event>,
     /// A hash from which it shows whether two plans have the same due times and keys.
     pub fingerprint: String,
 }
@@ -85,7 +98,10 @@ pub struct StageShare {
 impl Plan {
     /// Requests that this segment sends; 0 where only time ends a closed load.
     pub fn scheduled(&self) -> u64 {
-        self.segment.count(self.total().unwrap_or(0))
+        match &self.only {
+            Some(only) => only.len() as u64,
+            None => self.segment.count(self.total().unwrap_or(0)),
+        }
     }
 
     /// Requests over all segments; `None` where only time ends a closed load.
@@ -108,7 +124,10 @@ impl Plan {
     pub fn share(&self, worker: u64, workers: u64) -> Share {
         let (segment, slots) = (self.segment, self.connections.count);
         match &self.closed {
-            None => Share::new(self.schedule.total(), segment, slots, worker, workers),
+            None => {
+                let share = Share::new(self.schedule.total(), segment, slots, worker, workers);
+                share.only(self.only.clone())
+            }
             Some(closed) => Share::of_users(closed.below(), segment, closed.users, slots, worker, workers),
         }
     }
@@ -128,13 +147,33 @@ impl Plan {
             return StageShare { scheduled: self.scheduled(), due: None };
         }
         let (first, end) = (stage.totals.first, stage.totals.first + stage.totals.scheduled);
-        let before = self.segment.count(first);
-        let scheduled = self.segment.count(end) - before;
-        let number = |nth: u64| self.segment.index() + nth * self.segment.of();
+        let before = self.count_below(first);
+        let scheduled = self.count_below(end) - before;
+        let number = |nth: u64| match &self.only {
+            Some(only) => only[nth as usize],
+            None => self.segment.index() + nth * self.segment.of(),
+        };
         let due = scheduled
             .checked_sub(1)
             .map(|last| (self.schedule.due_at(number(before)), self.schedule.due_at(number(before + last))));
         StageShare { scheduled, due }
+    }
+
+    /// How many of the requests `0..end` this segment sends.
+    fn count_below(&self, end: u64) -> u64 {
+        match &self.only {
+            Some(only) => only.partition_point(|&n| n < end) as u64,
+            None => self.segment.count(end),
+        }
+    }
+
+    /// What this segment is to send in one second of the schedule; 0 in the closed model, which plans none.
+    pub fn due_in_second(&self, second: u64) -> u64 {
+        let before = |second: u64| {
+            let at = Nanos(second.saturating_mul(NANOS_PER_SEC));
+            self.count_below(self.schedule.due_before(at))
+        };
+        before(second.saturating_add(1)) - before(second)
     }
 
     /// The highest rate of any stage.

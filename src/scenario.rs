@@ -17,6 +17,7 @@ pub mod schema;
 mod sections;
 mod sets;
 mod stages;
+mod thresholds;
 mod tree;
 mod vars;
 
@@ -256,6 +257,14 @@ impl Loaded {
     /// The script's path as the program opens it; None without a script.
     pub fn script_path(&self) -> Option<PathBuf> {
         self.scenario.script.as_ref().map(|script| self.dir.join(&script.file))
+    }
+
+    /// What the script is handed over, passwords shown as `***`; null without a script.
+    pub fn masked_args(&self) -> serde_json::Value {
+        let Some(script) = &self.scenario.script else { return serde_json::Value::Null };
+        let mut args = serde_json::Value::Object(script.args.clone().into_iter().collect());
+        mask_passwords(&mut args);
+        args
     }
 
     /// The scenario as YAML: substituted, with every default, passwords shown as `***`.

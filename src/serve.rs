@@ -3,16 +3,20 @@
 //! ```text
 //! socket ── listener ── guard ──┬── records, generations ──► a thread of their own ──► Redis
 //!           bounds      who     ├── scenarios, runs ───────► a process of its own for each run
+//!                               ├── live, metrics ◄──────── the newest state of a run
 //!                               └── page, openapi           made from the types of the others
 //! ```
 //!
-//! Nothing here is measured, and nothing here touches what is: a run is a child process.
+//! Nothing here is measured, and nothing here touches what is: a run is a child process, and one that is looked at
+//! directly ([`LiveServer`]) tells its state to a channel and waits for nobody.
 
 mod body;
 mod events;
 mod generations;
 mod guard;
 mod listener;
+mod live;
+mod metrics;
 mod openapi;
 mod page;
 mod problem;
@@ -37,6 +41,7 @@ use utoipa::ToSchema;
 use crate::clock;
 use crate::datastore;
 
+pub use live::{LiveConfig, LiveServer};
 pub use problem::{Finding, Severity};
 pub use scenarios::{About, Changes, Inspect, Inspection, OWN_VARIABLES};
 
@@ -128,6 +133,26 @@ pub struct Server {
     shared: Shared,
 }
 
+impl guard::Guarded for Parts {
+    fn guard(&self) -> &guard::Guard {
+        &self.guard
+    }
+
+    fn patience(&self) -> Duration {
+        self.config.patience
+    }
+}
+
+/// Listens at an address and says where that is.
+async fn listen(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let listener = TcpListener::bind(addr).await.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => Error::InUse { addr },
+        _ => Error::Listen { addr, source },
+    })?;
+    let addr = listener.local_addr().map_err(|source| Error::Listen { addr, source })?;
+    Ok((listener, addr))
+}
+
 impl Server {
     /// Listens. Must run on a tokio runtime.
     ///
@@ -136,11 +161,7 @@ impl Server {
     pub async fn bind(config: Config) -> Result<Server, Error> {
         let addr = config.listen;
         let guard = guard::Guard::new(addr, config.token.as_deref(), &config.allowed_hosts)?;
-        let listener = TcpListener::bind(addr).await.map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => Error::InUse { addr },
-            _ => Error::Listen { addr, source },
-        })?;
-        let addr = listener.local_addr().map_err(|source| Error::Listen { addr, source })?;
+        let (listener, addr) = listen(addr).await?;
         let runs = runs::Settings {
             program: config.program.clone(),
             folder: config.runs.clone(),
@@ -189,9 +210,10 @@ impl Server {
 fn router(shared: &Shared) -> Router {
     let (api, description) = openapi::described(shared);
     api.merge(openapi::router(&description))
+        .merge(metrics::router())
         .merge(page::router())
         .fallback(|| async { StatusCode::NOT_FOUND })
-        .layer(axum::middleware::from_fn_with_state(shared.clone(), guard::layer))
+        .layer(axum::middleware::from_fn_with_state(shared.clone(), guard::layer::<Parts>))
         .with_state(shared.clone())
 }
 

@@ -33,6 +33,9 @@ pub enum Error {
     /// A duration above [`Nanos::MAX_DURATION`].
     #[error("duration `{0}` is above the limit of 30 days")]
     DurationTooLong(String),
+    /// Not a share.
+    #[error("invalid share `{0}`: write a share such as 1% or 0.01, at most 100%")]
+    Share(String),
     /// Not a size.
     #[error("invalid size `{0}`: write bytes with a unit, such as 64KiB, 32MiB or 1GiB")]
     Size(String),
@@ -42,6 +45,19 @@ pub enum Error {
     /// A range whose end lies before its start.
     #[error("range `{0}` runs backwards: the first number must not be above the last")]
     RangeBackwards(String),
+}
+
+/// What a measured value is, where values of several sorts stand side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Nanoseconds.
+    Time,
+    /// A share of a whole, from 0 to 1.
+    Share,
+    /// A number.
+    Count,
+    /// A number per second.
+    PerSecond,
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -143,6 +159,71 @@ impl fmt::Display for Tps {
         let micro = (u128::from(rest) * 1_000_000 / u128::from(Self::UNITS_PER_TPS)) as u64;
         let decimals = format!("{micro:06}");
         write!(f, "{whole}.{}", decimals.trim_end_matches('0'))
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Shares
+
+/// A share of a whole, held in millionths, so that arithmetic with it is exact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Share(u32);
+
+impl Share {
+    /// All of it.
+    pub const WHOLE: Share = Share(1_000_000);
+
+    /// A share in millionths.
+    pub const fn from_millionths(millionths: u32) -> Share {
+        Share(millionths)
+    }
+
+    /// The millionths.
+    pub const fn millionths(self) -> u32 {
+        self.0
+    }
+
+    /// From 0 to 1, for display only.
+    pub fn as_f64(self) -> f64 {
+        f64::from(self.0) / f64::from(Self::WHOLE.0)
+    }
+}
+
+impl FromStr for Share {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Share, Error> {
+        let bad = || Error::Share(text.to_string());
+        let trimmed = text.trim();
+        // Percents have four decimals, shares six.
+        let (number, places) = match trimmed.strip_suffix('%') {
+            Some(percent) => (percent.trim_end(), 4),
+            None => (trimmed, 6),
+        };
+        let (int, frac) = number.split_once('.').unwrap_or((number, "0"));
+        let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+        if !digits(int) || !digits(frac) {
+            return Err(bad());
+        }
+        let padded = format!("{frac:0<places$}");
+        let frac: u64 = padded[..places].parse().map_err(|_| bad())?;
+        let int: u64 = int.parse().map_err(|_| bad())?;
+        let millionths = int.checked_mul(10u64.pow(places as u32)).and_then(|whole| whole.checked_add(frac));
+        match millionths.and_then(|millionths| u32::try_from(millionths).ok()) {
+            Some(millionths) if millionths <= Share::WHOLE.0 => Ok(Share(millionths)),
+            _ => Err(bad()),
+        }
+    }
+}
+
+impl fmt::Display for Share {
+    /// As percents, without trailing zeros: `2%`, `0.5%`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, rest) = (self.0 / 10_000, self.0 % 10_000);
+        if rest == 0 {
+            return write!(f, "{whole}%");
+        }
+        write!(f, "{whole}.{}%", format!("{rest:04}").trim_end_matches('0'))
     }
 }
 
@@ -378,6 +459,10 @@ scalar_in_files!(Nanos, "Duration", "a duration such as 500ms, 10s or 2m", {
     "description": "A duration with its unit: 500ms, 10s, 2m, 1h30m. 0 needs no unit.",
     "type": ["string", "integer"]
 });
+scalar_in_files!(Share, "Share", "a share such as 1% or 0.01", {
+    "description": "A share of a whole: 1%, 0.5%, or 0.01.",
+    "type": ["string", "number"]
+});
 scalar_in_files!(Bytes, "Size", "a size such as 64KiB or 32MiB", {
     "description": "A size with its unit: 64KiB, 32MiB, 1GiB. A bare number is bytes.",
     "type": ["string", "integer"],
@@ -392,6 +477,28 @@ scalar_in_files!(IdRange, "IdRange", "a range such as 1..10000", {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_is_written_in_percent_or_as_a_part_of_one_and_stays_exact() {
+        let read = |text: &str| text.parse::<Share>().map(Share::millionths);
+        for (text, millionths) in
+            [("2%", 20_000), ("0.02", 20_000), ("0.5 %", 5000), ("1", 1_000_000), ("0", 0)]
+        {
+            assert_eq!(read(text), Ok(millionths), "{text}");
+        }
+        assert_eq!(
+            ["2%", "0.0001%", "12.5%", "100%"].map(|t| t.parse::<Share>().map(|s| s.to_string())),
+            [
+                Ok("2%".to_string()),
+                Ok("0.0001%".to_string()),
+                Ok("12.5%".to_string()),
+                Ok("100%".to_string())
+            ]
+        );
+        for wrong in ["", "%", "-1%", "101%", "1.1", ".5", "1e-3", "99999999999999999999%"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_rate_may_be_per_second_minute_or_hour_and_stays_exact() {

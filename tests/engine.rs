@@ -47,6 +47,7 @@ fn config(schedule: &Schedule, connections: Connections, addresses: Vec<SocketAd
         workers: 1,
         segment: Segment::WHOLE,
         total: schedule.total(),
+        only: None,
         closed: None,
         stages: schedule.stages().iter().map(|s| Stage { end_ns: s.end.0, warmup: false }).collect(),
         kinds: 0,
@@ -57,7 +58,7 @@ fn config(schedule: &Schedule, connections: Connections, addresses: Vec<SocketAd
         on_overload: OnOverload::Queue,
         max_lateness: Nanos::from_secs(2),
         graceful_stop: Nanos::from_secs(10),
-        queue_limit: 100_000,
+        queue_limit: engine::QueueLimit::exactly(100_000),
         all_completions: true,
         seed: 1,
     }
@@ -125,6 +126,7 @@ fn run(schedule: &Schedule, config: Config, during: impl FnOnce(&Control) + Send
         windows,
         start: started,
         control: control.clone(),
+        course: None,
         gauges: Arc::new(Gauges::default()),
     };
     let codec = config.codec;
@@ -189,6 +191,8 @@ fn run(schedule: &Schedule, config: Config, during: impl FnOnce(&Control) + Send
                     }
                 }
                 Event::Unreachable(_) => result.unreachable = true,
+                // Only a simulation waits for it.
+                Event::Mark(heard) => drop(heard.send(())),
                 Event::Window(Closed::Second(_, window)) => {
                     result.seconds.push(window.scheduled);
                     let _ = windows_back.send(window);

@@ -240,7 +240,7 @@ fn the_smallest_scenario_has_every_default_of_the_contract() {
     assert_eq!((scenario.responder.ports, scenario.responder.first_port), (10, 0));
     assert_eq!(scenario.mapping.key, "response:{key}");
     assert_eq!(scenario.mapping.fields.len(), 3);
-    assert_eq!(scenario.report.files.len(), 5);
+    assert_eq!(scenario.report.files.len(), 9);
     assert_eq!(scenario.load.stages[0].kind, StageKind::Hold(Tps::per_second(100)));
 }
 

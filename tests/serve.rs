@@ -57,6 +57,59 @@ fn without_a_redis_it_has_a_store_of_its_own_and_says_where() {
 }
 
 #[test]
+fn a_run_is_followed_in_full_steered_and_counted() {
+    let long = SCENARIO.replace("2s", "1m");
+    let serve = Serve::with(&[], &[], &[("long.yaml", &long)]);
+    assert!(serve.get("/metrics").body.contains("runner_runs_active 0"));
+    let started = serve.post("/api/v1/runs", r#"{"scenario": "long.yaml"}"#).json();
+    let path = format!("/api/v1/runs/{}", started["id"].as_str().expect("a name"));
+    let live = || serve.get(&format!("{path}/live")).json();
+    wait_for("two seconds", || live()["points"].as_array().is_some_and(|points| points.len() >= 2));
+    let state = live();
+    assert_eq!((&state["facts"]["run_id"], &state["phase"]), (&started["id"], &json!("running")));
+    assert_eq!((&state["points"][0]["sent"], &state["points"][0]["planned"]), (&json!(50), &json!(50)));
+    let metrics = serve.get("/metrics").body;
+    for line in ["runner_runs_active 1", "runner_run_active 1", "runner_requests_sent_total{stage="] {
+        assert!(metrics.lines().any(|found| found.starts_with(line)), "{line}:\n{metrics}");
+    }
+    let control = format!("{path}/control");
+    assert_eq!(serve.post(&control, r#"{"action": "rate"}"#).error(), (422, "bad_control".to_owned()));
+    assert_eq!(serve.post("/api/v1/runs/none/control", r#"{"action": "stop"}"#).error().0, 404);
+    let events = serve.events(&format!("{path}/live/events"));
+    let stopped = serve.post(&control, r#"{"action": "stop"}"#);
+    assert_eq!((stopped.status, &stopped.json()["action"]), (200, &json!("stop")), "{stopped:?}");
+    let events = events.rest();
+    let (name, last) = events.last().expect("an end");
+    assert_eq!((name.as_str(), &last["phase"], &last["over"]), ("end", &json!("ended"), &json!(true)));
+    wait_for("the end", || serve.get(&path).json()["exit_code"].is_number());
+    let run = serve.get(&path).json();
+    assert_eq!(last["now"]["sent"], run["summary"]["ledger"]["sent"]);
+    // It is told when it is gone, too, and takes no wish any more.
+    assert_eq!(live()["end"]["exit_code"], run["exit_code"]);
+    assert_eq!(serve.post(&control, r#"{"action": "stop"}"#).error(), (409, "already_ended".to_owned()));
+    wait_for("the count", || {
+        serve.get("/metrics").body.contains("runner_runs_ended_total{state=\"stopped\"} 1")
+    });
+}
+
+#[test]
+fn a_run_that_is_killed_is_over_for_those_who_look() {
+    let long = SCENARIO.replace("2s", "1m");
+    let serve = Serve::with(&[], &[], &[("long.yaml", &long)]);
+    let started = serve.post("/api/v1/runs", r#"{"scenario": "long.yaml"}"#).json();
+    let path = format!("/api/v1/runs/{}", started["id"].as_str().expect("a name"));
+    wait_for("it sends", || serve.get(&format!("{path}/live")).json()["phase"] == "running");
+    let events = serve.events(&format!("{path}/live/events"));
+    let children =
+        Command::new("pgrep").args(["-P", &serve.child.id().to_string()]).output().expect("pgrep runs");
+    let child = String::from_utf8_lossy(&children.stdout).trim().to_owned();
+    assert!(Command::new("kill").args(["-9", &child]).status().expect("kill runs").success(), "{child}");
+    let events = events.rest();
+    let (name, last) = events.last().expect("an end");
+    assert_eq!((name.as_str(), &last["over"], &last["end"]), ("end", &json!(true), &json!(null)));
+}
+
+#[test]
 fn a_body_that_is_wrong_is_told_what_to_do() {
     let serve = Serve::start(&[]);
     for (body, status, code) in [
@@ -599,7 +652,7 @@ fn what_cannot_be_run_with_the_store_of_the_server_is_refused_before_it_runs() {
 
 #[test]
 fn a_run_is_stopped_gently_and_writes_its_reports() {
-    let long = SCENARIO.replace("2s", "10m");
+    let long = SCENARIO.replace("2s", "1m");
     let serve = Serve::with(&[], &[], &[("long.yaml", &long)]);
     let run = serve.post("/api/v1/runs", r#"{"scenario": "long.yaml"}"#).json();
     let path = format!("/api/v1/runs/{}", run["id"].as_str().expect("a name"));
@@ -649,7 +702,7 @@ fn a_request_cannot_read_the_environment_or_choose_a_script() {
 
 #[test]
 fn a_signal_ends_what_goes_on_and_waits_for_it() {
-    let long = SCENARIO.replace("2s", "10m");
+    let long = SCENARIO.replace("2s", "1m");
     let mut serve = Serve::with(&[], &[], &[("long.yaml", &long)]);
     let run = serve.post("/api/v1/runs", r#"{"scenario": "long.yaml"}"#).json();
     let id = run["id"].as_str().expect("a name").to_owned();

@@ -10,6 +10,10 @@
 
 #[path = "support/http.rs"]
 mod http;
+#[path = "support/live.rs"]
+mod live;
+#[path = "support/program.rs"]
+mod program;
 #[path = "support/store_process.rs"]
 mod store_process;
 
@@ -18,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use http::Serve;
+use live::LiveRun;
 use store_process::{everything, finish};
 
 const NEEDS: &str = "the packages python3 and python3-pip, and a way to their registry";
@@ -50,9 +55,9 @@ fn packages() -> PathBuf {
     folder
 }
 
-fn python(serve: &Serve, args: &[&str]) -> (bool, String) {
+fn python(folder: &Path, args: &[&str]) -> (bool, String) {
     let mut command = Command::new("python3");
-    command.args(args).current_dir(serve.path()).env("PYTHONPATH", packages());
+    command.args(args).current_dir(folder).env("PYTHONPATH", packages());
     command.env("PYTHONDONTWRITEBYTECODE", "1").env("NO_COLOR", "1");
     let output = finish(&mut command, NEEDS);
     (output.status.success(), everything(&output))
@@ -65,12 +70,12 @@ fn the_description_is_valid_and_the_api_does_what_it_says() {
     let authorization = format!("Authorization: Bearer {TOKEN}");
     let document = serve.ask("GET", "/openapi.json", &[&authorization], "");
     std::fs::write(serve.path().join("openapi.json"), &document.body).expect("a file");
-    let (is_valid, said) = python(&serve, &["-m", "openapi_spec_validator", "openapi.json"]);
+    let (is_valid, said) = python(serve.path(), &["-m", "openapi_spec_validator", "openapi.json"]);
     assert!(is_valid, "{said}");
 
     let url = format!("http://{}", serve.addr());
     let (is_kept, said) = python(
-        &serve,
+        serve.path(),
         &[
             "-m",
             "schemathesis.cli",
@@ -95,4 +100,47 @@ fn the_description_is_valid_and_the_api_does_what_it_says() {
     );
     assert!(is_kept, "{said}");
     assert_eq!(serve.get("/ping").status, 200);
+}
+
+#[test]
+fn the_description_of_a_run_is_valid_and_its_api_does_what_it_says() {
+    let long = SCENARIO.replace("500ms", "3m");
+    let run = LiveRun::start(&long, &[], &[("RUNNER_TOKEN", TOKEN)]);
+    let authorization = format!("Authorization: Bearer {TOKEN}");
+    let document = run.ask("GET", "/openapi.json", &[&authorization], "");
+    run.bench.file("openapi.json", &document.body);
+    let (is_valid, said) = python(run.bench.path(), &["-m", "openapi_spec_validator", "openapi.json"]);
+    assert!(is_valid, "{said}");
+    let url = format!("http://{}", run.addr());
+    let (is_kept, said) = python(
+        run.bench.path(),
+        &[
+            "-m",
+            "schemathesis.cli",
+            "run",
+            "openapi.json",
+            "--url",
+            &url,
+            "--checks",
+            "all",
+            // That a run is not paused, no schema can say.
+            "--exclude-checks",
+            "positive_data_acceptance",
+            // Events come as long as the run goes, and the control would end it.
+            "--exclude-path",
+            "/live/events",
+            "--exclude-path",
+            "/control",
+            "--header",
+            &authorization,
+            "--max-examples",
+            "10",
+            "--request-timeout",
+            "20",
+            "--seed",
+            "1",
+        ],
+    );
+    assert!(is_kept, "{said}");
+    assert_eq!(run.get("/ping").status, 200);
 }

@@ -22,9 +22,10 @@ impl Sheet<'_> {
         if let Some(compare) = &scenario.compare_with {
             target.push_str(&format!(", in turns with {}", compare.target));
         }
-        let thresholds: Vec<String> = scenario.thresholds.iter().map(|t| t.check.clone()).collect();
+        let thresholds: Vec<String> = scenario.thresholds.iter().map(ToString::to_string).collect();
         print(DryRun {
             plan: &self.prepared.plan,
+            content: &self.prepared.content(),
             preflight: &self.preflight,
             concerns: self.concerns,
             files: &parts::file_names(scenario),

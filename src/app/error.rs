@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::plan::preflight::Concern;
 use crate::scenario::Problems;
+use crate::telemetry::otlp;
 use crate::{client, datastore, engine, feed, mapping, records, report, responder, script, serve, store};
 
 /// The codes that the program ends with.
@@ -28,6 +29,10 @@ pub mod exit {
     pub const SCRIPT: u8 = 107;
     /// The ledger does not balance, or something was lost.
     pub const LEDGER: u8 = 111;
+    /// The generator itself was saturated: what was measured says nothing about the target.
+    pub const SATURATED: u8 = 112;
+    /// Worse than the baseline.
+    pub const REGRESSION: u8 = 113;
 }
 
 /// Why a command failed. The text fits after \"failed to\".
@@ -48,6 +53,9 @@ pub enum Error {
     /// The HTTP server.
     #[error(transparent)]
     Serve(#[from] serve::Error),
+    /// Metrics for an OpenTelemetry collector.
+    #[error(transparent)]
+    Otlp(#[from] otlp::Error),
     /// The embedded store.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -131,6 +139,42 @@ pub enum Error {
     /// A run folder whose journal nobody has written yet.
     #[error("use {} as run folder: an earlier run has left a journal in it", .0.display())]
     JournalLeft(PathBuf),
+    /// A folder that holds a run and must not be written over.
+    #[error("write into {}: a run is in it already", .0.display())]
+    OutTaken(PathBuf),
+    /// A simulation in which no time would pass.
+    #[error("simulate the load: users who neither think nor wait for a response send for ever in no time")]
+    Timeless,
+    /// `runner replay` cannot do what was asked. The text says why.
+    #[error("replay the run: {0}")]
+    Replay(String),
+    /// `runner verify` has found that files of a run differ.
+    #[error("verify {}: {wrong} of {of} checks do not hold", run.display())]
+    FilesDisagree {
+        /// The run folder.
+        run: PathBuf,
+        /// Checks that do not hold.
+        wrong: usize,
+        /// Of how many that could be made.
+        of: usize,
+    },
+    /// A run cannot be held against a baseline. The text says why.
+    #[error("compare with {}: {why}", baseline.display())]
+    Baseline {
+        /// What was given.
+        baseline: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// Runs are worse than the one they are compared with. The text says in what.
+    #[error("be as good as the base: {0}")]
+    Regression(String),
+    /// Runs are too short for a comparison to come to anything. The text says by what.
+    #[error("tell a change from chance: {0}")]
+    Undecided(String),
+    /// `runner init` does not write over files.
+    #[error("write {}: there is such a file already", .0.display())]
+    FileTaken(PathBuf),
     /// `runner flush` without a journal.
     #[error("flush {}: there is no journal in it", .0.display())]
     NoJournal(PathBuf),
@@ -188,7 +232,7 @@ impl Error {
             Error::Records(records::Error::Datastore(_)) => exit::UNREACHABLE,
             Error::Records(records::Error::Exists { .. } | records::Error::Appeared { .. }) => exit::USAGE,
             Error::Records(records::Error::ShutDown) => exit::UNEXPECTED,
-            Error::Scenario(_) | Error::Preflight(_) | Error::Records(_) => exit::SCENARIO,
+            Error::Scenario(_) | Error::Preflight(_) | Error::Records(_) | Error::Timeless => exit::SCENARIO,
             Error::NoEmbedded | Error::RecordsUsage(_) | Error::NotConfirmed(_) => exit::USAGE,
             Error::RecordsInterrupted { .. } => exit::INTERRUPTED,
             Error::RecordsDiffer { .. } => exit::LEDGER,
@@ -197,9 +241,17 @@ impl Error {
             | Error::Store(store::Error::InUse { .. })
             | Error::Serve(serve::Error::InUse { .. }) => exit::PORT_IN_USE,
             Error::Serve(serve::Error::Unprotected { .. } | serve::Error::Token) => exit::USAGE,
+            Error::Otlp(otlp::Error::Setting { .. }) => exit::USAGE,
             Error::Datastore(_) | Error::Target(_) | Error::Resolve { .. } => exit::UNREACHABLE,
             Error::Mapping(mapping::Error::Template { .. }) => exit::SCENARIO,
-            Error::FlushRefused(..) => exit::LEDGER,
+            Error::Report(
+                report::Error::NotSummedUp(_)
+                | report::Error::Parts(_)
+                | report::Error::NoBlocks(_)
+                | report::Error::Unlike { .. },
+            ) => exit::USAGE,
+            Error::Regression(_) => exit::REGRESSION,
+            Error::FlushRefused(..) | Error::FilesDisagree { .. } => exit::LEDGER,
             Error::Client(client::Error::Address { .. }) => exit::USAGE,
             Error::Client(
                 client::Error::Connect { .. }
@@ -211,11 +263,19 @@ impl Error {
             ) => exit::UNREACHABLE,
             Error::Client(client::Error::Interrupted) => exit::INTERRUPTED,
             Error::Interrupted => exit::INTERRUPTED,
-            Error::NoJournal(_) | Error::NoStore { .. } | Error::JournalLeft(_) => exit::USAGE,
+            Error::NoJournal(_)
+            | Error::NoStore { .. }
+            | Error::JournalLeft(_)
+            | Error::OutTaken(_)
+            | Error::FileTaken(_)
+            | Error::Baseline { .. }
+            | Error::Undecided(_)
+            | Error::Replay(_) => exit::USAGE,
             Error::Responder(_)
             | Error::Client(_)
             | Error::Store(_)
             | Error::Serve(_)
+            | Error::Otlp(_)
             | Error::Feed(_)
             | Error::Mapping(_)
             | Error::Report(_)
@@ -267,7 +327,7 @@ impl Error {
                 "end what listens there, or choose another port".to_string()
             }
             Error::Serve(serve::Error::InUse { .. }) => {
-                "end what listens there, or choose another port with --listen".to_string()
+                "end what listens there, or choose another port".to_string()
             }
             Error::Serve(serve::Error::Unprotected { .. } | serve::Error::Token) => {
                 "set RUNNER_TOKEN to a secret that requests then carry, or listen on 127.0.0.1".to_string()
@@ -279,6 +339,24 @@ impl Error {
             Error::JournalLeft(run) => {
                 format!("write it with `runner flush {}`, or choose another folder", run.display())
             }
+            Error::OutTaken(_) => "name another folder with --out".to_string(),
+            Error::Report(report::Error::Parts(_)) => {
+                "name every run of one plan once: those with --segment 0/N to N-1/N".to_string()
+            }
+            Error::Report(report::Error::NoBlocks(_)) => {
+                "a run keeps them with `seconds` and `json` among its report.files, once it has done a second \
+                 besides warm-up"
+                    .to_string()
+            }
+            Error::Report(report::Error::Unlike { .. }) => {
+                "what differs may be the load and not the target; --force compares them all the same".to_string()
+            }
+            Error::Undecided(_) => "let the runs be longer: a second and more besides warm-up is a block".to_string(),
+            Error::FileTaken(_) => "choose another name: runner init NAME".to_string(),
+            Error::Report(report::Error::NotSummedUp(_)) => {
+                "name the folder of a run that has ended, and leave `json` among its report.files".to_string()
+            }
+            Error::Timeless => "say how long the target takes, such as --set responder.delay=1ms".to_string(),
             Error::NoJournal(_) => "everything that the run has matched is in its store".to_string(),
             _ => return None,
         })

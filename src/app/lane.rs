@@ -24,9 +24,9 @@ use crate::mapping::form::Form;
 use crate::mapping::journal::Journal;
 use crate::mapping::verify::LastWritten;
 use crate::mapping::writer;
+use crate::plan::course::Course;
 use crate::plan::keys::Keys;
 use crate::plan::mix::Mix;
-use crate::plan::schedule::Schedule;
 use crate::plan::segment::Share;
 use crate::records::generator::Generator;
 use crate::report::requests::RequestsCsv;
@@ -38,7 +38,7 @@ use crate::wire::Codec;
 #[derive(Debug, Clone)]
 pub(super) struct Common {
     /// `None` in the closed model.
-    pub schedule: Option<Arc<Schedule>>,
+    pub course: Option<Arc<Course>>,
     pub mix: Arc<Mix>,
     pub payloads: Arc<Payloads>,
     /// Records are made from the template, and not looked for.
@@ -126,7 +126,7 @@ async fn work(common: Common, own: Own, events: &mpsc::Sender<Event>) -> Result<
     let kept: Option<Kept> = wants_replies.then(Kept::default);
     let mut totals = Totals::default();
     let feeding = feed::run(feed::Parts {
-        schedule: common.schedule.clone(),
+        course: common.course.clone(),
         keys: common.keys.clone(),
         share: own.share,
         generator: common.generator.clone(),

@@ -10,13 +10,11 @@ use crate::mapping::verify::Extent;
 use crate::plan::Plan;
 use crate::plan::preflight::{Machine, Target};
 use crate::recorder::shard::Stage;
+use crate::report::{counts, hdr, junit, saved};
 use crate::scenario::schema::{self, Addresses, MapInto, ReportFile, Scenario, Word};
 use crate::units::{Nanos, Tps};
 use crate::wire::{Codec, Correlate, Framing, length};
 use crate::{engine, feed, responder, store};
-
-/// Requests that may wait for room in one worker, at least and at most.
-const QUEUE_LIMITS: (usize, usize) = (1024, 1 << 18);
 
 /// Records are read ahead for at least this long, in milliseconds, whatever `redis.prefetch` says.
 const PREFETCH_MS: u64 = 100;
@@ -126,13 +124,12 @@ pub(super) fn worker(
 ) -> engine::Config {
     let load = &scenario.load;
     let users = plan.closed.as_ref().map_or(0, |closed| closed.users as usize);
-    let late = u128::from(plan.peak().units()) * u128::from(load.max_lateness.0)
-        / (u128::from(Tps::UNITS_PER_TPS) * 1_000_000_000);
     engine::Config {
         worker,
         workers,
         segment: plan.segment,
         total: plan.closed.as_ref().map_or(plan.schedule.total(), |closed| closed.below()),
+        only: plan.only.clone(),
         closed: plan.closed,
         stages: plan.stages.iter().map(|stage| stage_of(plan, stage)).collect(),
         kinds: plan.mix.kinds().len(),
@@ -151,10 +148,7 @@ pub(super) fn worker(
         },
         max_lateness: load.max_lateness,
         graceful_stop: load.graceful_stop,
-        queue_limit: usize::try_from(late)
-            .unwrap_or(usize::MAX)
-            .clamp(QUEUE_LIMITS.0, QUEUE_LIMITS.1)
-            .max(users),
+        queue_limit: engine::QueueLimit::of(plan.peak(), load.max_lateness, users),
         all_completions: scenario.report.requests || scenario.script.is_some(),
         seed: plan.seed,
     }
@@ -254,13 +248,53 @@ fn ephemeral_ports() -> Option<u64> {
     Some(last.saturating_sub(first) + 1)
 }
 
+fn file_name(word: &str, file: ReportFile) -> String {
+    match file {
+        ReportFile::Latency => hdr::NAME.to_string(),
+        ReportFile::Json => saved::NAME.to_string(),
+        ReportFile::Html => "report.html".to_string(),
+        ReportFile::Junit => junit::NAME.to_string(),
+        _ => format!("{word}.csv"),
+    }
+}
+
+/// Whether the latencies are kept as counts, from which reports are made.
+pub(super) fn keeps_counts(scenario: &Scenario) -> bool {
+    let files = &scenario.report.files;
+    files.contains(&ReportFile::Json) || files.contains(&ReportFile::Html)
+}
+
+/// The machine, for a report. What it does not tell is empty.
+pub(super) fn machine_facts() -> saved::Machine {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let after = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.split_once(':')).map(|(_, value)| value.trim().to_string())
+    };
+    let memory = after(&read("/proc/meminfo"), "MemTotal");
+    let kib = memory.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
+    saved::Machine {
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        processor: after(&read("/proc/cpuinfo"), "model name").unwrap_or_default(),
+        memory: kib.unwrap_or(0) * 1024,
+        system: format!("{} {}", std::env::consts::OS, read("/proc/sys/kernel/osrelease").trim()),
+        runner: env!("CARGO_PKG_VERSION").to_string(),
+    }
+}
+
 /// The files that a run of this scenario leaves behind.
 pub(super) fn file_names(scenario: &Scenario) -> Vec<String> {
     let report = &scenario.report;
     let always = ["effective.yaml", "plan.json"].map(str::to_string);
     let asked = ReportFile::WORDS.iter().filter(|(_, file)| report.files.contains(file));
     let mut files: Vec<String> =
-        always.into_iter().chain(asked.map(|(word, _)| format!("{word}.csv"))).collect();
+        always.into_iter().chain(asked.map(|&(word, file)| file_name(word, file))).collect();
+    if scenario.script.is_some() {
+        files.push(crate::app::prepare::SCRIPT_COPY.to_string());
+    }
+    if keeps_counts(scenario) {
+        files.push(counts::NAME.to_string());
+    }
     if !scenario.load.mix.is_empty() {
         files.push("mix.csv".to_string());
     }

@@ -12,12 +12,15 @@ use crate::mapping;
 use crate::mapping::form::Form;
 use crate::plan::Plan;
 use crate::plan::compile::{Violation, compile};
+use crate::plan::fingerprint;
 use crate::plan::mix::Kind;
+use crate::plan::search::trial_of;
 use crate::plan::segment::Segment;
 use crate::records::generator::{self, Generator};
-use crate::scenario::schema::{Scenario, StageKind};
+use crate::scenario::schema::{Scenario, Search, StageKind};
 use crate::scenario::{Loaded, Overrides, Problems, Row};
 use crate::script::{self, Script};
+use crate::units::Tps;
 
 /// A scenario, or one row of its matrix, that can be run.
 #[derive(Debug, Clone)]
@@ -32,6 +35,22 @@ pub(super) struct Prepared {
     pub script: Option<script::Config>,
 }
 
+impl Prepared {
+    /// A fingerprint of what the bytes of requests follow from, beside the plan: records and script. What is read
+    /// from a store of somebody else is not known beforehand, and passwords have no part in it.
+    pub(super) fn content(&self) -> String {
+        let scenario = &self.loaded.scenario;
+        let source = self.script.as_ref().map(|script| script.source.as_str());
+        fingerprint::of_content(&[
+            &scenario.seed.to_string(),
+            &scenario.records.key,
+            &scenario.records.template,
+            source.unwrap_or_default(),
+            &self.loaded.masked_args().to_string(),
+        ])
+    }
+}
+
 /// Loads, checks and compiles every row of a scenario, one without a matrix. Warnings go to stderr.
 pub(super) fn prepare(
     path: &Path,
@@ -41,6 +60,28 @@ pub(super) fn prepare(
     let rows = load(path, &overrides_of(overrides))?;
     warn(&rows);
     compiled(rows, segment)
+}
+
+/// The script as it was, in the folder of its run.
+pub(super) const SCRIPT_COPY: &str = "script.lua";
+
+/// What a run was made from, read from its folder.
+pub(super) fn prepare_again(
+    run: &Path,
+    overrides: &OverrideArgs,
+    segment: Segment,
+) -> Result<Prepared, Error> {
+    // What stands in `effective.yaml` has been substituted.
+    let overrides = Overrides { env: BTreeMap::new(), ..overrides_of(overrides) };
+    let mut rows = load(&run.join("effective.yaml"), &overrides)?;
+    let has_copy = run.join(SCRIPT_COPY).exists();
+    for row in &mut rows {
+        if let Some(script) = row.loaded.scenario.script.as_mut().filter(|_| has_copy) {
+            script.file = SCRIPT_COPY.into();
+        }
+    }
+    let row = compiled(rows, segment)?.pop();
+    row.ok_or_else(|| Error::Replay("effective.yaml holds no scenario".to_string()))
 }
 
 /// The same without a word; warnings are in [`Prepared::loaded`].
@@ -53,7 +94,26 @@ pub(super) fn load(path: &Path, overrides: &Overrides) -> Result<Vec<Row>, Error
     Scenario::load_rows(path, overrides).map_err(|problems| Error::Scenario(Box::new(problems)))
 }
 
+/// One trial of a search: the same scenario with this rate and the limit as a threshold.
+pub(super) fn prepare_trial(of: &Prepared, search: &Search, rate: Tps) -> Result<Prepared, Error> {
+    let mut loaded = of.loaded.clone();
+    loaded.scenario = trial_of(&of.loaded.scenario, search, rate);
+    // Its stages have rates that are written.
+    let mut rate_at = |function: &str, _: f64| Err(format!("no stage of a trial asks `{function}`"));
+    let plan = compile(&loaded.scenario, Segment::WHOLE, &mut rate_at);
+    let plan = plan.map_err(|violations| in_their_place(&of.loaded, violations))?;
+    let (payloads, script) = (of.payloads.clone(), of.script.clone());
+    Ok(Prepared { values: of.values.clone(), loaded, plan, payloads, script })
+}
+
 fn compiled(rows: Vec<Row>, segment: Segment) -> Result<Vec<Prepared>, Error> {
+    let searches = |row: &&Row| row.loaded.scenario.search.is_some();
+    if let (Some(row), Some(_)) = (rows.iter().find(searches), rows.iter().find(|row| !searches(row))) {
+        let message = "some rows of the matrix search, and some do not";
+        let help = Some("make two scenarios of it".to_string());
+        let problem = row.loaded.problem("search", message, help);
+        return Err(Error::Scenario(Box::new(row.loaded.problems(vec![problem]))));
+    }
     let mut prepared = Vec::with_capacity(rows.len());
     let mut wrong: Vec<Problems> = Vec::new();
     for row in rows {

@@ -4,9 +4,14 @@
 mod collect;
 mod conclude;
 mod interrupt;
+mod search;
 mod series;
+mod simulated;
+mod steering;
+mod ui;
 
-pub(super) use series::runs_of;
+pub(super) use conclude::decided;
+pub(super) use series::{runs_of, worst};
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,8 +22,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::app::compare::{Baseline, only_one_run};
 use crate::app::error::{Error, exit};
-use crate::app::prepare::{Prepared, prepare};
+use crate::app::prepare::{Prepared, SCRIPT_COPY, prepare};
 use crate::app::{colour, dry_run, flush, lane, parts, say, to_stdout};
 use crate::cli::RunArgs;
 use crate::clock::{self, Clock};
@@ -33,11 +39,15 @@ use crate::plan::preflight::{Concern, Machine, Preflight};
 use crate::recorder::shard::Window;
 use crate::recorder::summary::Summary;
 use crate::records::generator::Generator;
+use crate::report::compare::Compared;
+use crate::report::counts::CountsCsv;
 use crate::report::progress::{self, Mode, Progress};
 use crate::report::requests::RequestsCsv;
 use crate::report::{self, Folder};
 use crate::responder::Responder;
 use crate::scenario::schema::{Addresses, Source};
+use crate::simulation::Dial;
+use crate::steer::Steering;
 use crate::store;
 
 /// Batches of completions that may lie between a worker and its lane.
@@ -53,20 +63,42 @@ const LEAD: Duration = Duration::from_millis(2);
 pub(super) fn run(args: &RunArgs) -> Result<u8, Error> {
     let path = args.scenario.clone().unwrap_or_default();
     let mut rows = prepare(&path, &args.overrides, args.segment)?;
-    if series::is_series(&rows) {
+    let (is_search, is_series) = (search::is_search(&rows), series::is_series(&rows));
+    if let Some(baseline) = args.baseline.as_ref().filter(|_| is_search || is_series) {
+        return Err(only_one_run(baseline));
+    }
+    if is_search {
+        return search::run(args, &path, rows);
+    }
+    if is_series {
         return series::run(args, &path, rows);
     }
     let Some(prepared) = rows.pop() else { return Ok(exit::PASSED) };
-    let order = Order::new(&path, prepared, args.run_id.clone(), args.out.clone());
+    run_one(args, &path, prepared)
+}
+
+/// Runs one plan, or prints it.
+pub(super) fn run_one(args: &RunArgs, path: &Path, prepared: Prepared) -> Result<u8, Error> {
+    let mut order = Order::new(path, prepared, args.run_id.clone(), args.out.clone());
     if args.dry_run {
         let sheet = order.sheet();
         let text = if args.json { sheet.json() } else { sheet.text() };
         return Ok(to_stdout(text.as_bytes()));
     }
-    order.check(args.quiet)?;
+    simulated::announce(args, &order.prepared.loaded.scenario);
+    order.check(args)?;
+    order.baseline = Baseline::of(args, &order.prepared.plan, &order.prepared.loaded.scenario)?;
     let mode = start_logging(args)?;
     let interrupts = Rc::new(interrupt::Interrupts::watch(args.quiet)?);
-    let (mut run, summary) = order.carry_out(args, mode, &interrupts)?;
+    let ui = Rc::new(ui::Ui::start(args)?);
+    let carried = order.carry_out(args, mode, &interrupts, &ui, (1, 1));
+    let (mut run, summary) = match carried {
+        Ok(done) => done,
+        Err(error) => {
+            finish(ui);
+            return Err(error);
+        }
+    };
     let code = summary.verdict.exit_code;
     let keeps_store = run.keeps_store(args.keep_store);
     // Before it is said that a signal is waited for, or one that answers would be lost.
@@ -75,7 +107,24 @@ pub(super) fn run(args: &RunArgs) -> Result<u8, Error> {
     if keeps_store {
         run.interrupts.wait_for_next();
     }
+    drop(run);
+    finish(ui);
     Ok(code)
+}
+
+/// What `plan.json` holds of a run that was not made here.
+pub(super) fn plan_json(prepared: &Prepared, run_id: &str, folder: &Path) -> String {
+    let path = folder.join("effective.yaml");
+    let order = Order::new(&path, prepared.clone(), Some(run_id.to_string()), Some(folder.to_path_buf()));
+    order.sheet().json()
+}
+
+/// Tells those who look that nothing follows.
+fn finish(ui: Rc<ui::Ui>) {
+    // The runs that knew it are gone.
+    if let Some(ui) = Rc::into_inner(ui) {
+        ui.finish();
+    }
 }
 
 /// Log lines beside the bars. Once in a process.
@@ -95,6 +144,8 @@ struct Order {
     concerns: Vec<Concern>,
     run_id: String,
     folder: PathBuf,
+    /// What the run is held against.
+    baseline: Option<Baseline>,
 }
 
 impl Order {
@@ -106,7 +157,16 @@ impl Order {
         let concerns = preflight.concerns(&prepared.plan);
         let run_id = run_id.unwrap_or_else(|| report::run_id(&prepared.plan.name, clock::wall()));
         let folder = folder.unwrap_or_else(|| prepared.loaded.scenario.report.dir.join(&run_id));
-        Order { path: path.to_path_buf(), prepared, machine, preflight, concerns, run_id, folder }
+        Order {
+            path: path.to_path_buf(),
+            prepared,
+            machine,
+            preflight,
+            concerns,
+            run_id,
+            folder,
+            baseline: None,
+        }
     }
 
     fn sheet(&self) -> dry_run::Sheet<'_> {
@@ -119,13 +179,14 @@ impl Order {
         }
     }
 
-    /// Whether the machine has what the plan needs. What it lacks without being in the way is said.
-    fn check(&self, quiet: bool) -> Result<(), Error> {
+    /// Whether the machine has what the plan needs. What it lacks without being in the way is said; a
+    /// simulation needs nothing of it.
+    fn check(&self, args: &RunArgs) -> Result<(), Error> {
         for concern in &self.concerns {
-            if concern.fatal {
+            if concern.fatal && !args.simulate {
                 return Err(Error::Preflight(concern.clone()));
             }
-            if !quiet {
+            if !args.quiet {
                 concern_in_words(concern);
             }
         }
@@ -138,23 +199,65 @@ impl Order {
         args: &RunArgs,
         mode: Mode,
         interrupts: &Rc<interrupt::Interrupts>,
+        ui: &Rc<ui::Ui>,
+        turn: (u64, u64),
     ) -> Result<(Run, Summary), Error> {
+        let carried = self.carried(args, mode, interrupts, ui, turn);
+        ui.ended(carried.as_ref().map(|(_, summary)| summary));
+        carried
+    }
+
+    fn carried(
+        self,
+        args: &RunArgs,
+        mode: Mode,
+        interrupts: &Rc<interrupt::Interrupts>,
+        ui: &Rc<ui::Ui>,
+        turn: (u64, u64),
+    ) -> Result<(Run, Summary), Error> {
+        let mut run = self.begin(args, mode, interrupts, ui)?;
+        let begins = ui::Begins {
+            plan: &run.prepared.plan,
+            scenario: &run.prepared.loaded.scenario,
+            run_id: &run.run_id,
+            folder: run.folder.path(),
+        };
+        ui.begin(&begins, turn, run.steering.clone());
+        let mut summary = run.execute()?;
+        run.keep_books(&mut summary);
+        Ok((run, summary))
+    }
+
+    /// Writes what is known beforehand, and starts every part.
+    fn begin(
+        self,
+        args: &RunArgs,
+        mode: Mode,
+        interrupts: &Rc<interrupt::Interrupts>,
+        ui: &Rc<ui::Ui>,
+    ) -> Result<Run, Error> {
         let folder = Folder::create(&self.folder)?;
         if !flush::journals(folder.path())?.is_empty() {
             return Err(Error::JournalLeft(self.folder));
         }
-        folder.write("plan.json", self.sheet().json().as_bytes())?;
+        folder.begin_anew()?;
+        folder.write(report::PLAN, self.sheet().json().as_bytes())?;
         let effective = self.prepared.loaded.effective_yaml().unwrap_or_else(|error| format!("# {error}\n"));
         folder.write("effective.yaml", effective.as_bytes())?;
-        let mut run = Run::start(args, self, folder, mode, interrupts.clone())?;
-        let mut summary = run.execute()?;
-        run.keep_books(&mut summary)?;
-        Ok((run, summary))
+        if let Some(script) = &self.prepared.script {
+            folder.write(SCRIPT_COPY, script.source.as_bytes())?;
+        }
+        match args.simulate {
+            true => Run::simulated(args, self, folder, mode, interrupts.clone(), ui.clone()),
+            false => Run::start(args, self, folder, mode, interrupts.clone(), ui.clone()),
+        }
     }
 }
 
 /// A run with all its parts.
 struct Run {
+    path: PathBuf,
+    machine: Machine,
     prepared: Prepared,
     run_id: String,
     folder: Folder,
@@ -166,10 +269,22 @@ struct Run {
     form: Option<Arc<Form>>,
     last_written: Arc<LastWritten>,
     requests: Option<Arc<RequestsCsv>>,
+    /// The latencies of the run, when it is over.
+    counts: Option<CountsCsv>,
     datastore: crate::datastore::Config,
     crew: Crew,
+    /// What the run is held against when it is over.
+    baseline: Option<Baseline>,
+    /// What that came to.
+    compared: Option<Compared>,
     progress: Option<Progress>,
     interrupts: Rc<interrupt::Interrupts>,
+    ui: Rc<ui::Ui>,
+    /// Where the run is asked to change. May be cloned before it begins.
+    steering: Steering,
+    wheel: steering::Wheel,
+    /// Where the clock of a simulation stands; `None` in a real run.
+    dial: Option<Arc<Dial>>,
 }
 
 /// The threads of a run and how they are reached.
@@ -195,8 +310,9 @@ impl Run {
         folder: Folder,
         mode: Mode,
         interrupts: Rc<interrupt::Interrupts>,
+        ui: Rc<ui::Ui>,
     ) -> Result<Run, Error> {
-        let Order { prepared, machine, run_id, .. } = order;
+        let Order { path, prepared, machine, run_id, baseline, .. } = order;
         let scenario = &prepared.loaded.scenario;
         let control = Arc::new(Control::default());
         interrupts.attend(&control);
@@ -232,8 +348,9 @@ impl Run {
         };
         let progress = Progress::new(&prepared.plan, mode);
         let workers = parts::workers(args.workers, machine.cores, prepared.plan.expected_connections().slots);
+        let (steering, wheel) = steering::Wheel::new(&prepared.plan, scenario);
         let common = lane::Common {
-            schedule: prepared.plan.closed.is_none().then(|| prepared.plan.schedule.clone()),
+            course: wheel.course.clone(),
             mix: prepared.plan.mix.clone(),
             payloads: prepared.payloads.clone(),
             made_records: scenario.records.source == Source::Template,
@@ -260,6 +377,8 @@ impl Run {
         };
         let crew = Crew::muster(&prepared, common, addresses.into(), workers, &folder)?;
         Ok(Run {
+            path,
+            machine,
             prepared,
             run_id,
             folder,
@@ -271,10 +390,17 @@ impl Run {
             form,
             last_written,
             requests,
+            counts: None,
             datastore,
             crew,
+            baseline,
+            compared: None,
             progress: Some(progress),
             interrupts,
+            ui,
+            steering,
+            wheel,
+            dial: None,
         })
     }
 
@@ -282,11 +408,15 @@ impl Run {
     fn show(&mut self, summary: &Summary, keeps_store: bool) {
         self.end_progress();
         if self.json {
-            to_stdout(report::screen::summary_json(summary).as_bytes());
+            let compared = self.compared.as_ref();
+            to_stdout(report::screen::summary_json_against(summary, compared).as_bytes());
         }
         if !self.quiet {
             let files = self.files();
             say(&report::screen::final_screen(summary, self.folder.path(), &files, colour()));
+        }
+        if let Some(compared) = self.compared.as_ref().filter(|_| !self.quiet) {
+            say(&report::compare::text(std::slice::from_ref(compared), colour()));
         }
         if let Some(url) = self.store_url().filter(|_| keeps_store) {
             say(&stays(&url));
@@ -294,7 +424,8 @@ impl Run {
         let verdict = &summary.verdict;
         let word = if verdict.passed { "PASSED" } else { "FAILED" };
         let why = if verdict.reason.is_empty() { String::new() } else { format!(": {}", verdict.reason) };
-        say(&format!("{word} {} (exit {}){why}", self.run_id, verdict.exit_code));
+        let simulated = if summary.simulated { " (SIMULATED)" } else { "" };
+        say(&format!("{word}{simulated} {} (exit {}){why}", self.run_id, verdict.exit_code));
     }
 
     /// Where the embedded store is.
@@ -310,7 +441,21 @@ impl Run {
     }
 
     fn files(&self) -> Vec<String> {
-        parts::file_names(&self.prepared.loaded.scenario)
+        let mut files = parts::file_names(&self.prepared.loaded.scenario);
+        if !self.prepared.plan.events.is_empty() {
+            files.push(report::events::NAME.to_string());
+        }
+        files
+    }
+
+    /// `plan.json` as it is by now.
+    fn plan_json(&self) -> String {
+        let prepared = &self.prepared;
+        let target = parts::target(&prepared.loaded.scenario);
+        let preflight = Preflight::of(&prepared.plan, target, self.machine);
+        let concerns = &preflight.concerns(&prepared.plan);
+        let (path, folder) = (&self.path, self.folder.path());
+        dry_run::Sheet { path, prepared, preflight, concerns, folder }.json()
     }
 
     /// Whether the embedded store stays up until Ctrl-C: where that was asked for.
@@ -390,6 +535,7 @@ impl Crew {
                 windows,
                 start: started,
                 control: common.control.clone(),
+                course: common.course.clone(),
                 gauges: gauges.clone(),
             };
             let (common, lane_events) = (common.clone(), lane_events_in.clone());
@@ -440,3 +586,6 @@ fn give_up(control: &Control, starts: &mut Vec<oneshot::Sender<Clock>>, why: Err
 fn vanished(what: &'static str) -> Error {
     Error::System { what, source: std::io::Error::other("it ended without a word; the lines above say why") }
 }
+
+#[cfg(test)]
+mod tests;

@@ -140,7 +140,11 @@ fn overrides(changes: &Changes, redis: Option<&str>) -> Overrides {
 /// What all rows together would do.
 fn about(rows: &[Prepared], gives_store: bool) -> Option<About> {
     let Prepared { loaded, plan, .. } = rows.first()?;
-    let scheduled = rows.iter().map(|row| row.plan.total()?.checked_mul(runs_of(row)));
+    // How much a search sends shows when it has found what it looks for.
+    let scheduled = rows.iter().map(|row| match row.loaded.scenario.search {
+        Some(_) => None,
+        None => row.plan.total()?.checked_mul(runs_of(row)),
+    });
     let duration = rows.iter().map(|row| row.plan.end()?.0.checked_mul(runs_of(row)));
     Some(About {
         name: plan.name.clone(),

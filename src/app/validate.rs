@@ -2,6 +2,7 @@
 
 use crate::app::error::{Error, exit};
 use crate::app::prepare::{Prepared, prepare};
+use crate::app::run::runs_of;
 use crate::app::{colour, say, to_stdout};
 use crate::cli::ValidateArgs;
 use crate::plan::segment::Segment;
@@ -36,6 +37,13 @@ pub(super) fn validate(args: &ValidateArgs) -> Result<u8, Error> {
 /// What a scenario, or a row of its matrix, comes to.
 fn found(path: &str, row: &Prepared) -> String {
     let plan = &row.plan;
+    if let Some(search) = &row.loaded.scenario.search {
+        let trials = runs_of(row);
+        return format!(
+            "{path}: ok, search from {} to {} per second in at most {trials} trials\n",
+            search.from, search.to
+        );
+    }
     let values = row.values.iter().map(|(path, value)| format!(" {path}={value}"));
     let requests = match (plan.total(), plan.end()) {
         (None, Some(end)) => format!("requests for {end}"),

@@ -7,6 +7,7 @@
 //! connection that is in use and perhaps a spare that was opened before the first is used up; what
 //! finds no room waits in the slot's queue, oldest first.
 
+mod course;
 mod ending;
 mod opening;
 mod receiving;
@@ -28,19 +29,23 @@ use crate::engine::users::Users;
 use crate::engine::{Config, Event, OnOverload, Ports, Totals};
 use crate::handoff::{Batch, Chunk, Completion, Fate, Item};
 use crate::ledger::Outcome;
+use crate::plan::course::Heading;
+use crate::plan::schedule::Walker;
 use crate::recorder::shard::{Mark, Shard};
 use crate::units::Nanos;
 
 /// Time-outs, lateness, windows and gauges are looked after this often.
-const SWEEP_NS: u64 = 5_000_000;
+pub(crate) const SWEEP_NS: u64 = 5_000_000;
 
 /// Batches that may wait for a full ring before the worker stops sending.
 const OVERFLOW_BATCHES: usize = 256;
 
 /// A spare is opened when the connection in use has this many requests left, or fewer.
-const SPARE_ROOM: u64 = 16;
+pub(crate) const SPARE_ROOM: u64 = 16;
 
 const READ_BYTES: usize = 64 * 1024;
+
+pub(crate) use opening::back_off;
 
 type Shared = Rc<RefCell<Worker>>;
 
@@ -106,6 +111,10 @@ struct Worker {
     read_buffer: Box<[u8]>,
     batch: Box<Batch>,
     overflow: VecDeque<Box<Batch>>,
+    /// The version of the schedule that is known, what it is, and how to ask it; none before it is changed.
+    version: u64,
+    heading: Option<Heading>,
+    walker: Option<Walker>,
     /// Requests of the worker's share that have come due.
     consumed: u64,
     /// When the latest of them was due.
@@ -121,6 +130,8 @@ struct Worker {
     draining_since_ns: Option<u64>,
     /// Time zero has come.
     started: bool,
+    /// What the thread had used of a processor by then.
+    cpu_before: Duration,
     stopped: bool,
     totals: Totals,
     was_starved: bool,
@@ -174,7 +185,7 @@ async fn work(config: Config, mut ports: Ports) -> io::Result<()> {
     let mut alarm = Alarm::new(&clock)?;
     shared.borrow_mut().begin(clock);
     alarm.wait_until(Nanos::ZERO).await?;
-    shared.borrow_mut().started = true;
+    shared.borrow_mut().time_zero();
     pace(&shared, &mut alarm).await?;
     let totals = ending::finish(&shared).await;
     let _ = events.send((number, Event::Finished(Box::new(totals))));
@@ -216,7 +227,8 @@ async fn first_payloads(shared: &Shared) {
         {
             let worker = shared.borrow();
             let source = &worker.ports.source;
-            if source.waiting() > 0 || source.is_finished() || worker.ports.control.is_draining() {
+            let none = worker.share == 0 && worker.users.is_none();
+            if none || source.waiting() > 0 || source.is_finished() || worker.ports.control.is_draining() {
                 return;
             }
         }
@@ -231,17 +243,16 @@ impl Worker {
             let worker = (config.worker, config.workers);
             Users::new(closed, &config.connections, config.segment, worker, config.seed)
         });
-        // What a slot of the closed model will carry is asked of its users.
-        let total = if users.is_some() { 0 } else { config.total };
-        let slots: Vec<Slot> = (0..config.connections.count)
-            .filter(|slot| slot % config.workers == config.worker)
-            .map(|number| Slot {
+        let slots: Vec<Slot> = (0..)
+            .zip(config.requests_on_slots())
+            .filter(|(slot, _)| slot % config.workers == config.worker)
+            .map(|(number, unassigned)| Slot {
                 number,
                 current: None,
                 spare: None,
                 opening: false,
                 opened: 0,
-                unassigned: config.segment.count_on_slot(total, number, config.connections.count),
+                unassigned,
                 last_sent: None,
                 queue: VecDeque::new(),
                 failures: 0,
@@ -270,6 +281,9 @@ impl Worker {
             read_buffer: vec![0; READ_BYTES].into_boxed_slice(),
             batch: Box::default(),
             overflow: VecDeque::new(),
+            version: 0,
+            heading: None,
+            walker: None,
             consumed: 0,
             last_due_ns: 0,
             queued: 0,
@@ -278,6 +292,7 @@ impl Worker {
             next_sweep_ns: 0,
             draining_since_ns: None,
             started: false,
+            cpu_before: Duration::ZERO,
             stopped: false,
             totals: Totals::default(),
             was_starved: false,
@@ -286,6 +301,11 @@ impl Worker {
 
     fn begin(&mut self, clock: Clock) {
         self.clock = clock;
+    }
+
+    fn time_zero(&mut self) {
+        self.started = true;
+        self.cpu_before = clock::thread_cpu();
     }
 
     fn tell(&self, event: Event) {
@@ -303,6 +323,8 @@ impl Worker {
     /// Sends what is due, looks after time, and says how long there is nothing to do.
     fn turn(&mut self) -> Next {
         let now_ns = self.clock.now_ns();
+        // After the clock: what a change has moved is not due by then.
+        self.look_at_course();
         if now_ns >= self.next_sweep_ns {
             self.sweep(now_ns);
             self.next_sweep_ns = now_ns + SWEEP_NS;
@@ -370,14 +392,22 @@ impl Worker {
 
     /// Takes the next chunk of payloads, if one is there.
     fn take_chunk(&mut self) -> Option<()> {
-        let chunk = self.ports.source.try_recv()?;
-        if chunk.items.is_empty() {
-            self.ports.source.recycle(chunk);
-            return None;
-        }
-        let open = chunk.items.len() as u32;
-        let front = Queued { chunk: self.chunks.slab.insert((chunk, open)) as u32, item: 0 };
-        self.front = Some(front);
+        let front = loop {
+            let chunk = self.ports.source.try_recv()?;
+            if chunk.items.is_empty() {
+                self.ports.source.recycle(chunk);
+                return None;
+            }
+            let is_known = chunk.version == self.version;
+            let open = chunk.items.len() as u32;
+            self.front = Some(Queued { chunk: self.chunks.slab.insert((chunk, open)) as u32, item: 0 });
+            if !is_known {
+                self.stamp_front();
+            }
+            if let Some(front) = self.front {
+                break front;
+            }
+        };
         if self.was_starved {
             self.was_starved = false;
             let wanted_ns = match &self.users {
@@ -428,9 +458,10 @@ impl Worker {
     /// A request is due and finds no room. Returns how it ends, if it ends.
     fn overload(&mut self, slot: usize, queued: Queued) -> Option<Outcome> {
         match self.config.on_overload {
-            OnOverload::Queue if self.queued < self.config.queue_limit => {
+            OnOverload::Queue if self.config.queue_limit.has_room(self.queued) => {
                 self.slots[slot].queue.push_back(queued);
                 self.queued += 1;
+                self.totals.waited += 1;
                 None
             }
             OnOverload::Queue | OnOverload::Drop => Some(Outcome::Overload),

@@ -15,9 +15,10 @@ use crate::datastore::{self, Datastore};
 use crate::feed::shape::{Fetched, Shaper, Wanted};
 use crate::feed::{Error, OnMissing, Parts, Totals};
 use crate::handoff::{Chunk, Sender};
+use crate::plan::course::{Course, Rest};
 use crate::plan::keys::Keys;
 use crate::plan::mix::Mix;
-use crate::plan::schedule::Cursor;
+use crate::plan::schedule::Walker;
 use crate::plan::segment::Share;
 use crate::records::generator::Generator;
 use crate::units::Nanos;
@@ -34,6 +35,10 @@ const FIRST_CHUNK: usize = 16;
 /// How often a feed that waits for the datastore looks whether anybody still wants its payloads.
 const WANTED: Duration = Duration::from_millis(50);
 
+/// How long a feed that has nothing more to feed sleeps at most until it looks whether the schedule was changed. The
+/// worker wakes it.
+const IDLE: Duration = Duration::from_millis(500);
+
 /// How often an absent datastore is looked for.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -48,7 +53,7 @@ impl Feed {
 
     pub(super) async fn run(self) -> Result<Totals, Error> {
         let Parts {
-            schedule,
+            course,
             keys,
             share,
             generator,
@@ -68,32 +73,45 @@ impl Feed {
             generator,
             datastore,
             on_missing,
-            clock,
+            clock: clock.clone(),
             max_lateness,
-            is_open: schedule.is_some(),
+            is_open: course.is_some(),
             needs_values: script.is_some() || payloads.use_values(),
             hungry: sink.hunger(),
             totals: RefCell::default(),
         });
         let mut shaper = Shaper::new(codec, script, keep, payloads);
-        let cursor = schedule.as_ref().map(|schedule| schedule.cursor());
-        let mut upcoming = Upcoming { cursor, share, keys, mix };
-        let mut fetches: VecDeque<JoinHandle<Result<Fetched, Error>>> = VecDeque::new();
+        let mut upcoming = Upcoming::new(course, share, keys, mix);
+        // With the version of the schedule by which their requests are stamped.
+        let mut fetches: VecDeque<(u64, JoinHandle<Result<Fetched, Error>>)> = VecDeque::new();
         let bell = sink.bell();
         // How large payloads are shows after the first few.
         let mut fitting = chunk.min(FIRST_CHUNK);
         loop {
+            upcoming.keep_up();
             while fetches.len() < FETCHES {
                 let wanted = upcoming.next(fitting);
                 if wanted.is_empty() {
                     break;
                 }
-                fetches.push_back(spawn_local(fetcher.clone().fetch(wanted)));
+                fetches.push_back((upcoming.version, spawn_local(fetcher.clone().fetch(wanted))));
             }
-            let Some(next) = fetches.pop_front() else { break };
+            let Some((version, next)) = fetches.pop_front() else {
+                let now = clock.get().map_or(Nanos::ZERO, Clock::now);
+                match upcoming.rest(now) {
+                    Rest::Changed => continue,
+                    Rest::Until(at) if !sink.is_closed() => {
+                        let left = Duration::from_nanos(at.0.saturating_sub(now.0));
+                        let _ = clock::timeout(left.min(IDLE), bell.notified()).await;
+                        continue;
+                    }
+                    Rest::Until(_) | Rest::Over => break,
+                }
+            };
             let Some(fetched) = finished(next, &sink).await else { break };
             let fetched = fetched?;
             let mut full = sink.empty();
+            full.version = version;
             shaper.shape(&fetched, &mut full)?;
             let mean = (full.bytes.len() / full.items.len().max(1)).max(1);
             fitting = (CHUNK_BYTES / mean).clamp(1, chunk);
@@ -132,19 +150,47 @@ async fn finished(
     }
 }
 
-struct Upcoming<'a> {
+struct Upcoming {
     /// `None` in the closed model: what a user sends next is due when the user is ready.
-    cursor: Option<Cursor<'a>>,
+    course: Option<Arc<Course>>,
+    /// The schedule that is known, and its version.
+    walker: Option<Walker>,
+    version: u64,
     share: Share,
     keys: Arc<Keys>,
     mix: Arc<Mix>,
 }
 
-impl Upcoming<'_> {
+impl Upcoming {
+    fn new(course: Option<Arc<Course>>, share: Share, keys: Arc<Keys>, mix: Arc<Mix>) -> Upcoming {
+        let heading = course.as_ref().map(|course| course.heading());
+        let version = heading.as_ref().map_or(0, |heading| heading.version);
+        let walker = heading.map(|heading| Walker::new(heading.schedule));
+        Upcoming { course, walker, version, share, keys, mix }
+    }
+
+    /// Takes over a schedule that was changed. The worker throws away what is in the plan no more.
+    fn keep_up(&mut self) {
+        let Some(course) = self.course.as_ref().filter(|course| course.version() != self.version) else {
+            return;
+        };
+        let heading = course.heading();
+        if heading.version != self.version {
+            self.share.back_to(heading.limit_since(self.version), heading.schedule.total());
+            self.version = heading.version;
+            self.walker = Some(Walker::new(heading.schedule));
+        }
+    }
+
+    /// What to do when all requests are fed.
+    fn rest(&self, now: Nanos) -> Rest {
+        self.course.as_ref().map_or(Rest::Over, |course| course.rest(self.version, now))
+    }
+
     fn next(&mut self, count: usize) -> Vec<Wanted> {
         let mut wanted = Vec::with_capacity(count);
         for n in self.share.by_ref().take(count) {
-            let (due, stage) = self.cursor.as_mut().map_or((Nanos::ZERO, 0), |cursor| cursor.due_at(n));
+            let (due, stage) = self.walker.as_mut().map_or((Nanos::ZERO, 0), |walker| walker.due_at(n));
             let (id, kind) = (self.keys.id_of(n), self.mix.kind_of(n));
             // Plans have far fewer stages than 65,536 and kinds than 256: the scenario says so.
             wanted.push(Wanted { n, id, due, stage: stage as u16, kind: kind as u8 });

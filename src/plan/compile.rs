@@ -9,8 +9,9 @@ use crate::plan::fingerprint;
 use crate::plan::keys::{Keys, Order};
 use crate::plan::mix::{Kind, Mix};
 use crate::plan::schedule::{Arrivals, Piece, SAMPLE_NS, Schedule, Shape, StageTotals};
+use crate::plan::search::first_trial;
 use crate::plan::segment::Segment;
-use crate::plan::{Plan, Stage};
+use crate::plan::{Plan, Stage, thresholds};
 use crate::scenario::schema::{self, OnExhausted, Scenario, StageKind};
 use crate::seeded;
 use crate::units::{Nanos, Tps};
@@ -35,7 +36,7 @@ pub struct Violation {
 }
 
 impl Violation {
-    fn new(path: impl Into<String>, message: impl Into<String>, help: &str) -> Violation {
+    pub(super) fn new(path: impl Into<String>, message: impl Into<String>, help: &str) -> Violation {
         let help = (!help.is_empty()).then(|| help.to_string());
         Violation { path: path.into(), message: message.into(), help }
     }
@@ -44,7 +45,7 @@ impl Violation {
 /// Gives the rate of a Lua function at a second of its stage, in requests per second.
 pub type RateAt<'a> = dyn FnMut(&str, f64) -> Result<f64, String> + 'a;
 
-/// Compiles a scenario for one segment. `rate_at` answers for `lua` stages.
+/// Compiles a scenario for one segment; of a search, its first trial. `rate_at` answers for `lua` stages.
 ///
 /// # Errors
 /// Every rule that is broken.
@@ -53,6 +54,9 @@ pub fn compile(
     segment: Segment,
     rate_at: &mut RateAt<'_>,
 ) -> Result<Plan, Vec<Violation>> {
+    if let Some(search) = &scenario.search {
+        return first_trial(scenario, search, segment, rate_at);
+    }
     let mut violations = Vec::new();
     let mut shapes = Vec::with_capacity(scenario.load.stages.len());
     for (index, stage) in scenario.load.stages.iter().enumerate() {
@@ -85,6 +89,7 @@ pub fn compile(
             (Schedule::new(Vec::new(), Arrivals::Uniform), Some(closed), vec![closed_stage(&closed)])
         }
     };
+    let thresholds = thresholds::of(&scenario.thresholds, &stages, closed.as_ref())?;
     let fingerprint = fingerprint::of(fingerprint::Of {
         schedule: &schedule,
         closed: closed.as_ref(),
@@ -98,10 +103,13 @@ pub fn compile(
         seed: scenario.seed,
         fingerprint,
         schedule: Arc::new(schedule),
+        only: None,
+        events: Vec::new(),
         closed,
         mix: Arc::new(mix),
         keys: Arc::new(keys),
         stages,
+        thresholds,
         segment,
         connections: connections(&scenario.connections),
     })

@@ -11,6 +11,8 @@
 //! 4. In the closed model, in place of 1 and 2: users, requests or time, think time (with the seed where
 //!    it varies) and ramp-up.
 //! 5. The mix, where there is one: weights, payloads, and the seed.
+//! 6. In a replay that changes the plan: the fingerprint of that plan, the speed, and the requests.
+//! 7. In a run that was changed while it went: the fingerprint from before each change, its instant, and what it was.
 //!
 //! Equal fingerprints mean equal due times and keys, but for the chance of one in 2^64. In the closed
 //! model, whose times follow from the target, they mean equal requests under equal rules.
@@ -18,15 +20,19 @@
 use crate::plan::closed::{Closed, Until};
 use crate::plan::keys::Keys;
 use crate::plan::mix::Mix;
-use crate::plan::schedule::{Arrivals, Piece, Schedule};
+use crate::plan::schedule::{Arrivals, Change, Piece, Schedule};
 use crate::seeded::mix;
+use crate::units::Nanos;
 
 /// The version of the canonical form; it changes when due times or keys change their meaning.
 const VERSION: u64 = 1;
 
 /// Marks what only some plans have.
 const CLOSED: u64 = 0x636c_6f73_6564;
+const REPLAYED: u64 = 0x7265_706c_6179;
 const MIXED: u64 = 0x6d69_7865_6400;
+const CONTENT: u64 = 0x636f_6e74_656e;
+const CHANGED: u64 = 0x6368_616e_6765;
 
 /// What a fingerprint is taken of.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +63,45 @@ pub fn of(plan: Of<'_>) -> String {
     }
     records(plan.keys, plan.key_template, &mut hash);
     kinds(plan.kinds, &mut hash);
+    format!("{:016x}", hash.0)
+}
+
+/// The fingerprint of a plan that is replayed at another speed, or of which only some requests are.
+pub(super) fn replayed(original: &str, speed: u64, only: Option<&[u64]>) -> String {
+    let mut hash = Hash(mix(VERSION));
+    hash.word(REPLAYED);
+    hash.text(original);
+    hash.word(speed);
+    match only {
+        None => hash.word(u64::MAX),
+        Some(only) => {
+            hash.word(only.len() as u64);
+            only.iter().for_each(|&n| hash.word(n));
+        }
+    }
+    format!("{:016x}", hash.0)
+}
+
+/// A fingerprint of texts that the bytes of requests follow from, in an order that the caller keeps to.
+pub fn of_content(texts: &[&str]) -> String {
+    let mut hash = Hash(mix(VERSION));
+    hash.word(CONTENT);
+    texts.iter().for_each(|text| hash.text(text));
+    format!("{:016x}", hash.0)
+}
+
+/// The fingerprint of a plan that was changed while it ran.
+pub(super) fn changed(before: &str, at: Nanos, change: Change) -> String {
+    let mut hash = Hash(mix(VERSION));
+    hash.word(CHANGED);
+    hash.text(before);
+    hash.word(at.0);
+    let (which, how_much) = match change {
+        Change::Rate(rate) => (1, rate.units()),
+        Change::Pause(length) => (2, length.0),
+    };
+    hash.word(which);
+    hash.word(how_much);
     format!("{:016x}", hash.0)
 }
 

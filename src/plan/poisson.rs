@@ -17,6 +17,11 @@ pub(crate) fn seed_of_stage(seed: u64, stage: u64) -> u64 {
     mix(seed ^ mix(stage.wrapping_add(0x5eed)))
 }
 
+/// The seed of what is left of a stage after the change of this number, from that of the stage.
+pub(crate) fn seed_of_change(seed: u64, number: u64) -> u64 {
+    mix(seed ^ mix(number.wrapping_add(0xc4a6)))
+}
+
 /// `area × fraction / 2^64`, rounded down.
 pub(crate) fn scale(area: u128, fraction: u64) -> u128 {
     let (high, low) = (area >> 64, area & u128::from(u64::MAX));

@@ -9,8 +9,15 @@
 //! `2 × rate unit × nanosecond`, because the area of a linear piece, `(r0 + r1) × d / 2`, is then
 //! always an integer. One request is [`AREA_PER_REQUEST`].
 
+mod changed;
+
+use std::sync::Arc;
+
 use crate::plan::poisson;
+use crate::plan::replay::Speed;
 use crate::units::{NANOS_PER_SEC, Nanos, Tps};
+
+pub use changed::{Change, FOREVER};
 
 /// Doubled area of one request.
 pub const AREA_PER_REQUEST: u128 = 2 * Tps::UNITS_PER_TPS as u128 * NANOS_PER_SEC as u128;
@@ -39,6 +46,22 @@ impl Piece {
     /// Doubled area under the whole piece.
     pub fn area(&self) -> u128 {
         (u128::from(self.from) + u128::from(self.to)) * u128::from(self.duration_ns)
+    }
+
+    /// Doubled area under the first `x` nanoseconds, rounded down.
+    fn area_upto(&self, x: u64) -> u128 {
+        // 2·r0·x + Δ·x²/d. Δ·x = q·d + r makes the square q·x + r·x/d, which stays below 2^127.
+        let (x, d) = (i128::from(x.min(self.duration_ns)), i128::from(self.duration_ns));
+        let slope = (i128::from(self.to) - i128::from(self.from)) * x;
+        let square = slope.div_euclid(d) * x + (slope.rem_euclid(d) * x).div_euclid(d);
+        (2 * i128::from(self.from) * x + square).max(0) as u128
+    }
+
+    /// The rate `x` nanoseconds after the start, rounded down.
+    fn rate_at(&self, x: u64) -> u64 {
+        let into = i128::from(x.min(self.duration_ns));
+        let delta = i128::from(self.to) - i128::from(self.from);
+        (i128::from(self.from) + delta * into / i128::from(self.duration_ns)) as u64
     }
 
     /// Doubled area under all but the last nanosecond, rounded down.
@@ -238,24 +261,43 @@ impl Shape {
         }
     }
 
-    /// Rate at `x` nanoseconds into the stage, in [`Tps`] units.
-    fn rate_at(&self, x: u64) -> u64 {
-        let mut start = 0;
-        let mut index = 0;
+    /// The piece in which `x` nanoseconds into the stage lie (the last one beyond the end): its index and its start.
+    fn piece_at(&self, x: u64) -> (u64, u64) {
         if !matches!(self, Shape::Pieces(_)) {
-            index = (x / SAMPLE_NS).min(self.piece_count() - 1);
-            start = index * SAMPLE_NS;
+            let index = (x / SAMPLE_NS).min(self.piece_count() - 1);
+            return (index, index * SAMPLE_NS);
         }
+        let (mut index, mut start) = (0, 0);
         loop {
-            let piece = self.piece(index);
-            if x < start + piece.duration_ns || index + 1 == self.piece_count() {
-                let into = i128::from((x - start).min(piece.duration_ns));
-                let delta = i128::from(piece.to) - i128::from(piece.from);
-                return (i128::from(piece.from) + delta * into / i128::from(piece.duration_ns)) as u64;
+            let end = start + self.piece(index).duration_ns;
+            if x < end || index + 1 == self.piece_count() {
+                return (index, start);
             }
-            start += piece.duration_ns;
+            start = end;
             index += 1;
         }
+    }
+
+    /// Rate at `x` nanoseconds into the stage, in [`Tps`] units.
+    fn rate_at(&self, x: u64) -> u64 {
+        let (index, start) = self.piece_at(x);
+        self.piece(index).rate_at(x - start)
+    }
+
+    /// The highest rate between two instants of the stage, in [`Tps`] units.
+    fn peak(&self, from: u64, to: u64) -> u64 {
+        let (first, mut start) = self.piece_at(from);
+        let mut peak = 0;
+        for index in first..self.piece_count() {
+            let piece = self.piece(index);
+            let ends = [from.saturating_sub(start), to.saturating_sub(start)].map(|x| piece.rate_at(x));
+            peak = peak.max(ends[0]).max(ends[1]);
+            start += piece.duration_ns;
+            if start >= to {
+                break;
+            }
+        }
+        peak
     }
 }
 
@@ -277,28 +319,91 @@ fn sine(turn: u64) -> i64 {
     if quadrant < 2 { sum } else { -sum }
 }
 
-/// One stage with its place in the plan.
-#[derive(Debug, Clone)]
-struct Span {
+/// The rate curve of a stage, made ready to be searched.
+#[derive(Debug)]
+struct Curve {
     shape: Shape,
-    start_ns: u64,
-    end_ns: u64,
-    area_before: u128,
+    duration_ns: u64,
     area: u128,
-    first: u64,
-    scheduled: u64,
-    /// Doubled area from the start of the stage to piece 0, 256, 512 …
+    /// Doubled area from the start to piece 0, 256, 512 …
     checkpoints: Vec<u128>,
 }
 
-impl Span {
-    /// The piece in which the area within the stage first reaches `area`:
-    /// its index, its start within the stage and the area before it.
+impl Curve {
+    fn new(shape: Shape) -> Curve {
+        let mut checkpoints = Vec::new();
+        let mut area = 0u128;
+        for (index, piece) in shape.pieces().enumerate() {
+            if (index as u64).is_multiple_of(CHECKPOINT_EVERY) {
+                checkpoints.push(area);
+            }
+            area += piece.area();
+        }
+        Curve { duration_ns: shape.duration_ns(), shape, area, checkpoints }
+    }
+
+    /// One rate all the time.
+    fn flat(rate: Tps, duration_ns: u64) -> Curve {
+        Curve::new(Shape::Pieces(vec![Piece { duration_ns, from: rate.units(), to: rate.units() }]))
+    }
+
+    /// Doubled area under all but the last nanosecond, rounded down.
+    fn area_without_last_ns(&self) -> u128 {
+        let last = self.shape.piece(self.shape.piece_count() - 1);
+        self.area - last.area() + last.area_without_last_ns()
+    }
+
+    /// Doubled area under the first `x` nanoseconds, rounded down.
+    fn area_upto(&self, x: u64) -> u128 {
+        let (index, start_ns) = self.shape.piece_at(x);
+        let checkpoint = index / CHECKPOINT_EVERY;
+        let since = (checkpoint * CHECKPOINT_EVERY..index).map(|index| self.shape.piece(index).area());
+        let before = self.checkpoints[checkpoint as usize] + since.sum::<u128>();
+        before + self.shape.piece(index).area_upto(x - start_ns)
+    }
+
+    /// The piece in which the area first reaches `area`: its index, its start and the area before it.
     fn locate(&self, area: u128) -> Spot {
         let checkpoint = self.checkpoints.partition_point(|&before| before < area).saturating_sub(1);
         let mut spot = Spot::at(self, checkpoint as u64 * CHECKPOINT_EVERY, self.checkpoints[checkpoint]);
         spot.advance(self, area);
         spot
+    }
+}
+
+/// The points of which the arrivals of a stage, or of a part of it, are drawn.
+#[derive(Debug, Clone, Copy)]
+struct Draw {
+    seed: u64,
+    /// The number of the request that is the first point.
+    first: u64,
+    /// How many points were drawn, though only some may be sent.
+    points: u64,
+}
+
+/// A stage with its place in the plan, or what a change has left of one.
+#[derive(Debug, Clone)]
+struct Span {
+    curve: Arc<Curve>,
+    /// Which stage it is a part of.
+    stage: usize,
+    /// Where the curve begins. A part that goes on after a pause begins in the middle of it.
+    origin_ns: u64,
+    /// The time of the part.
+    start_ns: u64,
+    end_ns: u64,
+    /// Doubled area before the curve begins.
+    area_before: u128,
+    first: u64,
+    scheduled: u64,
+    /// With Poisson arrivals.
+    draw: Option<Draw>,
+}
+
+impl Span {
+    /// The number behind that of its last request.
+    fn upto(&self) -> u64 {
+        self.first + self.scheduled
     }
 }
 
@@ -312,21 +417,21 @@ struct Spot {
 }
 
 impl Spot {
-    fn at(span: &Span, index: u64, area_before: u128) -> Spot {
-        let start_ns = match &span.shape {
+    fn at(curve: &Curve, index: u64, area_before: u128) -> Spot {
+        let start_ns = match &curve.shape {
             Shape::Pieces(pieces) => pieces.iter().take(index as usize).map(|p| p.duration_ns).sum(),
             _ => index * SAMPLE_NS,
         };
-        Spot { index, piece: span.shape.piece(index), start_ns, area_before }
+        Spot { index, piece: curve.shape.piece(index), start_ns, area_before }
     }
 
     /// Moves on to the piece in which the area reaches `area`.
-    fn advance(&mut self, span: &Span, area: u128) {
-        while self.area_before + self.piece.area() < area && self.index + 1 < span.shape.piece_count() {
+    fn advance(&mut self, curve: &Curve, area: u128) {
+        while self.area_before + self.piece.area() < area && self.index + 1 < curve.shape.piece_count() {
             self.area_before += self.piece.area();
             self.start_ns += self.piece.duration_ns;
             self.index += 1;
-            self.piece = span.shape.piece(self.index);
+            self.piece = curve.shape.piece(self.index);
         }
     }
 }
@@ -367,53 +472,100 @@ pub struct Schedule {
     spans: Vec<Span>,
     arrivals: Arrivals,
     total: u64,
+    /// The most requests that there may be, whatever the stages say.
+    limit: u64,
     end_ns: u64,
+    /// How often it was changed, and since when it holds.
+    changes: u64,
+    settled_ns: u64,
+    /// Everything above is as planned; what is told is at this speed.
+    speed: Speed,
 }
 
 impl Schedule {
     /// Lays the stages one after the other. Stages of no length must have been refused before.
     pub fn new(shapes: Vec<Shape>, arrivals: Arrivals) -> Schedule {
-        let mut spans = Vec::with_capacity(shapes.len());
-        let (mut start_ns, mut area_before, mut first) = (0u64, 0u128, 0u64);
-        for shape in shapes {
-            let end_ns = start_ns + shape.duration_ns();
-            let mut checkpoints = Vec::new();
-            let mut area = 0u128;
-            for (index, piece) in shape.pieces().enumerate() {
-                if (index as u64).is_multiple_of(CHECKPOINT_EVERY) {
-                    checkpoints.push(area);
-                }
-                area += piece.area();
-            }
-            // Due strictly before the end means reached one nanosecond earlier.
-            let last = shape.piece(shape.piece_count() - 1);
-            let reached = area_before + area - last.area() + last.area_without_last_ns();
-            let upto = (reached / AREA_PER_REQUEST) as u64 + 1;
-            let span = Span {
-                shape,
-                start_ns,
-                end_ns,
-                area_before,
-                area,
-                first,
-                scheduled: upto - first,
-                checkpoints,
-            };
-            start_ns = end_ns;
-            area_before += area;
-            first = upto;
-            spans.push(span);
+        let mut schedule = Schedule {
+            spans: Vec::with_capacity(shapes.len()),
+            arrivals,
+            total: 0,
+            limit: u64::MAX,
+            end_ns: 0,
+            changes: 0,
+            settled_ns: 0,
+            speed: Speed::PLANNED,
+        };
+        let mut area_before = 0;
+        for (stage, shape) in shapes.into_iter().enumerate() {
+            let curve = Arc::new(Curve::new(shape));
+            area_before = schedule.lay(stage, curve, area_before, schedule.total, None);
         }
-        Schedule { spans, arrivals, total: first, end_ns: start_ns }
+        schedule
+    }
+
+    /// Puts a stage, or the rest of one, behind the others, and returns the doubled area at its end. `first`: the
+    /// number of its first request. `change`: the number of the change that it comes from.
+    fn lay(
+        &mut self,
+        stage: usize,
+        curve: Arc<Curve>,
+        area_before: u128,
+        first: u64,
+        change: Option<u64>,
+    ) -> u128 {
+        let start_ns = self.end_ns;
+        // Due strictly before the end means reached one nanosecond earlier.
+        let reached = area_before + curve.area_without_last_ns();
+        let upto = (reached / AREA_PER_REQUEST) as u64 + 1;
+        let points = upto.saturating_sub(first);
+        let draw = match self.arrivals {
+            Arrivals::Uniform => None,
+            Arrivals::Poisson { seed } => {
+                let seed = poisson::seed_of_stage(seed, stage as u64);
+                let seed = change.map_or(seed, |number| poisson::seed_of_change(seed, number));
+                Some(Draw { seed, first, points })
+            }
+        };
+        let (end_ns, area) = (start_ns + curve.duration_ns, area_before + curve.area);
+        let scheduled = points.min(self.limit.saturating_sub(first));
+        self.spans.push(Span {
+            curve,
+            stage,
+            origin_ns: start_ns,
+            start_ns,
+            end_ns,
+            area_before,
+            first,
+            scheduled,
+            draw,
+        });
+        (self.end_ns, self.total) = (end_ns, first + scheduled);
+        area
     }
 
     /// The same schedule cut off after `total` requests.
     pub fn truncated(mut self, total: u64) -> Schedule {
-        self.total = self.total.min(total);
+        (self.limit, self.total) = (self.limit.min(total), self.total.min(total));
         for span in &mut self.spans {
-            span.scheduled = span.scheduled.min(self.total.saturating_sub(span.first));
+            span.first = span.first.min(self.total);
+            span.scheduled = span.scheduled.min(self.total - span.first);
         }
         self
+    }
+
+    /// The same schedule faster or slower than planned. It cannot be changed any more.
+    pub fn at_speed(self, speed: Speed) -> Schedule {
+        Schedule { speed, ..self }
+    }
+
+    /// Whether it is faster or slower than planned.
+    pub fn is_at_another_speed(&self) -> bool {
+        self.speed != Speed::PLANNED
+    }
+
+    /// The last change holds from then on, or ends then; no other can be earlier.
+    pub fn settled(&self) -> Nanos {
+        Nanos(self.settled_ns)
     }
 
     /// How many requests are scheduled.
@@ -423,12 +575,12 @@ impl Schedule {
 
     /// The area under the whole curve in requests is zero: nothing would ever be due.
     pub fn never_sends(&self) -> bool {
-        self.spans.iter().all(|span| span.area == 0)
+        self.spans.iter().all(|span| span.curve.area == 0)
     }
 
     /// The end of the last stage.
     pub fn end(&self) -> Nanos {
-        Nanos(self.end_ns)
+        Nanos(self.speed.end(self.end_ns))
     }
 
     /// How arrivals lie.
@@ -436,29 +588,39 @@ impl Schedule {
         self.arrivals
     }
 
-    /// The stages' shapes in order.
+    /// The shapes of the stages in order, of a schedule that was not changed.
     pub fn shapes(&self) -> impl Iterator<Item = &Shape> {
-        self.spans.iter().map(|span| &span.shape)
+        self.spans.iter().map(|span| &span.curve.shape)
     }
 
     /// What each stage sends.
     pub fn stages(&self) -> Vec<StageTotals> {
-        self.spans
-            .iter()
-            .map(|span| StageTotals {
-                start: Nanos(span.start_ns),
-                end: Nanos(span.end_ns),
-                first: span.first,
-                scheduled: span.scheduled,
-                peak: Tps::from_units(span.shape.pieces().map(|p| p.from.max(p.to)).max().unwrap_or(0)),
+        let stages = self.spans.chunk_by(|one, next| one.stage == next.stage);
+        stages
+            .map(|parts| {
+                let (first, last) = (&parts[0], &parts[parts.len() - 1]);
+                let peaks = parts.iter().map(|part| {
+                    let within = |at_ns: u64| at_ns - part.origin_ns;
+                    part.curve.shape.peak(within(part.start_ns), within(part.end_ns))
+                });
+                StageTotals {
+                    // As due times are rounded: the first request may be due at the very beginning.
+                    start: Nanos(self.speed.due(first.start_ns)),
+                    end: Nanos(self.speed.end(last.end_ns)),
+                    first: first.first,
+                    scheduled: parts.iter().map(|part| part.scheduled).sum(),
+                    peak: self.speed.rate(Tps::from_units(peaks.max().unwrap_or(0))),
+                }
             })
             .collect()
     }
 
     /// The rate that is asked for at an instant.
     pub fn rate_at(&self, at: Nanos) -> Tps {
+        let at = self.speed.planned(at);
         let index = self.spans.partition_point(|span| span.end_ns <= at.0);
-        self.spans.get(index).map_or(Tps::ZERO, |s| Tps::from_units(s.shape.rate_at(at.0 - s.start_ns)))
+        let rate = self.spans.get(index).map(|s| Tps::from_units(s.curve.shape.rate_at(at.0 - s.origin_ns)));
+        self.speed.rate(rate.unwrap_or(Tps::ZERO))
     }
 
     /// When request `n` is due. For one request; walking is cheaper with a [`Cursor`].
@@ -469,9 +631,25 @@ impl Schedule {
         self.cursor().due_at(n).0
     }
 
+    /// How many requests are due before an instant.
+    pub fn due_before(&self, at: Nanos) -> u64 {
+        // Due times never fall, so the first that is not before can be searched for.
+        let mut cursor = self.cursor();
+        let (mut low, mut high) = (0, self.total);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if cursor.due_at(middle).0 < at {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
     /// Walks the due times in rising order.
     pub fn cursor(&self) -> Cursor<'_> {
-        Cursor { schedule: self, stage: 0, spot: None, last_x: 0, deal: None }
+        Cursor { schedule: self, walk: Walk::default() }
     }
 }
 
@@ -480,10 +658,7 @@ impl Schedule {
 #[derive(Debug, Clone)]
 pub struct Cursor<'a> {
     schedule: &'a Schedule,
-    stage: usize,
-    spot: Option<Spot>,
-    last_x: u64,
-    deal: Option<poisson::Deal>,
+    walk: Walk,
 }
 
 impl Cursor<'_> {
@@ -492,46 +667,85 @@ impl Cursor<'_> {
     /// # Panics
     /// When `n` is not below [`Schedule::total`].
     pub fn due_at(&mut self, n: u64) -> (Nanos, usize) {
-        assert!(n < self.schedule.total, "request {n} is not in the plan of {}", self.schedule.total);
-        self.enter_stage_of(n);
-        let span = &self.schedule.spans[self.stage];
-        let due = match self.schedule.arrivals {
-            Arrivals::Uniform => {
+        self.walk.due_at(self.schedule, n)
+    }
+}
+
+/// A [`Cursor`] for who keeps the schedule too.
+#[derive(Debug, Clone)]
+pub struct Walker {
+    schedule: Arc<Schedule>,
+    walk: Walk,
+}
+
+impl Walker {
+    /// At the beginning of a schedule.
+    pub fn new(schedule: Arc<Schedule>) -> Walker {
+        Walker { schedule, walk: Walk::default() }
+    }
+
+    /// The schedule.
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// When request `n` is due, and the index of its stage.
+    ///
+    /// # Panics
+    /// When `n` is not below [`Schedule::total`].
+    pub fn due_at(&mut self, n: u64) -> (Nanos, usize) {
+        self.walk.due_at(&self.schedule, n)
+    }
+}
+
+/// The place in a schedule that was asked for last.
+#[derive(Debug, Clone, Default)]
+struct Walk {
+    span: usize,
+    spot: Option<Spot>,
+    last_x: u64,
+    deal: Option<poisson::Deal>,
+}
+
+impl Walk {
+    fn due_at(&mut self, schedule: &Schedule, n: u64) -> (Nanos, usize) {
+        assert!(n < schedule.total, "request {n} is not in the plan of {}", schedule.total);
+        self.enter_span_of(schedule, n);
+        let span = &schedule.spans[self.span];
+        let due = match span.draw {
+            None => {
                 // A request that was reached before the stage began (a pause lies between) is due
                 // where the area reached it: exactly at the start of this stage.
                 let area = u128::from(n) * AREA_PER_REQUEST;
-                span.start_ns + self.solve(area.saturating_sub(span.area_before))
+                span.origin_ns + self.solve(&span.curve, area.saturating_sub(span.area_before))
             }
-            Arrivals::Poisson { seed } => {
-                let share = poisson::seed_of_stage(seed, self.stage as u64);
-                let deal = self.deal.get_or_insert_with(|| poisson::Deal::new(share, span.scheduled));
-                let fraction = deal.fraction(n - span.first);
-                let area = poisson::scale(span.area, fraction);
-                (span.start_ns + self.solve(area)).min(span.end_ns - 1)
+            Some(Draw { seed, first, points }) => {
+                let deal = self.deal.get_or_insert_with(|| poisson::Deal::new(seed, points));
+                let area = poisson::scale(span.curve.area, deal.fraction(n - first));
+                span.origin_ns + self.solve(&span.curve, area).min(span.curve.duration_ns - 1)
             }
         };
-        (Nanos(due), self.stage)
+        (Nanos(schedule.speed.due(due)), span.stage)
     }
 
-    fn enter_stage_of(&mut self, n: u64) {
-        let spans = &self.schedule.spans;
-        let span = &spans[self.stage];
+    fn enter_span_of(&mut self, schedule: &Schedule, n: u64) {
+        let spans = &schedule.spans;
+        let span = &spans[self.span];
         if n >= span.first && n - span.first < span.scheduled {
             return;
         }
-        self.stage = spans.partition_point(|s| s.first + s.scheduled <= n);
+        self.span = spans.partition_point(|span| span.upto() <= n);
         self.spot = None;
         self.deal = None;
         self.last_x = 0;
     }
 
-    /// Nanoseconds into the stage at which its area reaches `area`.
-    fn solve(&mut self, area: u128) -> u64 {
-        let span = &self.schedule.spans[self.stage];
+    /// Nanoseconds into a curve at which its area reaches `area`.
+    fn solve(&mut self, curve: &Curve, area: u128) -> u64 {
         let spot = match &mut self.spot {
             Some(spot) if spot.area_before < area || spot.index == 0 => {
                 let index = spot.index;
-                spot.advance(span, area);
+                spot.advance(curve, area);
                 if spot.index != index {
                     self.last_x = 0;
                 }
@@ -539,7 +753,7 @@ impl Cursor<'_> {
             }
             slot => {
                 self.last_x = 0;
-                slot.insert(span.locate(area))
+                slot.insert(curve.locate(area))
             }
         };
         let x = spot.piece.solve(area - spot.area_before, self.last_x);
@@ -549,26 +763,64 @@ impl Cursor<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn hold(tps: u64, secs: u64) -> Shape {
+    pub fn hold(tps: u64, secs: u64) -> Shape {
         let rate = Tps::per_second(tps).units();
         Shape::Pieces(vec![Piece { duration_ns: secs * NANOS_PER_SEC, from: rate, to: rate }])
     }
 
-    fn ramp(from: u64, to: u64, secs: u64) -> Shape {
+    pub fn ramp(from: u64, to: u64, secs: u64) -> Shape {
         let (from, to) = (Tps::per_second(from).units(), Tps::per_second(to).units());
         Shape::Pieces(vec![Piece { duration_ns: secs * NANOS_PER_SEC, from, to }])
     }
 
-    fn uniform(shapes: Vec<Shape>) -> Schedule {
+    pub fn uniform(shapes: Vec<Shape>) -> Schedule {
         Schedule::new(shapes, Arrivals::Uniform)
     }
 
-    fn scheduled(schedule: &Schedule) -> Vec<u64> {
+    pub fn scheduled(schedule: &Schedule) -> Vec<u64> {
         schedule.stages().iter().map(|s| s.scheduled).collect()
+    }
+
+    #[test]
+    fn at_twice_the_speed_everything_is_due_in_half_the_time() {
+        let planned = uniform(vec![ramp(0, 300, 3), hold(7, 11)]);
+        let faster = planned.clone().at_speed("2".parse().expect("a speed"));
+        assert_eq!((faster.total(), faster.end()), (planned.total(), Nanos::from_secs(7)));
+        for n in 0..planned.total() {
+            assert_eq!(faster.due_at(n).0, planned.due_at(n).0 / 2);
+        }
+        assert_eq!(faster.rate_at(Nanos::from_secs(5)), Tps::per_second(14));
+        assert_eq!(scheduled(&faster), scheduled(&planned));
+    }
+
+    #[test]
+    fn at_an_odd_speed_each_request_is_due_within_its_stage() {
+        for speed in ["0.7", "3", "0.013", "99.999"] {
+            let planned = uniform(vec![hold(7, 1), hold(11, 1), ramp(0, 13, 2), hold(17, 1)]);
+            let faster = planned.at_speed(speed.parse().expect("a speed"));
+            for stage in faster.stages() {
+                for n in stage.first..stage.first + stage.scheduled {
+                    let due = faster.due_at(n);
+                    assert!(due >= stage.start && due < stage.end, "{n} at {speed}: {due:?} {stage:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_due_before_an_instant_is_what_has_an_earlier_due_time() {
+        for arrivals in [Arrivals::Uniform, Arrivals::Poisson { seed: 7 }] {
+            let schedule = Schedule::new(vec![ramp(0, 90, 3), hold(0, 1), hold(33, 2)], arrivals);
+            for ms in (0..7000).step_by(37) {
+                let at = Nanos::from_millis(ms);
+                let earlier = (0..schedule.total()).filter(|&n| schedule.due_at(n) < at).count();
+                assert_eq!(schedule.due_before(at), earlier as u64, "{ms} ms");
+            }
+        }
     }
 
     #[test]
@@ -672,7 +924,7 @@ mod tests {
         assert!((above_mean - (-1f64).exp()).abs() < 0.02, "{above_mean}");
     }
 
-    fn arbitrary_shape() -> impl Strategy<Value = Shape> {
+    pub fn arbitrary_shape() -> impl Strategy<Value = Shape> {
         let rate = 0u64..200 * Tps::UNITS_PER_TPS;
         let piece = (1u64..3_000_000_000, rate.clone(), rate.clone(), any::<bool>()).prop_map(
             |(duration_ns, from, to, flat)| Piece { duration_ns, from, to: if flat { from } else { to } },
@@ -761,7 +1013,7 @@ mod tests {
             let schedule = uniform(vec![ramp(from, to, days * 86_400)]);
             let n = (u128::from(schedule.total() - 1) * u128::from(share) / 1_000_000) as u64;
             let due = schedule.due_at(n).0;
-            let span = &schedule.spans[0].shape.piece(0);
+            let span = &schedule.spans[0].curve.shape.piece(0);
             let target = u128::from(n) * AREA_PER_REQUEST;
             prop_assert!(span.reaches(due, target));
             prop_assert!(due == 0 || !span.reaches(due - 1, target));

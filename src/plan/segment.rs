@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// One of `of` equal parts of a plan, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,6 +61,64 @@ impl Segment {
     }
 }
 
+/// Why parts do not make up a plan. Fits behind a colon.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CoverError {
+    /// Some requests are in two of them.
+    #[error("{0} and {1} overlap: both have requests that the other has too")]
+    Overlap(Segment, Segment),
+    /// Some requests are in none of them.
+    #[error("they are {have} of {of} parts of the plan{missing}")]
+    Gap {
+        /// Parts that are there.
+        have: u128,
+        /// Of how many.
+        of: u128,
+        /// Which are not, where that can be told; begins with a colon.
+        missing: String,
+    },
+    /// Their numbers have no common multiple that can be counted with.
+    #[error("they are cut in too many different ways to be compared")]
+    Unlike,
+}
+
+/// Whether each request belongs to exactly one of the segments, which may be of different sizes.
+///
+/// Two segments share a request exactly if their first ones are alike modulo the common divisor of their
+/// numbers. Without an overlap they are everything exactly if their sizes add up to it.
+///
+/// # Errors
+/// [`CoverError`].
+pub fn cover(segments: &[Segment]) -> Result<(), CoverError> {
+    for (index, a) in segments.iter().enumerate() {
+        for b in &segments[index + 1..] {
+            let common = gcd(a.of, b.of);
+            if a.index % common == b.index % common {
+                return Err(CoverError::Overlap(*a, *b));
+            }
+        }
+    }
+    let mut of = 1u128;
+    for segment in segments {
+        let common = gcd((of % u128::from(segment.of)) as u64, segment.of);
+        of = of.checked_mul(u128::from(segment.of / common)).ok_or(CoverError::Unlike)?;
+    }
+    let have: u128 = segments.iter().map(|segment| of / u128::from(segment.of)).sum();
+    if have == of {
+        return Ok(());
+    }
+    let alike = segments.iter().all(|segment| u128::from(segment.of) == of);
+    let missing = match segments.first() {
+        Some(first) if alike && of <= 64 => {
+            let is_there = |index: u64| segments.iter().any(|segment| segment.index == index);
+            let names = (0..first.of).filter(|&index| !is_there(index)).map(|index| format!("{index}/{of}"));
+            format!(": {} is missing", names.collect::<Vec<_>>().join(", "))
+        }
+        _ => String::new(),
+    };
+    Err(CoverError::Gap { have, of, missing })
+}
+
 impl FromStr for Segment {
     type Err = SegmentError;
 
@@ -106,6 +165,8 @@ pub struct Share {
     slots: u64,
     /// Users of the segment, in the closed model.
     users: Option<u64>,
+    /// The only requests that are sent, in rising order.
+    only: Option<Arc<[u64]>>,
     worker: u64,
     workers: u64,
 }
@@ -113,7 +174,7 @@ pub struct Share {
 impl Share {
     /// The share of `worker` (from 0) of `workers` in the requests `0..total` of `segment`.
     pub fn new(total: u64, segment: Segment, slots: u64, worker: u64, workers: u64) -> Share {
-        Share { next: segment.index, total, segment, slots, users: None, worker, workers }
+        Share { next: segment.index, total, segment, slots, users: None, only: None, worker, workers }
     }
 
     /// The share of a worker in a closed load of `users` over all segments. The requests of the segment
@@ -134,8 +195,24 @@ impl Share {
         if first_turn.any(|n| share.owns(n)) { share } else { Share { next: total, ..share } }
     }
 
+    /// The same, but only these requests of the segment, which must be rising; all where it is `None`.
+    pub fn only(self, only: Option<Arc<[u64]>>) -> Share {
+        Share { only, ..self }
+    }
+
+    /// Takes the requests from `n` on again that it has taken already, of a plan which now has `total`.
+    pub fn back_to(&mut self, n: u64, total: u64) {
+        let (index, of) = (self.segment.index, self.segment.of);
+        let again = n.saturating_sub(index).div_ceil(of).saturating_mul(of).saturating_add(index);
+        (self.next, self.total) = (self.next.min(again), total);
+    }
+
     /// How many requests are left.
     pub fn remaining(&self) -> u64 {
+        if let Some(only) = &self.only {
+            let left = &only[only.partition_point(|&n| n < self.next)..];
+            return left.iter().filter(|&&n| n < self.total && self.owns(n)).count() as u64;
+        }
         // The pattern repeats after `period` requests of the segment.
         let period = self.users.unwrap_or_else(|| lcm(self.segment.of, self.slots) / self.segment.of).max(1);
         let left =
@@ -164,6 +241,12 @@ impl Iterator for Share {
     type Item = u64;
 
     fn next(&mut self) -> Option<u64> {
+        if let Some(only) = &self.only {
+            let from = only.partition_point(|&n| n < self.next);
+            let found = only[from..].iter().copied().find(|&n| n < self.total && self.owns(n))?;
+            self.next = found + 1;
+            return Some(found);
+        }
         while self.next < self.total {
             let n = self.next;
             self.next += self.segment.of;
@@ -211,6 +294,23 @@ mod tests {
         assert_eq!(share(0).take(3).collect::<Vec<_>>(), [0, 2, 4]);
     }
 
+    #[test]
+    fn parts_are_a_whole_if_none_overlaps_and_none_is_missing() {
+        let check = |texts: &[&str]| {
+            cover(&texts.iter().map(|text| text.parse().expect("a segment")).collect::<Vec<_>>())
+        };
+        assert_eq!(check(&["0/1"]), Ok(()));
+        assert_eq!(check(&["2/3", "0/3", "1/3"]), Ok(()));
+        assert_eq!(check(&["0/2", "1/4", "3/4"]), Ok(()));
+        for twice in [&["0/3", "1/3", "2/3", "1/3"][..], &["0/2", "2/4"], &["0/1", "3/7"], &["0/2", "1/3"]] {
+            assert!(matches!(check(twice), Err(CoverError::Overlap(..))), "{twice:?}");
+        }
+        let gap = check(&["0/3", "2/3"]).expect_err("one is missing").to_string();
+        assert!(gap.contains("2 of 3") && gap.contains("1/3 is missing"), "{gap}");
+        assert!(matches!(check(&["0/2", "1/4"]), Err(CoverError::Gap { have: 3, of: 4, .. })));
+        assert!(matches!(check(&[]), Err(CoverError::Gap { .. })));
+    }
+
     proptest! {
         /// In the closed model too, and each worker has as many as its users would send in turn.
         #[test]
@@ -236,6 +336,32 @@ mod tests {
             }
             all.sort_unstable();
             prop_assert_eq!(all, (0..total).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_share_of_some_requests_is_those_of_them_on_its_slots() {
+        let only: Arc<[u64]> = [3, 4, 8, 9, 13, 40].into();
+        let share = |worker| Share::new(40, Segment::WHOLE, 5, worker, 2).only(Some(only.clone()));
+        // Slots 3, 4, 3, 4, 3: those of slot 3 belong to the second worker, and 40 is not in the plan.
+        assert_eq!((share(0).remaining(), share(0).collect::<Vec<_>>()), (2, vec![4, 9]));
+        assert_eq!((share(1).remaining(), share(1).collect::<Vec<_>>()), (3, vec![3, 8, 13]));
+    }
+
+    proptest! {
+        /// A share that goes back takes exactly what lies from there on, whatever the plan has become.
+        #[test]
+        fn a_share_that_goes_back_takes_the_rest_of_the_plan_that_there_is_now(
+            total in 0u64..500, taken in 0usize..500, back in 0u64..500, now in 0u64..500, workers in 1u64..4,
+        ) {
+            for worker in 0..workers {
+                let mut share = Share::new(total, Segment::WHOLE, 5, worker, workers);
+                let last = share.by_ref().take(taken).last();
+                let from = last.map_or(0, |n| n + 1).min(back);
+                share.back_to(back, now);
+                let mine = |n: &u64| *n % 5 % workers == worker;
+                prop_assert_eq!(share.collect::<Vec<_>>(), (from..now).filter(mine).collect::<Vec<_>>());
+            }
         }
     }
 

@@ -10,7 +10,8 @@ pub const MAX_NS: u64 = 3_600 * 1_000_000_000;
 /// Significant decimal digits of every recorded value.
 pub const DIGITS: u8 = 3;
 
-fn histogram() -> Histogram<u64> {
+/// An empty histogram of times in nanoseconds. All are alike, so that they can be added.
+pub fn histogram() -> Histogram<u64> {
     // Cannot fail: the bounds are constants that satisfy 1 ≤ low, 2 × low ≤ high and digits ≤ 5.
     Histogram::new_with_bounds(1, MAX_NS, DIGITS).unwrap_or_else(|_| unreachable!("constant bounds"))
 }
@@ -50,9 +51,16 @@ impl Latencies {
     }
 }
 
+/// A percentile (0 to 100) in nanoseconds: the smallest value that so many of all samples do not exceed; 0 without any.
+pub fn percentile_ns(histogram: &Histogram<u64>, percentile: f64) -> u64 {
+    // A hair below, since 99.9 / 100 is a hair above 0.999: of 1,000 samples that would ask for the last.
+    let share = (percentile / 100.0).next_down().max(0.0);
+    if histogram.is_empty() { 0 } else { histogram.value_at_quantile(share) }
+}
+
 /// A percentile (0 to 100) in whole microseconds, rounded to the nearest; 0 without samples.
 pub fn percentile_us(histogram: &Histogram<u64>, percentile: f64) -> u64 {
-    if histogram.is_empty() { 0 } else { to_us(histogram.value_at_percentile(percentile)) }
+    to_us(percentile_ns(histogram, percentile))
 }
 
 /// The highest value in whole microseconds; 0 without samples.
@@ -67,6 +75,14 @@ fn to_us(ns: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_percentile_takes_no_rank_more_than_it_asks_for() {
+        let mut histogram = histogram();
+        (1..=1000).for_each(|value| histogram.saturating_record(value));
+        let at = |percentile| percentile_ns(&histogram, percentile);
+        assert_eq!([0.0, 0.1, 50.0, 90.0, 99.0, 99.9, 100.0].map(at), [1, 1, 500, 900, 990, 999, 1000]);
+    }
 
     #[test]
     fn merging_parts_gives_the_percentiles_of_the_whole() {

@@ -172,6 +172,13 @@ impl Shard {
         }
     }
 
+    /// Stages end at other times than was known, from the first on that has not ended.
+    pub fn set_ends(&mut self, ends_ns: impl Iterator<Item = u64>) {
+        for (stage, end_ns) in self.plan.iter_mut().zip(ends_ns) {
+            stage.end_ns = end_ns;
+        }
+    }
+
     /// The tally of a kind, where kinds are told apart and the stage counts.
     #[inline]
     fn kind(&mut self, mark: Mark) -> Option<&mut KindTally> {
@@ -396,6 +403,21 @@ mod tests {
         }
         shard.close(3 * SECOND, 3 * SECOND, 0, 0, false, &mut take);
         assert_eq!((rows, stages), (vec![(0, 2), (1, 1)], vec![(0, 3)]));
+    }
+
+    #[test]
+    fn a_stage_that_is_paused_is_handed_over_when_it_ends_and_not_when_it_was_to_end() {
+        let mut shard = shard(&[SECOND, 2 * SECOND]);
+        let mut stages = Vec::new();
+        shard.set_ends([5 * SECOND, 6 * SECOND].into_iter());
+        for now_ns in [3 * SECOND, 5 * SECOND, 6 * SECOND] {
+            shard.close(now_ns, now_ns, 0, 0, false, |closed| {
+                if let Closed::Stage(index, _) = closed {
+                    stages.push((index, now_ns / SECOND));
+                }
+            });
+        }
+        assert_eq!(stages, [(0, 5), (1, 6)]);
     }
 
     #[test]

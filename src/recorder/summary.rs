@@ -1,13 +1,16 @@
 //! What a run comes to: windows of all workers merged, ready to be printed.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
+use hdrhistogram::Histogram;
+
 use crate::ledger::{Imbalance, Ledger, Outcome};
 use crate::recorder::histogram::Latencies;
 use crate::recorder::shard::{Closed, KindTally, Window};
-use crate::units::Nanos;
+use crate::units::{Nanos, Tps, Unit};
 
 /// One row of `seconds.csv`: what was due in one second of the schedule.
 #[derive(Debug, Clone)]
@@ -24,7 +27,7 @@ pub struct StageRow {
     /// Its name.
     pub name: String,
     /// Its kind.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// How long it was planned to be.
     pub duration: Nanos,
     /// Sent, but outside of the statistics.
@@ -187,10 +190,37 @@ pub struct Verdict {
     pub passed: bool,
     /// The exit code.
     pub exit_code: u8,
-    /// One word: `passed`, `interrupted`, `unbalanced`, `lost`, `unreachable`, `script`, `failed`.
-    pub word: &'static str,
+    /// One word: `passed`, `interrupted`, `unbalanced`, `lost`, `unreachable`, `threshold`,
+    /// `regression`, `failed`.
+    pub word: Cow<'static, str>,
     /// Why, in a sentence; empty when it passed.
     pub reason: String,
+}
+
+impl Verdict {
+    /// Nothing stands against it.
+    pub fn passed() -> Verdict {
+        Verdict { passed: true, exit_code: 0, word: "passed".into(), reason: String::new() }
+    }
+}
+
+/// A threshold, and whether what was measured keeps to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ThresholdRow {
+    /// Its condition as it was written, such as `response_time p(99) < 50ms`.
+    pub check: String,
+    /// Its other terms in words, such as `stage plateau, for 10s`; empty where it has none.
+    pub terms: String,
+    /// Whether it holds.
+    pub passed: bool,
+    /// What was measured; `None` where nothing was. With `for`, the worst second.
+    pub measured: Option<f64>,
+    /// What that number is.
+    pub unit: Unit,
+    /// What else is to be said, such as when it was broken; empty where there is nothing.
+    pub note: String,
+    /// What the generator alone has done is enough to break it: its lag, or what it dropped.
+    pub suffers_from_generator: bool,
 }
 
 /// Reading mappings back at the end.
@@ -227,6 +257,21 @@ impl ResponderCount {
     }
 }
 
+/// Something that was done to the run while it went: a row of `events.csv`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventRow {
+    /// The first request that is not due before.
+    pub n: u64,
+    /// From when on it holds.
+    pub at: Nanos,
+    /// What was done, as in the files.
+    pub event: Cow<'static, str>,
+    /// The new rate, where that was it.
+    pub rate: Option<Tps>,
+    /// The name of the stage.
+    pub stage: String,
+}
+
 /// How well the generator itself did.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
@@ -236,10 +281,14 @@ pub struct Health {
     pub process_cpu: Duration,
     /// Times that a worker waited for payloads that were already due.
     pub starved: u64,
+    /// Requests that were due and had to wait for room on their connection.
+    pub waited: u64,
     /// Time spent in Lua hooks.
     pub script_time: Duration,
     /// Calls of Lua hooks.
     pub script_calls: u64,
+    /// The longest of them.
+    pub script_slowest: Duration,
     /// The longest fetch of records.
     pub slowest_fetch: Duration,
     /// The longest write of mappings.
@@ -264,6 +313,8 @@ pub struct ScriptCounts {
 pub struct Summary {
     /// `<name>-<UTC time>`.
     pub run_id: String,
+    /// The part of the plan that was sent: `0/1` for all of it.
+    pub segment: String,
     /// The scenario's name.
     pub scenario: String,
     /// The plan's fingerprint.
@@ -278,8 +329,12 @@ pub struct Summary {
     pub scheduled_duration: Nanos,
     /// Whether users sent (closed model), and not a schedule.
     pub closed: bool,
+    /// Whether nothing was sent, and a model answered.
+    pub simulated: bool,
     /// How it ended.
     pub verdict: Verdict,
+    /// What the scenario demands, and whether it holds.
+    pub thresholds: Vec<ThresholdRow>,
     /// Where every request ended.
     pub ledger: Ledger,
     /// Equations that do not hold.
@@ -288,14 +343,18 @@ pub struct Summary {
     pub latencies: Latencies,
     /// The stages.
     pub stages: Vec<StageRow>,
+    /// What was done to the run while it went.
+    pub events: Vec<EventRow>,
     /// The kinds of requests, where there are several.
     pub kinds: Vec<KindRow>,
     /// Connections opened.
     pub connections_opened: u64,
     /// Connections opened in place of another.
     pub reconnects: u64,
+    /// How long opening each of them took.
+    pub connect_time: Histogram<u64>,
     /// Why connections ended, and how many.
-    pub connection_ends: BTreeMap<&'static str, u64>,
+    pub connection_ends: BTreeMap<Cow<'static, str>, u64>,
     /// Errors by kind.
     pub errors: Vec<ErrorRow>,
     /// What the responder counted.
@@ -322,6 +381,27 @@ impl Summary {
     /// Requests per second that were sent, over the time of the schedule that was run.
     pub fn rate_actual(&self) -> f64 {
         per_second(self.ledger.sent, self.time_of_rate())
+    }
+
+    /// Responses that are not where they should be: issued and not received, not written to the store, or not
+    /// found there. `None` where nobody but the client knows of responses.
+    pub fn lost(&self) -> Option<u64> {
+        let on_the_way = self.responder.map(|responder| {
+            let gone = responder.issued.saturating_sub(responder.received);
+            gone.saturating_sub(responder.unanswered) + responder.received.saturating_sub(responder.issued)
+        });
+        let in_the_store = self.ledger.mapping.map(|mapping| {
+            mapping.map_failed + self.read_back.map_or(0, |back| back.missing + back.different)
+        });
+        match (on_the_way, in_the_store) {
+            (None, None) => None,
+            (on_the_way, in_the_store) => Some(on_the_way.unwrap_or(0) + in_the_store.unwrap_or(0)),
+        }
+    }
+
+    /// Thresholds that do not hold.
+    pub fn broken(&self) -> impl Iterator<Item = &ThresholdRow> {
+        self.thresholds.iter().filter(|row| !row.passed)
     }
 
     /// The time of the schedule that was run. A run that was cut short is measured by the time it had.
@@ -357,6 +437,41 @@ impl Summary {
     pub fn rate_of(&self, kind: &KindRow) -> f64 {
         let warm_up: u64 = self.stages.iter().filter(|row| row.warmup).map(|row| row.duration.0).sum();
         per_second(kind.tally.sent, Nanos(self.time_of_rate().0.saturating_sub(warm_up)))
+    }
+}
+
+/// A summary with nothing in it.
+#[cfg(test)]
+pub(crate) fn blank() -> Summary {
+    Summary {
+        run_id: String::new(),
+        segment: "0/1".to_string(),
+        scenario: String::new(),
+        plan: String::new(),
+        seed: 0,
+        started_at: SystemTime::UNIX_EPOCH,
+        duration: Nanos::ZERO,
+        scheduled_duration: Nanos::ZERO,
+        closed: false,
+        simulated: false,
+        verdict: Verdict::passed(),
+        thresholds: Vec::new(),
+        ledger: Ledger::default(),
+        imbalances: Vec::new(),
+        latencies: Latencies::default(),
+        stages: Vec::new(),
+        events: Vec::new(),
+        kinds: Vec::new(),
+        connections_opened: 0,
+        reconnects: 0,
+        connect_time: crate::recorder::histogram::histogram(),
+        connection_ends: [].into(),
+        errors: Vec::new(),
+        responder: None,
+        read_back: None,
+        journaled: 0,
+        health: Health::default(),
+        script: ScriptCounts::default(),
     }
 }
 

@@ -1,6 +1,10 @@
 //! CSV files of a run. The columns named in the contract come first and never move; what is ours to
 //! add stands after them. Times are whole microseconds with `_us` in the name.
+//!
+//! Cells hold what others have said (keys, responses, error texts), so each is guarded against spreadsheets that
+//! would run it as a formula.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 
@@ -15,7 +19,7 @@ use crate::units::{NANOS_PER_SEC, Nanos};
 
 /// Columns of `seconds.csv`.
 pub const SECONDS: &str = "second,stage,scheduled,sent,matched,failed,timed_out,dropped,in_flight,connections,\
-                           response_p50_us,response_p99_us,lag_p99_us,service_p99_us,response_max_us,error_replies";
+                           response_p50_us,response_p99_us,lag_p99_us,service_p99_us,response_max_us,error_replies,planned";
 
 /// Columns of `stages.csv`.
 pub const STAGES: &str = "stage,kind,duration_s,scheduled,sent,matched,rate_planned,rate_actual,response_p50_us,\
@@ -29,7 +33,7 @@ pub const SUMMARY: &str = "run_id,scenario,plan,seed,started_at,duration_s,outco
                            service_p99_us,service_p99_9_us,service_max_us,lag_p50_us,lag_p90_us,lag_p99_us,\
                            lag_p99_9_us,lag_max_us,received,failed_reset,failed_eof,failed_protocol,failed_refused,\
                            dropped_late,dropped_overload,dropped_no_record,dropped_script,dropped_stopped,reason,\
-                           error_replies";
+                           error_replies,simulated";
 
 /// Columns of `mix.csv`.
 pub const MIX: &str = "kind,weight,sent,matched,failed,timed_out,dropped,error_replies,error_rate,rate_actual,\
@@ -60,7 +64,10 @@ impl Rows {
 
     /// Writes one row.
     pub(super) fn row<T: AsRef<[u8]>>(&mut self, fields: impl IntoIterator<Item = T>) -> Result<(), Error> {
-        self.writer.write_record(fields).map_err(|error| self.failed(error.into()))
+        for field in fields {
+            self.writer.write_field(guarded(field.as_ref())).map_err(|error| self.failed(error.into()))?;
+        }
+        self.writer.write_record(None::<&[u8]>).map_err(|error| self.failed(error.into()))
     }
 
     /// Gives everything to the system.
@@ -80,7 +87,7 @@ impl Rows {
         }
     }
 
-    fn failed(&self, source: io::Error) -> Error {
+    pub(super) fn failed(&self, source: io::Error) -> Error {
         self.writer.get_ref().failed(source)
     }
 }
@@ -91,6 +98,7 @@ pub struct SecondsCsv {
     rows: Rows,
     /// Where stages begin, and their names.
     stages: Vec<(Nanos, String)>,
+    plan: Plan,
     next: u64,
 }
 
@@ -100,8 +108,17 @@ impl SecondsCsv {
     /// # Errors
     /// When it cannot be written.
     pub fn new(folder: &Folder, plan: &Plan) -> Result<SecondsCsv, Error> {
-        let stages = plan.stages.iter().map(|stage| (stage.totals.start, stage.name.clone())).collect();
-        Ok(SecondsCsv { rows: Rows::new(folder, "seconds.csv", SECONDS)?, stages, next: 0 })
+        Ok(SecondsCsv {
+            rows: Rows::new(folder, "seconds.csv", SECONDS)?,
+            stages: beginnings(plan),
+            plan: plan.clone(),
+            next: 0,
+        })
+    }
+
+    /// The plan is another for the seconds that are still to be written.
+    pub fn follow(&mut self, plan: &Plan) {
+        (self.stages, self.plan) = (beginnings(plan), plan.clone());
     }
 
     /// Writes a second, after rows of zeros for seconds that were left out, and gives it to the system.
@@ -144,18 +161,9 @@ impl SecondsCsv {
             window.in_flight,
             window.connections,
         ];
-        let times = window.latencies.as_deref().map_or([0; 5], |latencies| {
-            [
-                percentile_us(&latencies.response, 50.0),
-                percentile_us(&latencies.response, 99.0),
-                percentile_us(&latencies.lag, 99.0),
-                percentile_us(&latencies.service, 99.0),
-                max_us(&latencies.response),
-            ]
-        });
-        let mut fields = vec![second.to_string(), self.stage_at(second).to_string()];
-        fields.extend(numbers.iter().chain(&times).chain([&window.error_replies]).map(u64::to_string));
-        self.rows.row(fields)
+        let last = [window.error_replies, self.plan.due_in_second(second)];
+        let stage = self.stage_at(second).to_string();
+        self.rows.row(second_fields(second, stage, numbers, window.latencies.as_deref(), last))
     }
 
     /// The stage in which a second begins; the last one after the end.
@@ -164,6 +172,33 @@ impl SecondsCsv {
         let begun = self.stages.partition_point(|(start, _)| *start <= at);
         begun.checked_sub(1).and_then(|index| self.stages.get(index)).map_or("", |(_, name)| name)
     }
+}
+
+/// Where stages begin, and their names.
+fn beginnings(plan: &Plan) -> Vec<(Nanos, String)> {
+    plan.stages.iter().map(|stage| (stage.totals.start, stage.name.clone())).collect()
+}
+
+/// A row of `seconds.csv`: the counts before the latencies, the latencies, and the counts behind them.
+pub(super) fn second_fields(
+    second: u64,
+    stage: String,
+    numbers: [u64; 8],
+    latencies: Option<&Latencies>,
+    last: [u64; 2],
+) -> Vec<String> {
+    let times = latencies.map_or([0; 5], |latencies| {
+        [
+            percentile_us(&latencies.response, 50.0),
+            percentile_us(&latencies.response, 99.0),
+            percentile_us(&latencies.lag, 99.0),
+            percentile_us(&latencies.service, 99.0),
+            max_us(&latencies.response),
+        ]
+    });
+    let mut fields = vec![second.to_string(), stage];
+    fields.extend(numbers.iter().chain(&times).chain(&last).map(u64::to_string));
+    fields
 }
 
 /// A connection that has ended: a row of `connections.csv`.
@@ -278,6 +313,7 @@ pub fn summary_csv(summary: &Summary) -> Vec<u8> {
     row.extend(FAILED.iter().chain(&DROPPED).map(|&outcome| outcomes.of(outcome).to_string()));
     row.push(summary.verdict.reason.clone());
     row.push(receipts.error_replies.to_string());
+    row.push(summary.simulated.to_string());
     table(&names(SUMMARY), [row])
 }
 
@@ -392,8 +428,36 @@ pub(super) fn decimal(value: f64) -> String {
     if value.is_finite() { format!("{value:.3}") } else { "0.000".to_string() }
 }
 
-fn names(columns: &str) -> Vec<String> {
+pub(super) fn names(columns: &str) -> Vec<String> {
     columns.split(',').map(str::to_string).collect()
+}
+
+/// A cell that a spreadsheet shows as it is: one that begins like a formula gets an apostrophe in front. So does one
+/// that looks as if it had got one, so that [`unguarded`] gives every cell back as it was.
+fn guarded(cell: &[u8]) -> Cow<'_, [u8]> {
+    if !wants_guard(cell) {
+        return Cow::Borrowed(cell);
+    }
+    let mut safe = Vec::with_capacity(cell.len() + 1);
+    safe.push(b'\'');
+    safe.extend_from_slice(cell);
+    Cow::Owned(safe)
+}
+
+/// A cell as it was before it was guarded.
+pub(super) fn unguarded(cell: &str) -> &str {
+    match cell.strip_prefix('\'') {
+        Some(rest) if wants_guard(rest.as_bytes()) => rest,
+        _ => cell,
+    }
+}
+
+/// Whether a cell is a formula behind whatever apostrophes it has. A number is none.
+fn wants_guard(cell: &[u8]) -> bool {
+    let begin = cell.iter().position(|&byte| byte != b'\'').unwrap_or(cell.len());
+    let bare = &cell[begin..];
+    let is_number = || str::from_utf8(bare).is_ok_and(|text| text.parse::<f64>().is_ok_and(f64::is_finite));
+    matches!(bare.first(), Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r')) && !is_number()
 }
 
 pub(super) fn table(columns: &[String], rows: impl IntoIterator<Item = Vec<String>>) -> Vec<u8> {
@@ -401,7 +465,7 @@ pub(super) fn table(columns: &[String], rows: impl IntoIterator<Item = Vec<Strin
     let mut writer = ::csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
     let mut written = writer.write_record(columns).is_ok();
     for row in rows {
-        written &= writer.write_record(row).is_ok();
+        written &= writer.write_record(row.iter().map(|cell| guarded(cell.as_bytes()))).is_ok();
     }
     debug_assert!(written);
     writer.into_inner().unwrap_or_default()

@@ -9,6 +9,7 @@ use crate::plan::keys::Order;
 use crate::plan::preflight::{Concern, Preflight};
 use crate::plan::schedule::Arrivals;
 use crate::plan::{Plan, Stage};
+use crate::report::events::PlannedEvent;
 use crate::report::figures::{Tone, columns, count, grouped, instant, paint, percent, plain, rate, time};
 use crate::report::json::written;
 use crate::units::{Nanos, Tps};
@@ -24,6 +25,8 @@ const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '�
 pub struct DryRun<'a> {
     /// What would happen.
     pub plan: &'a Plan,
+    /// A fingerprint of what the bytes of requests follow from, beside the plan.
+    pub content: &'a str,
     /// What it needs and what there is.
     pub preflight: &'a Preflight,
     /// What does not fit.
@@ -264,6 +267,7 @@ impl DryRun<'_> {
         written(&Whole {
             scheduled: plan.total().map(|_| plan.scheduled()),
             plan: &plan.fingerprint,
+            content: self.content,
             name: &plan.name,
             seed: plan.seed,
             scenario: self.scenario_path,
@@ -298,6 +302,7 @@ impl DryRun<'_> {
             redis: self.redis,
             folder: self.folder,
             files: self.files,
+            events: plan.events.iter().map(PlannedEvent::of).collect(),
             concerns: self
                 .concerns
                 .iter()
@@ -336,6 +341,8 @@ struct Whole<'a> {
     /// Null where only time ends a closed load.
     scheduled: Option<u64>,
     plan: &'a str,
+    /// Of what the bytes of requests follow from.
+    content: &'a str,
     name: &'a str,
     seed: u64,
     scenario: &'a str,
@@ -366,6 +373,9 @@ struct Whole<'a> {
     redis: &'a str,
     folder: &'a str,
     files: &'a [String],
+    /// What was done to the run while it went; left out where nothing was.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    events: Vec<PlannedEvent>,
     concerns: Vec<ConcernJson<'a>>,
 }
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use owo_colors::{OwoColorize, Style};
 
-use crate::units::Nanos;
+use crate::recorder::summary::ThresholdRow;
+use crate::units::{Nanos, Unit};
 
 /// A whole number in groups of three: `13 500`.
 pub fn grouped(number: u64) -> String {
@@ -41,6 +42,38 @@ pub fn percent(part: f64, whole: f64) -> String {
     let shown = if share < 100.0 { share.min(99.9) } else { share };
     let text = format!("{shown:.1}");
     format!("{} %", text.strip_suffix(".0").unwrap_or(&text))
+}
+
+/// A measured value with what it is: `81 ms`, `0.25 %`, `3`, `950/s`.
+pub fn measure(value: f64, unit: Unit) -> String {
+    match unit {
+        // A float beyond the integers becomes the last of them.
+        Unit::Time => time(Nanos(value.round() as u64)),
+        Unit::Share => share(value),
+        Unit::Count if value.fract() == 0.0 && (0.0..1e15).contains(&value) => grouped(value as u64),
+        Unit::Count => value.to_string(),
+        Unit::PerSecond => format!("{}/s", rate(value)),
+    }
+}
+
+/// What was found of a threshold: `measured 81 ms (the worst second)`.
+pub fn found(row: &ThresholdRow) -> String {
+    match row.measured {
+        None => row.note.clone(),
+        Some(value) if row.note.is_empty() => format!("measured {}", measure(value, row.unit)),
+        Some(value) => format!("measured {} ({})", measure(value, row.unit), row.note),
+    }
+}
+
+/// A share with as many decimals as a small one needs: `0.003 %`.
+fn share(share: f64) -> String {
+    let percents = share * 100.0;
+    if percents <= 0.0 || percents >= 1.0 {
+        return percent(share, 1.0);
+    }
+    let places = if percents >= 0.01 { 3 } else { 6 };
+    let text = format!("{percents:.places$}");
+    format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
 /// A time with three digits and the unit that fits: `84 µs`, `1.31 ms`, `12.5 s`, `2m 05s`.
@@ -240,6 +273,15 @@ mod tests {
         assert_eq!(percent(0.0, 0.0), "0 %");
         assert_eq!(percent(99_999.0, 100_000.0), "99.9 %");
         assert_eq!(percent(1.0, 1.0), "100 %");
+    }
+
+    #[test]
+    fn a_measured_value_is_shown_with_its_unit_and_small_shares_with_their_digits() {
+        let shown = [(81e6, Unit::Time), (0.0025, Unit::Share), (0.000_03, Unit::Share), (0.0, Unit::Share)]
+            .map(|(value, unit)| measure(value, unit));
+        assert_eq!(shown, ["81 ms", "0.25 %", "0.003 %", "0 %"]);
+        assert_eq!(measure(13_500.0, Unit::Count), "13 500");
+        assert_eq!([measure(-1.5, Unit::Count), measure(950.0, Unit::PerSecond)], ["-1.5", "950/s"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use csv::{ReaderBuilder, StringRecord};
 use serde::Deserialize;
 
 use crate::report::Error;
+use crate::report::reading::unguard;
 
 /// The most that is read at once; what is left comes with the next reading.
 const MAX_READ: u64 = 1 << 20;
@@ -145,7 +146,8 @@ impl Follower {
     fn rows(&mut self, lines: &[u8]) -> Vec<Second> {
         let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(lines);
         let mut seconds = Vec::new();
-        for record in reader.records().filter_map(Result::ok) {
+        for mut record in reader.records().filter_map(Result::ok) {
+            unguard(&mut record);
             match &self.columns {
                 None => self.columns = Some(record),
                 Some(columns) => seconds.extend(record.deserialize(Some(columns)).ok()),
@@ -172,12 +174,12 @@ mod tests {
         let mut file = folder.file("seconds.csv").expect("a file");
         let mut write =
             |text: &str| file.write_all(text.as_bytes()).and_then(|()| file.flush()).expect("written");
-        write(&format!("{SECONDS}\n0,\"a, b\",10,9,8,1,0,1,2,3,4,5,6,7,8,9\n1,b,1"));
+        write(&format!("{SECONDS}\n0,\"'=a, b\",10,9,8,1,0,1,2,3,4,5,6,7,8,9,10\n1,b,1"));
         let seconds = follower.read().expect("one");
-        assert_eq!((seconds.len(), seconds[0].stage.as_str(), seconds[0].matched), (1, "a, b", 8));
+        assert_eq!((seconds.len(), seconds[0].stage.as_str(), seconds[0].matched), (1, "=a, b", 8));
         assert_eq!((seconds[0].in_flight, seconds[0].lag_p99_us), (2, 6));
         assert_eq!(follower.read().expect("half a line"), []);
-        write("0,10,10,0,0,0,0,0,0,0,0,0,0,0\nnonsense\n");
+        write("0,10,10,0,0,0,0,0,0,0,0,0,0,0,0\nnonsense\n");
         file.finish().expect("renamed");
         let seconds = follower.read().expect("the rest");
         assert_eq!((seconds.len(), seconds[0].second, seconds[0].sent), (1, 1, 10));
@@ -192,7 +194,7 @@ mod tests {
         let sent = |follower: &mut Follower| {
             follower.read().expect("seconds").iter().map(|second| second.sent).collect::<Vec<_>>()
         };
-        let row = |second: u64, sent: u64| format!("{second},s,1,{sent},0,0,0,0,0,0,0,0,0,0,0,0\n");
+        let row = |second: u64, sent: u64| format!("{second},s,1,{sent},0,0,0,0,0,0,0,0,0,0,0,0,0\n");
         let begin = |name: &str| {
             let folder = Folder::create(&dir.path().join(name)).expect("a folder");
             let mut file = folder.file("seconds.csv").expect("a file");

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::ledger::Outcome;
+use crate::ledger::{Outcome, Outcomes};
 use crate::recorder::histogram::percentile_us;
-use crate::recorder::summary::Summary;
+use crate::recorder::summary::{Summary, ThresholdRow};
 use crate::report::figures::{count, duration, grouped, micros, percent, rate};
 
 /// Above this share of a processor a worker has no time left to be punctual.
@@ -18,8 +18,15 @@ const LATE_US: u64 = 1_000;
 /// From this lag (p99) on, somebody held the run back, whoever it was.
 const VERY_LATE_US: u64 = 10_000;
 
-/// With fewer requests in flight per connection (mean), connections were not what requests waited for.
-const FULL: f64 = 0.8;
+/// From this share of requests that waited for room on, or found none, connections were what they waited for:
+/// the share that the 99th percentile leaves out.
+const CROWDED: f64 = 0.01;
+
+/// A target that takes less than this many times longer at the median than at its quickest has time to spare.
+const UNHURRIED: u64 = 2;
+
+/// With less than this share of the planned rate, the plan was not carried out.
+const CARRIED_OUT: f64 = 0.99;
 
 /// From this response time (p99) on, and with a lag of a tenth of it at most, the target is slow.
 const SLOW_US: u64 = 100_000;
@@ -39,7 +46,9 @@ pub enum Party {
     Script,
     /// Redis, or what stands for it.
     Store,
-    /// The service under test, or the connections that the plan gives it.
+    /// The connections that the plan gives to the target.
+    Connections,
+    /// The service under test.
     Target,
 }
 
@@ -51,6 +60,7 @@ impl Party {
             Party::Generator => "generator",
             Party::Script => "script",
             Party::Store => "store",
+            Party::Connections => "connections",
             Party::Target => "target",
         }
     }
@@ -76,6 +86,15 @@ struct Facts {
     /// Requests in flight per connection slot, mean over the run (Little's law).
     in_flight: f64,
     slots: u64,
+    /// Lag p99 is above 1 ms, or 1 % of the requests were so late that they were dropped.
+    late: bool,
+    /// The same with 10 ms.
+    very_late: bool,
+    /// Requests that waited for room or found none, as a share of those that came due.
+    crowded: f64,
+    /// Service time at its quickest (5th percentile) and at the median, in microseconds.
+    quick_us: u64,
+    median_us: u64,
 }
 
 impl Facts {
@@ -89,25 +108,52 @@ impl Facts {
         let slots = summary.connections_opened.saturating_sub(summary.reconnects);
         let in_flight =
             if seconds > 0.0 && slots > 0 { answered * mean_s / seconds / slots as f64 } else { 0.0 };
+        let lag_us = percentile_us(&latencies.lag, 99.0);
+        let (due, outcomes) = counted(summary);
+        let dropped_late = outcomes.of(Outcome::Late);
+        let too_late = dropped_late > 0 && dropped_late as f64 >= CROWDED * due as f64;
         Facts {
-            lag_us: percentile_us(&latencies.lag, 99.0),
+            lag_us,
             response_us: percentile_us(&latencies.response, 99.0),
             service_us: percentile_us(service, 99.0),
             busiest: summary.health.worker_cpu.iter().map(|&time| share(time)).fold(0.0, f64::max),
             script_share: share(summary.health.script_time),
             in_flight,
             slots,
+            late: lag_us > LATE_US || too_late,
+            very_late: lag_us > VERY_LATE_US || too_late,
+            crowded: crowded(summary),
+            quick_us: percentile_us(service, 5.0),
+            median_us: percentile_us(service, 50.0),
         }
+    }
+
+    /// Requests left late, and it was not for want of room on their connections.
+    fn late_with_room(&self) -> bool {
+        self.late && self.crowded < CROWDED
     }
 }
 
-/// Says who held the run back. The first rule that holds decides.
+/// What came due outside of warm-up stages, whose lag is not counted either, and how it ended.
+fn counted(summary: &Summary) -> (u64, Outcomes) {
+    let (mut due, mut outcomes) = (0, Outcomes::default());
+    for row in summary.stages.iter().filter(|row| !row.warmup) {
+        due += row.window.scheduled;
+        outcomes.merge(&row.window.outcomes);
+    }
+    (due, outcomes)
+}
+
+/// Says who held the run back. The first rule that holds decides. Lag is that of requests that were sent: where 1 % or
+/// more were so late that they were dropped, it counts as above both bounds.
 ///
-/// 1. A worker used more than 95 % of its processor and lag p99 is above 1 ms: the generator.
-/// 2. Workers waited for payloads and lag p99 is above 1 ms: the script if Lua ran for at least half
-///    of the time, else the store.
-/// 3. Lag p99 is above 10 ms: the target if the connections were full (0.8 requests in flight on each
-///    or more, or requests were dropped because there was no room), else the generator.
+/// 1. A worker used more than 95 % of its processor, lag p99 is above 1 ms, and connections had room: the generator.
+///    Without room it is not known what it was that a worker, which polls while it waits, was waiting for.
+/// 2. Workers waited for payloads, lag p99 is above 1 ms, and connections had room: the script if Lua ran for at
+///    least half of the time, else the store.
+/// 3. Lag p99 is above 10 ms and at least 1 % of the requests waited for room on their connection, or found none:
+///    the connections if the target was as quick as ever (service_time p50 at most twice its p5), else the
+///    target. With fewer, the generator.
 /// 4. Requests failed or timed out, or response p99 is above 100 ms and ten times the lag: the target.
 /// 5. The store was away, or a write took longer than 500 ms: the store. It delays no request.
 /// 6. Else nobody.
@@ -117,13 +163,13 @@ pub fn bottleneck(summary: &Summary) -> Bottleneck {
     let health = &summary.health;
     let outcomes = &summary.ledger.outcomes;
     let found = |party, because| Bottleneck { party, because };
-    if facts.busiest > BUSY && facts.lag_us > LATE_US {
+    if facts.busiest > BUSY && facts.late_with_room() {
         let busy = percent(facts.busiest, 1.0);
         let because =
             format!("a worker used {busy} of its processor and lag p99 is {lag}; add workers or machines");
         return found(Party::Generator, because);
     }
-    if health.starved > 0 && facts.lag_us > LATE_US {
+    if health.starved > 0 && facts.late_with_room() {
         let waited = format!("workers waited {} for payloads", count(health.starved, "time"));
         if facts.script_share >= 0.5 {
             let lua = percent(facts.script_share, 1.0);
@@ -132,8 +178,8 @@ pub fn bottleneck(summary: &Summary) -> Bottleneck {
         let slowest = duration(health.slowest_fetch);
         return found(Party::Store, format!("{waited}; the slowest fetch of records took {slowest}"));
     }
-    if facts.lag_us > VERY_LATE_US {
-        return very_late(&facts, outcomes.of(Outcome::Overload), &lag);
+    if facts.very_late {
+        return very_late(&facts, &lag);
     }
     let (timed_out, failed) = (outcomes.of(Outcome::TimedOut), outcomes.failed());
     if timed_out + failed > 0 {
@@ -156,16 +202,28 @@ pub fn bottleneck(summary: &Summary) -> Bottleneck {
     found(Party::None, nobody(summary, &lag))
 }
 
-fn very_late(facts: &Facts, overload: u64, lag: &str) -> Bottleneck {
-    if facts.in_flight >= FULL || overload > 0 {
+fn very_late(facts: &Facts, lag: &str) -> Bottleneck {
+    if facts.crowded >= CROWDED {
+        let unhurried = facts.median_us <= facts.quick_us.saturating_mul(UNHURRIED);
+        let (party, help) = match unhurried {
+            true => (
+                Party::Connections,
+                "the target was as quick as ever: raise connections.count or connections.window",
+            ),
+            false => (
+                Party::Target,
+                "raise connections.count or connections.window to tell the target from its connections",
+            ),
+        };
         let because = format!(
-            "requests waited for room: {} in flight on each of {} (mean), service_time p99 {}, lag p99 {lag}; \
-             raise connections.count or connections.window to tell the target from its connections",
+            "requests waited for room: {} in flight on each of {} (mean), service_time p50 {} and p99 {}, \
+             lag p99 {lag}; {help}",
             rate(facts.in_flight),
             count(facts.slots, "connection"),
+            micros(facts.median_us),
             micros(facts.service_us),
         );
-        return Bottleneck { party: Party::Target, because };
+        return Bottleneck { party, because };
     }
     let because = format!("lag p99 is {lag} although connections had room; the machine was busy elsewhere");
     Bottleneck { party: Party::Generator, because }
@@ -177,6 +235,58 @@ fn nobody(summary: &Summary, lag: &str) -> String {
     } else {
         format!("requests were sent when they were due (lag p99 {lag})")
     }
+}
+
+fn crowded(summary: &Summary) -> f64 {
+    let overload = summary.ledger.outcomes.of(Outcome::Overload);
+    match summary.operations() {
+        0 => 0.0,
+        operations => (summary.health.waited + overload) as f64 / operations as f64,
+    }
+}
+
+/// Why what was measured says nothing about the target; `None` where it does.
+///
+/// The generator was saturated when requests left late (lag p99 above 1 ms) and what stood in their way was its own: a
+/// worker without processor time (rule 1 of [`bottleneck`]), payloads that were not ready (rule 2), or a machine
+/// that was busy elsewhere (rule 3). That makes a run invalid only where something was missed by it: every
+/// threshold that does not hold is one that the lag or the dropped requests alone have broken, or all hold, but less
+/// than 99 % of the planned rate was sent, since requests came too late or found no room in a queue.
+pub fn saturation(summary: &Summary) -> Option<String> {
+    let blame = bottleneck(summary);
+    let waited_for_store = summary.health.starved > 0 && Facts::of(summary).late_with_room();
+    let own = match blame.party {
+        Party::Generator | Party::Script => true,
+        Party::Store => waited_for_store,
+        Party::None | Party::Connections | Party::Target => false,
+    };
+    let broken: Vec<&ThresholdRow> = summary.broken().collect();
+    if !own || !broken.iter().all(|row| row.suffers_from_generator) {
+        return None;
+    }
+    let missed = match broken.first() {
+        Some(first) => format!("{} is broken by that", first.check),
+        None if is_behind(summary) && dropped_itself(summary) => {
+            let (planned, actual) = (rate(summary.rate_planned()), rate(summary.rate_actual()));
+            format!("{actual} requests per second were sent where {planned} were planned")
+        }
+        None => return None,
+    };
+    Some(format!("the generator was saturated, so the result is not valid: {missed}; {}", blame.because))
+}
+
+/// Whether 1 % of the requests or more were dropped for want of time.
+fn dropped_itself(summary: &Summary) -> bool {
+    let (due, outcomes) = counted(summary);
+    let own = outcomes.of(Outcome::Late) + outcomes.of(Outcome::Overload);
+    own > 0 && own as f64 >= (1.0 - CARRIED_OUT) * due as f64
+}
+
+/// Whether less was sent than was planned, in a run that was not cut short.
+fn is_behind(summary: &Summary) -> bool {
+    let planned = summary.rate_planned();
+    let cut_short = summary.ledger.outcomes.of(Outcome::NotReached) > 0;
+    !cut_short && planned > 0.0 && summary.rate_actual() < CARRIED_OUT * planned
 }
 
 /// What is to be doubted, a sentence each. Empty when all is well.
@@ -234,10 +344,8 @@ fn punctuality(summary: &Summary, found: &mut Vec<String>) {
     if starved > 0 {
         found.push(format!("workers waited {} for payloads; raise redis.prefetch", count(starved, "time")));
     }
-    let (planned, actual) = (summary.rate_planned(), summary.rate_actual());
-    let cut_short = summary.ledger.outcomes.of(Outcome::NotReached) > 0;
-    if !cut_short && planned > 0.0 && actual < 0.99 * planned {
-        let (planned, actual) = (rate(planned), rate(actual));
+    if is_behind(summary) {
+        let (planned, actual) = (rate(summary.rate_planned()), rate(summary.rate_actual()));
         found.push(format!("{actual} requests per second were sent where {planned} were planned"));
     }
 }
@@ -295,14 +403,79 @@ mod tests {
     #[test]
     fn a_run_that_is_late_because_its_connections_are_full_is_held_back_by_the_target() {
         let mut summary = lagging(20);
-        summary.ledger.outcomes.add(Outcome::Overload, 3);
+        summary.ledger.outcomes.add(Outcome::Overload, 200);
+        summary.latencies.service.saturating_record_n(100_000_000, 20_000);
         assert_eq!(bottleneck(&summary).party, Party::Target);
 
         let mut summary = lagging(20);
-        // 13,500 requests of 100 ms in 120 s on ten connections are 1.1 in flight on each.
-        summary.latencies.service.reset();
-        summary.latencies.service.saturating_record_n(100_000_000, 13_500);
+        summary.health.waited = 134;
+        assert_eq!(bottleneck(&summary).party, Party::Generator, "less than 1 %");
+        summary.health.waited = 135;
+        summary.latencies.service.saturating_record_n(100_000_000, 20_000);
         assert_eq!(bottleneck(&summary).party, Party::Target);
+    }
+
+    #[test]
+    fn a_target_that_is_as_quick_as_ever_waits_for_connections() {
+        let mut summary = lagging(20);
+        summary.health.waited = 13_000;
+        assert_eq!(bottleneck(&summary).party, Party::Connections);
+    }
+
+    /// 500 requests more come due in a stage that counts, and are dropped.
+    fn drop_late(summary: &mut Summary) {
+        summary.ledger.scheduled += 500;
+        summary.ledger.outcomes.add(Outcome::Late, 500);
+        let row = summary.stages.iter_mut().find(|row| !row.warmup).expect("a stage that counts");
+        row.window.scheduled += 500;
+        row.window.outcomes.add(Outcome::Late, 500);
+    }
+
+    fn broken(suffers_from_generator: bool) -> ThresholdRow {
+        ThresholdRow {
+            check: "lag p(99) < 1ms".to_string(),
+            terms: String::new(),
+            passed: false,
+            measured: Some(20e6),
+            unit: crate::units::Unit::Time,
+            note: String::new(),
+            suffers_from_generator,
+        }
+    }
+
+    #[test]
+    fn a_saturated_generator_makes_a_run_invalid_only_where_something_was_missed_by_it() {
+        let mut busy = lagging(2);
+        busy.health.worker_cpu = vec![busy.duration.as_duration()];
+        assert_eq!(saturation(&busy), None, "late, and nobody minds");
+        busy.thresholds = vec![broken(true)];
+        let reason = saturation(&busy).expect("saturated");
+        assert!(reason.contains("lag p(99) < 1ms is broken by that; a worker used 100 %"), "{reason}");
+        busy.health.waited = 5000;
+        assert_eq!(saturation(&busy), None, "its connections were full");
+        busy.health.waited = 0;
+        busy.thresholds.push(broken(false));
+        assert_eq!(saturation(&busy), None, "the target has failed on its own");
+
+        let mut behind = lagging(20);
+        drop_late(&mut behind);
+        assert!(saturation(&behind).expect("saturated").contains("112.5 requests per second were sent"));
+        behind.health.waited = 5000;
+        assert_eq!(saturation(&behind), None, "its connections were full");
+
+        let mut starved = lagging(2);
+        starved.thresholds = vec![broken(true)];
+        assert_eq!(saturation(&starved), None, "on time, as far as is known");
+        starved.health.starved = 3;
+        assert!(saturation(&starved).is_some());
+        let mut dropped = typical();
+        dropped.health.starved = 3;
+        drop_late(&mut dropped);
+        assert_eq!(bottleneck(&dropped).party, Party::Store, "those that were sent left in time");
+        assert!(saturation(&dropped).is_some());
+        let mut slow = typical();
+        slow.thresholds = vec![broken(true)];
+        assert_eq!(saturation(&slow), None);
     }
 
     #[test]

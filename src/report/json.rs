@@ -4,81 +4,149 @@
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::ledger::{Ledger, Outcome};
+use crate::ledger::{Imbalance, Ledger, Mapped, Outcome, Outcomes, Receipts};
 use crate::recorder::histogram::{Latencies, max_us, percentile_us};
-use crate::recorder::summary::{ErrorRow, KindRow, StageRow, Summary};
+use crate::recorder::summary::{ErrorRow, EventRow, KindRow, StageRow, Summary, ThresholdRow};
+use crate::report::compare::Compared;
 use crate::report::csv::{DROPPED, FAILED};
-use crate::report::figures::to_micros;
+use crate::report::figures::{found, to_micros};
 use crate::report::health::{bottleneck, warnings};
+use crate::report::saved::Drawn;
 use crate::report::timestamp;
-use crate::units::Nanos;
+use crate::units::{Nanos, Tps, Unit};
 
-#[derive(Serialize)]
-struct Whole<'a> {
-    run_id: &'a str,
-    scenario: &'a str,
-    plan: &'a str,
-    seed: u64,
-    started_at: String,
-    duration_s: f64,
-    scheduled_duration_s: f64,
-    outcome: &'a str,
-    passed: bool,
-    exit_code: u8,
-    reason: &'a str,
-    rate_planned: f64,
-    rate_actual: f64,
-    ledger: Account,
-    balanced: bool,
-    imbalances: Vec<Side<'a>>,
-    response_time: Times,
-    service_time: Times,
-    lag: Times,
-    stages: Vec<Stage<'a>>,
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Whole {
+    pub run_id: String,
+    /// The part of the plan that was sent, from 0, and of how many.
+    #[serde(default = "whole_plan")]
+    pub segment: String,
+    /// `open` or `closed`.
+    pub model: String,
+    /// Nothing was sent: a model answered.
+    #[serde(default)]
+    pub simulated: bool,
+    pub scenario: String,
+    pub plan: String,
+    pub seed: u64,
+    pub started_at: String,
+    pub duration_s: f64,
+    pub scheduled_duration_s: f64,
+    pub outcome: String,
+    pub passed: bool,
+    pub exit_code: u8,
+    pub reason: String,
+    pub rate_planned: f64,
+    pub rate_actual: f64,
+    pub ledger: Account,
+    pub balanced: bool,
+    pub imbalances: Vec<Side>,
+    pub response_time: Times,
+    pub service_time: Times,
+    pub lag: Times,
+    pub stages: Vec<Stage>,
+    /// What was done to the run while it went.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<Event>,
     /// Empty where kinds are not told apart.
-    mix: Vec<Kind<'a>>,
-    operations: u64,
-    errors_total: u64,
-    error_rate: f64,
-    connections: Connections<'a>,
-    responder: Option<Responder>,
-    read_back: Option<ReadBack>,
-    journaled: u64,
-    generator: Generator,
-    bottleneck: Blame,
-    script: Script<'a>,
-    warnings: Vec<String>,
-    errors: Vec<Trouble<'a>>,
+    pub mix: Vec<Kind>,
+    pub operations: u64,
+    pub errors_total: u64,
+    pub error_rate: f64,
+    pub connections: Connections,
+    pub responder: Option<Responder>,
+    pub read_back: Option<ReadBack>,
+    pub journaled: u64,
+    pub generator: Generator,
+    pub bottleneck: Blame,
+    pub script: Script,
+    pub warnings: Vec<String>,
+    pub errors: Vec<Trouble>,
+    /// Empty where nothing had to hold.
+    #[serde(default)]
+    pub thresholds: Vec<Threshold>,
+    /// How long opening a connection took; not known of merged runs.
+    #[serde(default)]
+    pub connect_time: Times,
+    /// What the run came to against an earlier one, where that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Compared>,
+    /// What `report.html` draws; in the file only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drawn: Option<Drawn>,
 }
 
-#[derive(Serialize)]
-struct Account {
-    scheduled: u64,
-    sent: u64,
-    dropped: u64,
-    dropped_by: BTreeMap<&'static str, u64>,
-    not_reached: u64,
-    matched: u64,
-    failed: u64,
-    failed_by: BTreeMap<&'static str, u64>,
-    timed_out: u64,
-    received: u64,
-    duplicate: u64,
-    late: u64,
-    unknown: u64,
-    malformed: u64,
-    error_replies: u64,
+fn whole_plan() -> String {
+    "0/1".to_string()
+}
+
+/// What had to hold, and what was measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Threshold {
+    pub check: String,
+    /// Its other terms in words; empty where it has none.
+    pub terms: String,
+    pub passed: bool,
+    /// Null where nothing was measured.
+    pub measured: Option<f64>,
+    /// `us`, `share` (0 to 1), `count` or `per_second`.
+    pub unit: String,
+    /// What else is to be said of what was measured.
+    pub note: String,
+    /// What was measured, in words.
+    pub found: String,
+}
+
+impl Threshold {
+    fn of(row: &ThresholdRow) -> Threshold {
+        let (unit, scale) = match row.unit {
+            Unit::Time => ("us", 1e-3),
+            Unit::Share => ("share", 1.0),
+            Unit::Count => ("count", 1.0),
+            Unit::PerSecond => ("per_second", 1.0),
+        };
+        Threshold {
+            check: row.check.clone(),
+            terms: row.terms.clone(),
+            passed: row.passed,
+            measured: row.measured.map(|value| value * scale),
+            unit: unit.to_string(),
+            note: row.note.clone(),
+            found: found(row),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Account {
+    pub scheduled: u64,
+    pub sent: u64,
+    pub dropped: u64,
+    pub dropped_by: BTreeMap<String, u64>,
+    pub not_reached: u64,
+    pub matched: u64,
+    pub failed: u64,
+    pub failed_by: BTreeMap<String, u64>,
+    pub timed_out: u64,
+    pub received: u64,
+    pub duplicate: u64,
+    pub late: u64,
+    pub unknown: u64,
+    pub malformed: u64,
+    pub error_replies: u64,
     /// Null when nothing is mapped.
-    mapped: Option<u64>,
-    map_failed: Option<u64>,
+    pub mapped: Option<u64>,
+    pub map_failed: Option<u64>,
 }
 
 impl Account {
     fn of(ledger: &Ledger) -> Account {
         let outcomes = &ledger.outcomes;
-        let by = |kinds: &[Outcome]| kinds.iter().map(|&kind| (kind.word(), outcomes.of(kind))).collect();
+        let by = |kinds: &[Outcome]| {
+            kinds.iter().map(|&kind| (kind.word().to_string(), outcomes.of(kind))).collect()
+        };
         Account {
             scheduled: ledger.scheduled,
             sent: ledger.sent,
@@ -101,27 +169,77 @@ impl Account {
     }
 }
 
-#[derive(Serialize)]
-struct Side<'a> {
-    equation: &'a str,
-    left: u64,
-    right: u64,
+/// How requests ended, without what did not happen.
+fn by_word(outcomes: &Outcomes) -> BTreeMap<String, u64> {
+    let all = Outcome::ALL.into_iter().map(|outcome| (outcome.word().to_string(), outcomes.of(outcome)));
+    all.filter(|(_, count)| *count > 0).collect()
 }
 
-#[derive(Default, Serialize)]
-struct Times {
-    count: u64,
-    min_us: u64,
-    mean_us: u64,
-    p50_us: u64,
-    p90_us: u64,
-    p99_us: u64,
-    p99_9_us: u64,
-    max_us: u64,
+/// The same back; words that are none are left out, and then the sums do not fit.
+pub(super) fn outcomes_of(by_word: &BTreeMap<String, u64>) -> Outcomes {
+    let mut outcomes = Outcomes::default();
+    for outcome in Outcome::ALL {
+        outcomes.add(outcome, by_word.get(outcome.word()).copied().unwrap_or(0));
+    }
+    outcomes
+}
+
+impl Account {
+    /// The ledger that it was written from.
+    pub(super) fn ledger(&self) -> Ledger {
+        let mut outcomes = outcomes_of(&self.dropped_by);
+        outcomes.merge(&outcomes_of(&self.failed_by));
+        outcomes.add(Outcome::NotReached, self.not_reached);
+        outcomes.add(Outcome::Matched, self.matched);
+        outcomes.add(Outcome::TimedOut, self.timed_out);
+        Ledger {
+            scheduled: self.scheduled,
+            sent: self.sent,
+            outcomes,
+            receipts: Receipts {
+                received: self.received,
+                duplicate: self.duplicate,
+                late: self.late,
+                unknown: self.unknown,
+                malformed: self.malformed,
+                error_replies: self.error_replies,
+            },
+            mapping: match (self.mapped, self.map_failed) {
+                (Some(mapped), Some(map_failed)) => Some(Mapped { mapped, map_failed }),
+                _ => None,
+            },
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Side {
+    pub equation: String,
+    pub left: u64,
+    pub right: u64,
+}
+
+impl Side {
+    fn of(imbalance: &Imbalance) -> Side {
+        let Imbalance { equation, left, right } = imbalance;
+        Side { equation: equation.to_string(), left: *left, right: *right }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Times {
+    pub count: u64,
+    pub min_us: u64,
+    pub mean_us: u64,
+    pub p50_us: u64,
+    pub p90_us: u64,
+    pub p99_us: u64,
+    pub p99_9_us: u64,
+    pub max_us: u64,
 }
 
 impl Times {
-    fn of(histogram: &Histogram<u64>) -> Times {
+    pub(super) fn of(histogram: &Histogram<u64>) -> Times {
         let empty = histogram.is_empty();
         Times {
             count: histogram.len(),
@@ -136,34 +254,37 @@ impl Times {
     }
 }
 
-#[derive(Serialize)]
-struct Stage<'a> {
-    stage: &'a str,
-    kind: &'a str,
-    duration_s: f64,
-    warmup: bool,
-    scheduled: u64,
-    sent: u64,
-    matched: u64,
-    failed: u64,
-    timed_out: u64,
-    dropped: u64,
-    rate_planned: f64,
-    rate_actual: f64,
-    response_time: Times,
-    service_time: Times,
-    lag: Times,
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Stage {
+    pub stage: String,
+    pub kind: String,
+    pub duration_s: f64,
+    pub warmup: bool,
+    pub scheduled: u64,
+    pub sent: u64,
+    pub matched: u64,
+    pub failed: u64,
+    pub timed_out: u64,
+    pub dropped: u64,
+    pub rate_planned: f64,
+    pub rate_actual: f64,
+    pub error_replies: u64,
+    /// How its requests ended, by the word for it; what did not happen is left out.
+    pub outcomes: BTreeMap<String, u64>,
+    pub response_time: Times,
+    pub service_time: Times,
+    pub lag: Times,
 }
 
-impl<'a> Stage<'a> {
-    fn of(row: &'a StageRow) -> Stage<'a> {
+impl Stage {
+    fn of(row: &StageRow) -> Stage {
         let window = &row.window;
         let times = |of: fn(&Latencies) -> &Histogram<u64>| {
             window.latencies.as_deref().map_or_else(Times::default, |latencies| Times::of(of(latencies)))
         };
         Stage {
-            stage: &row.name,
-            kind: row.kind,
+            stage: row.name.clone(),
+            kind: row.kind.to_string(),
             duration_s: row.duration.as_secs_f64(),
             warmup: row.warmup,
             scheduled: row.planned,
@@ -174,6 +295,8 @@ impl<'a> Stage<'a> {
             dropped: window.outcomes.dropped(),
             rate_planned: row.rate_planned(),
             rate_actual: row.rate_actual(),
+            error_replies: window.error_replies,
+            outcomes: by_word(&window.outcomes),
             response_time: times(|latencies| &latencies.response),
             service_time: times(|latencies| &latencies.service),
             lag: times(|latencies| &latencies.lag),
@@ -181,27 +304,29 @@ impl<'a> Stage<'a> {
     }
 }
 
-#[derive(Serialize)]
-struct Kind<'a> {
-    kind: &'a str,
-    weight: u64,
-    sent: u64,
-    matched: u64,
-    failed: u64,
-    timed_out: u64,
-    dropped: u64,
-    error_replies: u64,
-    rate_actual: f64,
-    response_time: Times,
-    service_time: Times,
-    lag: Times,
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Kind {
+    pub kind: String,
+    pub weight: u64,
+    pub sent: u64,
+    pub matched: u64,
+    pub failed: u64,
+    pub timed_out: u64,
+    pub dropped: u64,
+    pub error_replies: u64,
+    /// How its requests ended, by the word for it; what did not happen is left out.
+    pub outcomes: BTreeMap<String, u64>,
+    pub rate_actual: f64,
+    pub response_time: Times,
+    pub service_time: Times,
+    pub lag: Times,
 }
 
-impl<'a> Kind<'a> {
-    fn of(summary: &Summary, row: &'a KindRow) -> Kind<'a> {
+impl Kind {
+    fn of(summary: &Summary, row: &KindRow) -> Kind {
         let tally = &row.tally;
         Kind {
-            kind: &row.name,
+            kind: row.name.clone(),
             weight: row.weight,
             sent: tally.sent,
             matched: tally.outcomes.of(Outcome::Matched),
@@ -209,6 +334,7 @@ impl<'a> Kind<'a> {
             timed_out: tally.outcomes.of(Outcome::TimedOut),
             dropped: tally.outcomes.dropped(),
             error_replies: tally.error_replies,
+            outcomes: by_word(&tally.outcomes),
             rate_actual: summary.rate_of(row),
             response_time: Times::of(&tally.latencies.response),
             service_time: Times::of(&tally.latencies.service),
@@ -217,81 +343,106 @@ impl<'a> Kind<'a> {
     }
 }
 
-#[derive(Serialize)]
-struct Connections<'a> {
-    opened: u64,
-    reconnects: u64,
-    ends: &'a BTreeMap<&'static str, u64>,
+/// A row of `events.csv`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Event {
+    pub n: u64,
+    pub at_us: u64,
+    pub event: String,
+    /// Per second; null where the event is no rate.
+    pub rate: Option<f64>,
+    pub stage: String,
 }
 
-#[derive(Serialize)]
-struct Responder {
-    issued: u64,
-    received: u64,
-    unanswered: u64,
-    agrees: bool,
+impl Event {
+    fn of(row: &EventRow) -> Event {
+        Event {
+            n: row.n,
+            at_us: to_micros(row.at.0),
+            event: row.event.to_string(),
+            rate: row.rate.map(Tps::as_f64),
+            stage: row.stage.clone(),
+        }
+    }
 }
 
-#[derive(Serialize)]
-struct ReadBack {
-    expected: u64,
-    found: u64,
-    missing: u64,
-    different: u64,
-    sample: bool,
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Connections {
+    pub opened: u64,
+    pub reconnects: u64,
+    pub ends: BTreeMap<String, u64>,
 }
 
-#[derive(Serialize)]
-struct Generator {
-    worker_cpu_s: Vec<f64>,
-    process_cpu_s: f64,
-    starved: u64,
-    script_calls: u64,
-    script_us: u64,
-    slowest_fetch_us: u64,
-    slowest_write_us: u64,
-    outages: u64,
-    generated: u64,
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Responder {
+    pub issued: u64,
+    pub received: u64,
+    pub unanswered: u64,
+    pub agrees: bool,
 }
 
-#[derive(Serialize)]
-struct Blame {
-    party: &'static str,
-    because: String,
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct ReadBack {
+    pub expected: u64,
+    pub found: u64,
+    pub missing: u64,
+    pub different: u64,
+    pub sample: bool,
 }
 
-#[derive(Serialize)]
-struct Script<'a> {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Generator {
+    pub worker_cpu_s: Vec<f64>,
+    pub process_cpu_s: f64,
+    pub starved: u64,
+    pub waited_for_room: u64,
+    pub script_calls: u64,
+    pub script_us: u64,
+    pub script_max_us: u64,
+    pub slowest_fetch_us: u64,
+    pub slowest_write_us: u64,
+    pub outages: u64,
+    pub generated: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Blame {
+    pub party: String,
+    pub because: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Script {
     /// A counter that is no number any more is null.
-    counters: &'a BTreeMap<String, f64>,
-    checks: BTreeMap<&'a str, Check>,
+    pub counters: BTreeMap<String, Option<f64>>,
+    pub checks: BTreeMap<String, Check>,
 }
 
-#[derive(Serialize)]
-struct Check {
-    passed: u64,
-    failed: u64,
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Check {
+    pub passed: u64,
+    pub failed: u64,
 }
 
-#[derive(Serialize)]
-struct Trouble<'a> {
-    kind: &'a str,
-    address: Option<String>,
-    count: u64,
-    first_us: u64,
-    last_us: u64,
-    detail: &'a str,
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Trouble {
+    pub kind: String,
+    pub address: Option<String>,
+    pub count: u64,
+    pub first_us: u64,
+    pub last_us: u64,
+    pub detail: String,
 }
 
-impl<'a> Trouble<'a> {
-    fn of(error: &'a ErrorRow) -> Trouble<'a> {
+impl Trouble {
+    fn of(error: &ErrorRow) -> Trouble {
         Trouble {
-            kind: &error.kind,
+            kind: error.kind.clone(),
             address: error.address.map(|address| address.to_string()),
             count: error.count,
             first_us: to_micros(error.first.0),
             last_us: to_micros(error.last.0),
-            detail: &error.detail,
+            detail: error.detail.clone(),
         }
     }
 }
@@ -303,8 +454,10 @@ fn generator(summary: &Summary) -> Generator {
         worker_cpu_s: health.worker_cpu.iter().map(std::time::Duration::as_secs_f64).collect(),
         process_cpu_s: health.process_cpu.as_secs_f64(),
         starved: health.starved,
+        waited_for_room: health.waited,
         script_calls: health.script_calls,
         script_us: us(health.script_time),
+        script_max_us: us(health.script_slowest),
         slowest_fetch_us: us(health.slowest_fetch),
         slowest_write_us: us(health.slowest_write),
         outages: health.outages,
@@ -312,44 +465,50 @@ fn generator(summary: &Summary) -> Generator {
     }
 }
 
-fn script(summary: &Summary) -> Script<'_> {
+fn script(summary: &Summary) -> Script {
     let checks = &summary.script.checks;
     Script {
-        counters: &summary.script.counters,
+        counters: summary
+            .script
+            .counters
+            .iter()
+            .map(|(name, &value)| (name.clone(), value.is_finite().then_some(value)))
+            .collect(),
         checks: checks
             .iter()
-            .map(|(name, &(passed, failed))| (name.as_str(), Check { passed, failed }))
+            .map(|(name, &(passed, failed))| (name.clone(), Check { passed, failed }))
             .collect(),
     }
 }
 
-fn whole(summary: &Summary) -> Whole<'_> {
+/// Everything but what is drawn.
+pub(super) fn whole(summary: &Summary) -> Whole {
     let blame = bottleneck(summary);
     Whole {
-        run_id: &summary.run_id,
-        scenario: &summary.scenario,
-        plan: &summary.plan,
+        run_id: summary.run_id.clone(),
+        segment: summary.segment.clone(),
+        model: if summary.closed { "closed" } else { "open" }.to_string(),
+        simulated: summary.simulated,
+        scenario: summary.scenario.clone(),
+        plan: summary.plan.clone(),
         seed: summary.seed,
         started_at: timestamp(summary.started_at),
         duration_s: summary.duration.as_secs_f64(),
         scheduled_duration_s: summary.scheduled_duration.as_secs_f64(),
-        outcome: summary.verdict.word,
+        outcome: summary.verdict.word.to_string(),
         passed: summary.verdict.passed,
         exit_code: summary.verdict.exit_code,
-        reason: &summary.verdict.reason,
+        reason: summary.verdict.reason.clone(),
         rate_planned: summary.rate_planned(),
         rate_actual: summary.rate_actual(),
         ledger: Account::of(&summary.ledger),
         balanced: summary.imbalances.is_empty(),
-        imbalances: summary
-            .imbalances
-            .iter()
-            .map(|i| Side { equation: i.equation, left: i.left, right: i.right })
-            .collect(),
+        imbalances: summary.imbalances.iter().map(Side::of).collect(),
         response_time: Times::of(&summary.latencies.response),
         service_time: Times::of(&summary.latencies.service),
         lag: Times::of(&summary.latencies.lag),
         stages: summary.stages.iter().map(Stage::of).collect(),
+        events: summary.events.iter().map(Event::of).collect(),
         mix: summary.kinds.iter().map(|kind| Kind::of(summary, kind)).collect(),
         operations: summary.operations(),
         errors_total: summary.errors(),
@@ -357,7 +516,7 @@ fn whole(summary: &Summary) -> Whole<'_> {
         connections: Connections {
             opened: summary.connections_opened,
             reconnects: summary.reconnects,
-            ends: &summary.connection_ends,
+            ends: summary.connection_ends.iter().map(|(end, &count)| (end.to_string(), count)).collect(),
         },
         responder: summary.responder.map(|r| Responder {
             issued: r.issued,
@@ -374,16 +533,25 @@ fn whole(summary: &Summary) -> Whole<'_> {
         }),
         journaled: summary.journaled,
         generator: generator(summary),
-        bottleneck: Blame { party: blame.party.word(), because: blame.because },
+        bottleneck: Blame { party: blame.party.word().to_string(), because: blame.because },
         script: script(summary),
         warnings: warnings(summary),
         errors: summary.errors.iter().map(Trouble::of).collect(),
+        thresholds: summary.thresholds.iter().map(Threshold::of).collect(),
+        connect_time: Times::of(&summary.connect_time),
+        baseline: None,
+        drawn: None,
     }
 }
 
 /// Everything about a run, with stable names, ending in a newline.
 pub fn summary_json(summary: &Summary) -> String {
     written(&whole(summary))
+}
+
+/// The same with what the run came to against an earlier one.
+pub fn summary_json_against(summary: &Summary, compared: Option<&Compared>) -> String {
+    written(&Whole { baseline: compared.cloned(), ..whole(summary) })
 }
 
 /// JSON with a newline at its end.

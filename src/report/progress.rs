@@ -87,6 +87,7 @@ pub struct Progress {
     /// How many requests there are, where that ends it.
     requests: u64,
     stages: Vec<String>,
+    is_paused: bool,
     shown: Shown,
 }
 
@@ -110,7 +111,20 @@ impl Progress {
             Mode::Quiet => Shown::Quiet,
         };
         let stages = plan.stages.iter().map(|stage| plain(&stage.name, 40)).collect();
-        Progress { total: plan.end(), requests: plan.scheduled(), stages, shown }
+        Progress { total: plan.end(), requests: plan.scheduled(), stages, is_paused: false, shown }
+    }
+
+    /// The plan is another from now on.
+    pub fn follow(&mut self, plan: &Plan, is_paused: bool) {
+        self.is_paused = is_paused;
+        if is_paused {
+            // Nobody knows when it will end.
+            return;
+        }
+        (self.total, self.requests) = (plan.end(), plan.scheduled());
+        if let Shown::Bars { bar, .. } = &self.shown {
+            bar.set_length(length(plan));
+        }
     }
 
     /// Shows the numbers of the moment. May be called as often as one likes: bars are drawn at most
@@ -160,6 +174,9 @@ impl Progress {
 
     /// `stage 2/4 up`, or what comes after the last.
     fn stage(&self, live: &Live) -> String {
+        if self.is_paused {
+            return "paused".to_string();
+        }
         if self.total.map_or(live.due >= self.requests, |total| live.elapsed > total) {
             return "waiting for what is in flight".to_string();
         }
@@ -168,8 +185,13 @@ impl Progress {
     }
 }
 
+/// Milliseconds of the plan, or its requests.
+fn length(plan: &Plan) -> u64 {
+    plan.end().map_or(plan.scheduled(), |end| end.0 / 1_000_000)
+}
+
 fn bars(all: &MultiProgress, plan: &Plan) -> Shown {
-    let bar = all.add(ProgressBar::new(plan.end().map_or(plan.scheduled(), |end| end.0 / 1_000_000)));
+    let bar = all.add(ProgressBar::new(length(plan)));
     let numbers = all.add(ProgressBar::new_spinner());
     // The templates are constant; were one wrong, indicatif's own would be seen instead.
     if let Ok(style) = ProgressStyle::with_template("{prefix}  [{bar:30}] {percent:>3} %  {wide_msg}") {

@@ -1,11 +1,15 @@
 //! `requests.csv`: a row for each request, in the order in which they ended on their worker.
 
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+
+use serde::Deserialize;
 
 use crate::handoff::{Batch, Completion};
 use crate::ledger::Outcome;
 use crate::report::csv::Rows;
 use crate::report::figures::to_micros;
+use crate::report::timeline::rows;
 use crate::report::{Error, Folder};
 
 /// Columns of `requests.csv`.
@@ -89,6 +93,27 @@ impl RequestsCsv {
     pub fn finish(self) -> Result<(), Error> {
         self.state.into_inner().unwrap_or_else(PoisonError::into_inner).rows.finish()
     }
+}
+
+/// The numbers of the requests in `requests.csv` of a folder that ended in one of these ways, as they stand
+/// there; `None` where there is no such file.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn numbers_of(folder: &Path, outcomes: &[&str]) -> Result<Option<Vec<u64>>, Error> {
+    #[derive(Deserialize)]
+    struct Line {
+        n: u64,
+        outcome: String,
+    }
+    let mut numbers = Vec::new();
+    let found = rows(folder, "requests.csv", |line: Line| {
+        if outcomes.contains(&line.outcome.as_str()) {
+            numbers.push(line.n);
+        }
+        Ok(())
+    })?;
+    Ok(found.then_some(numbers))
 }
 
 #[cfg(test)]

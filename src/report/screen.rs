@@ -6,19 +6,25 @@ use std::path::Path;
 use hdrhistogram::Histogram;
 
 use crate::ledger::{Outcome, Outcomes};
+use crate::recorder::histogram::percentile_ns;
 use crate::recorder::summary::{Summary, per_second};
 use crate::report::csv::{DROPPED, FAILED};
-use crate::report::figures::{Tone, columns, count, duration, grouped, paint, percent, plain, rate, time};
+use crate::report::figures::{
+    Tone, columns, count, duration, grouped, instant, measure, paint, percent, plain, rate, time,
+};
 use crate::report::health::{Party, bottleneck, warnings};
 use crate::units::Nanos;
 
-pub use crate::report::json::summary_json;
+pub use crate::report::json::{summary_json, summary_json_against};
 
 /// Kinds of errors that are shown; the others are in `errors.csv`.
 const SHOWN_ERRORS: usize = 5;
 
 /// Counters and checks of a script that are shown; the others are in `summary.json`.
 const SHOWN_COUNTERS: usize = 20;
+
+/// Changes that are shown; the others are in `events.csv`.
+const SHOWN_CHANGES: usize = 20;
 
 /// Characters of a foreign text that are shown.
 const SHOWN_TEXT: usize = 120;
@@ -32,10 +38,12 @@ pub fn final_screen(summary: &Summary, folder: &Path, files: &[String], colour: 
             let _ = write!(out, "\n{}\n{text}", paint(name, Tone::Head, colour));
         }
     };
+    part("THRESHOLDS", thresholds(summary, colour));
     part("LATENCY", latencies(summary));
     part("LEDGER", ledger(summary, colour));
     part("PARTIES", parties(summary, colour));
     part("STAGES", stages(summary));
+    part("CHANGES", changes(summary));
     part("MIX", mix(summary));
     part("CONNECTIONS", connections(summary));
     part("GENERATOR", generator(summary, colour));
@@ -43,6 +51,25 @@ pub fn final_screen(summary: &Summary, folder: &Path, files: &[String], colour: 
     part("ERRORS", errors(summary));
     part("WARNINGS", doubts(summary, colour));
     part("FILES", places(folder, files));
+    out
+}
+
+/// What was done to the run while it went.
+fn changes(summary: &Summary) -> String {
+    if summary.events.is_empty() {
+        return String::new();
+    }
+    let rows = summary.events.iter().take(SHOWN_CHANGES).map(|row| {
+        let new = row.rate.map_or_else(String::new, |new| format!("{}/s", rate(new.as_f64())));
+        let first = format!("from request {}", grouped(row.n));
+        let stage = format!("in {}", plain(&row.stage, SHOWN_TEXT));
+        vec![row.event.to_string(), new, format!("at {}", instant(row.at)), first, stage]
+    });
+    let mut out = columns(2, 5, rows.collect());
+    let more = summary.events.len().saturating_sub(SHOWN_CHANGES);
+    if more > 0 {
+        let _ = writeln!(out, "  {} in events.csv", count(more as u64, "more change"));
+    }
     out
 }
 
@@ -58,9 +85,16 @@ fn verdict(summary: &Summary, colour: bool, out: &mut String) {
     let matched = grouped(ledger.outcomes.of(Outcome::Matched));
     let name = plain(&summary.scenario, SHOWN_TEXT);
     let took = time(summary.duration);
+    if summary.simulated {
+        let _ = writeln!(
+            out,
+            "{}",
+            paint("SIMULATED: nothing was sent, and a model answered", Tone::Doubt, colour)
+        );
+    }
     let _ = writeln!(out, "{}  {name}: {sent}, {matched} answered, in {took}", paint(word, tone, colour));
     if !verdict.passed {
-        let reason = if verdict.reason.is_empty() { verdict.word } else { &verdict.reason };
+        let reason = if verdict.reason.is_empty() { &*verdict.word } else { &verdict.reason };
         let _ = writeln!(out, "        {} (exit {})", plain(reason, 400), verdict.exit_code);
     }
     let planned =
@@ -75,13 +109,37 @@ fn verdict(summary: &Summary, colour: bool, out: &mut String) {
     let _ = writeln!(out, "        {}", paint(&facts, Tone::Faint, colour));
 }
 
+/// What must hold, what was measured, and whether that keeps to it.
+fn thresholds(summary: &Summary, colour: bool) -> String {
+    let rows: Vec<Vec<String>> = summary
+        .thresholds
+        .iter()
+        .map(|row| {
+            let terms = if row.terms.is_empty() { String::new() } else { format!(" ({})", row.terms) };
+            let measured = row.measured.map_or("-".to_string(), |value| measure(value, row.unit));
+            let word = if row.passed { "pass" } else { "FAIL" };
+            let check = format!("{}{terms}", plain(&row.check, SHOWN_TEXT));
+            vec![word.to_string(), check, measured, row.note.clone()]
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    // Painted when the columns stand, which would count the colour as characters.
+    let mut out = String::new();
+    for line in columns(2, 4, rows).lines() {
+        let (word, tone) =
+            if line.starts_with("  pass") { ("pass", Tone::Good) } else { ("FAIL", Tone::Bad) };
+        let _ = writeln!(out, "{}", line.replacen(word, &paint(word, tone, colour), 1));
+    }
+    out
+}
+
 fn latencies(summary: &Summary) -> String {
     let row = |name: &str, histogram: &Histogram<u64>, meaning: &str| {
         let mut row = vec![name.to_string(), meaning.to_string()];
-        let empty = histogram.is_empty();
-        let percentile = |p| if empty { 0 } else { histogram.value_at_percentile(p) };
-        row.extend([50.0, 90.0, 99.0, 99.9].map(|p| time(Nanos(percentile(p)))));
-        row.push(time(Nanos(if empty { 0 } else { histogram.max() })));
+        row.extend([50.0, 90.0, 99.0, 99.9].map(|p| time(Nanos(percentile_ns(histogram, p)))));
+        row.push(time(Nanos(if histogram.is_empty() { 0 } else { histogram.max() })));
         row
     };
     let head = ["", "", "p50", "p90", "p99", "p99.9", "max"].map(str::to_string).to_vec();
@@ -218,7 +276,7 @@ fn stages(summary: &Summary) -> String {
     for stage in &summary.stages {
         let window = &stage.window;
         let times = window.latencies.as_deref().filter(|l| !l.response.is_empty()).map_or([0; 3], |l| {
-            [l.response.value_at_percentile(50.0), l.response.value_at_percentile(99.0), l.response.max()]
+            [percentile_ns(&l.response, 50.0), percentile_ns(&l.response, 99.0), l.response.max()]
         });
         let warm = if stage.warmup { " (warm-up)" } else { "" };
         let mut row = vec![
@@ -245,7 +303,7 @@ fn mix(summary: &Summary) -> String {
     let mut rows = vec![head.map(str::to_string).to_vec()];
     for kind in &summary.kinds {
         let response = &kind.tally.latencies.response;
-        let at = |p| if response.is_empty() { 0 } else { response.value_at_percentile(p) };
+        let at = |p| percentile_ns(response, p);
         let mut row = vec![
             plain(&kind.name, 40),
             grouped(kind.tally.sent),
@@ -274,14 +332,14 @@ fn generator(summary: &Summary, colour: bool) -> String {
         health.worker_cpu.iter().map(|cpu| percent(cpu.as_secs_f64(), seconds)).collect();
     let cpu = if workers.is_empty() { "no workers".to_string() } else { workers.join(", ") };
     let process = percent(health.process_cpu.as_secs_f64(), seconds);
-    let lag = &summary.latencies.lag;
-    let lag = time(Nanos(if lag.is_empty() { 0 } else { lag.value_at_percentile(99.0) }));
+    let lag = time(Nanos(percentile_ns(&summary.latencies.lag, 99.0)));
     let lua = match health.script_calls {
         0 => "none".to_string(),
         calls => {
             let mean = Nanos((health.script_time.as_nanos() / u128::from(calls)) as u64);
             let total = duration(health.script_time);
-            format!("{}, {total}, {} each", count(calls, "call"), time(mean))
+            let longest = duration(health.script_slowest);
+            format!("{}, {total}, {} each, the longest {longest}", count(calls, "call"), time(mean))
         }
     };
     let blame = bottleneck(summary);
@@ -295,6 +353,7 @@ fn generator(summary: &Summary, colour: bool) -> String {
         ("Lua", lua),
         ("store", store(summary)),
         ("starved", count(health.starved, "time")),
+        ("waited", format!("{} for room on their connection", count(health.waited, "request"))),
         ("bottleneck", format!("{party}: {}", blame.because)),
     ];
     facts.iter().map(|(name, text)| format!("  {name:<10}  {text}\n")).collect()
@@ -378,13 +437,14 @@ pub fn last_line(summary: &Summary) -> String {
     let verdict = &summary.verdict;
     let name = plain(&summary.scenario, SHOWN_TEXT);
     if !verdict.passed {
-        let reason = if verdict.reason.is_empty() { verdict.word } else { &verdict.reason };
+        let reason = if verdict.reason.is_empty() { &*verdict.word } else { &verdict.reason };
         return format!("FAILED {name}: {} (exit {})", plain(reason, 400), verdict.exit_code);
     }
     let answered = grouped(summary.ledger.outcomes.of(Outcome::Matched));
     let per_second = rate(per_second(summary.ledger.sent, summary.scheduled_duration));
     format!(
-        "PASSED {name}: {answered} of {} answered, {per_second}/s",
+        "PASSED{} {name}: {answered} of {} answered, {per_second}/s",
+        if summary.simulated { " (SIMULATED)" } else { "" },
         count(summary.ledger.scheduled, "request")
     )
 }

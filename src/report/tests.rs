@@ -4,40 +4,11 @@ use crate::plan::Plan;
 use crate::plan::segment::Segment;
 use crate::recorder::histogram::Latencies;
 use crate::recorder::shard::Window;
-use crate::recorder::summary::{Health, ReadBack, ResponderCount, ScriptCounts, StageRow, Summary, Verdict};
+pub(in crate::report) use crate::recorder::summary::blank;
+use crate::recorder::summary::{Health, ReadBack, ResponderCount, StageRow, Summary};
 use crate::scenario::{Overrides, Scenario};
 use crate::units::Nanos;
 use proptest::prelude::*;
-use std::time::Duration;
-
-/// A summary with nothing in it.
-pub(in crate::report) fn blank() -> Summary {
-    Summary {
-        run_id: String::new(),
-        scenario: String::new(),
-        plan: String::new(),
-        seed: 0,
-        started_at: UNIX_EPOCH,
-        duration: Nanos::ZERO,
-        scheduled_duration: Nanos::ZERO,
-        closed: false,
-        verdict: Verdict { passed: true, exit_code: 0, word: "passed", reason: String::new() },
-        ledger: Ledger::default(),
-        imbalances: Vec::new(),
-        latencies: Latencies::default(),
-        stages: Vec::new(),
-        kinds: Vec::new(),
-        connections_opened: 0,
-        reconnects: 0,
-        connection_ends: [].into(),
-        errors: Vec::new(),
-        responder: None,
-        read_back: None,
-        journaled: 0,
-        health: Health::default(),
-        script: ScriptCounts::default(),
-    }
-}
 
 /// 2026-11-21T14:05:01.123Z.
 pub(in crate::report) fn afternoon() -> SystemTime {
@@ -70,7 +41,7 @@ pub(in crate::report) fn typical() -> Summary {
         latencies,
         stages: vec![StageRow {
             name: "up".to_string(),
-            kind: "ramp",
+            kind: "ramp".into(),
             duration: Nanos::from_secs(120),
             warmup: false,
             planned: 13_500,
@@ -78,7 +49,7 @@ pub(in crate::report) fn typical() -> Summary {
         }],
         connections_opened: 140,
         reconnects: 130,
-        connection_ends: [("limit", 130), ("finished", 10)].into(),
+        connection_ends: [("limit".into(), 130), ("finished".into(), 10)].into(),
         responder: Some(ResponderCount { issued: 13_500, received: 13_500, unanswered: 0 }),
         read_back: Some(ReadBack {
             expected: 13_500,
@@ -92,6 +63,7 @@ pub(in crate::report) fn typical() -> Summary {
             process_cpu: Duration::from_secs(20),
             script_time: Duration::from_millis(54),
             script_calls: 13_500,
+            script_slowest: Duration::from_micros(90),
             slowest_fetch: Duration::from_millis(2),
             slowest_write: Duration::from_millis(3),
             ..Health::default()
@@ -148,6 +120,47 @@ fn a_file_that_cannot_be_written_says_which() {
     assert!(error.starts_with("write ") && error.contains("gone/a.csv"), "{error}");
 }
 
+/// Every byte that is written to it is one too many.
+const FULL: &str = "/dev/full";
+
+#[test]
+fn a_file_for_which_there_was_no_room_keeps_the_name_of_a_part() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = Folder::create(dir.path()).expect("made");
+    for name in ["finished.csv", "dropped.csv", "whole.csv", "rows.csv"] {
+        std::os::unix::fs::symlink(FULL, dir.path().join(format!("{name}.part"))).expect("linked");
+    }
+    let mut finished = folder.file("finished.csv").expect("begun");
+    finished.write_all(b"1").expect("buffered");
+    let error = finished.finish().expect_err("no room").to_string();
+    assert!(error.contains("finished.csv.part"), "{error}");
+    let mut dropped = folder.file("dropped.csv").expect("begun");
+    dropped.write_all(b"2").and_then(|()| dropped.flush()).expect_err("no room");
+    drop(dropped);
+    folder.write("whole.csv", b"3").expect_err("no room");
+    csv::Rows::new(&folder, "rows.csv", "a,b").expect_err("no room");
+    for name in ["finished.csv", "dropped.csv", "whole.csv", "rows.csv"] {
+        assert!(!dir.path().join(name).exists(), "{name}");
+    }
+}
+
+#[test]
+fn a_run_that_begins_removes_what_an_earlier_one_has_measured_and_nothing_else() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = Folder::create(dir.path()).expect("made");
+    let there = |name: &str| dir.path().join(name).exists();
+    let others = ["notes.txt", "own.csv", "script.lua"];
+    for name in RESULTS.into_iter().chain(others).chain(["seconds.csv.part"]) {
+        fs::write(dir.path().join(name), "x").expect("written");
+    }
+    folder.begin_anew().expect("nothing to do");
+    assert!(RESULTS.into_iter().all(there), "no run has begun here");
+    fs::write(dir.path().join(PLAN), "{}").expect("written");
+    folder.begin_anew().expect("removed");
+    assert!(!RESULTS.into_iter().any(there) && !there("seconds.csv.part"));
+    assert!(others.into_iter().all(there) && there(PLAN));
+}
+
 #[test]
 fn the_name_of_a_run_holds_its_time_in_utc() {
     assert_eq!(run_id("ramp", afternoon()), "ramp-20261121T140501.123Z");
@@ -162,6 +175,14 @@ fn the_name_of_a_run_holds_its_time_in_utc() {
 }
 
 proptest! {
+    #[test]
+    fn an_instant_reads_back(ms in 0..100_000_000_000_000u64, cut in 0..24usize) {
+        let at = UNIX_EPOCH + Duration::from_millis(ms);
+        let text = timestamp(at);
+        prop_assert_eq!(instant(&text), Some(at));
+        prop_assert_eq!(instant(&text[..cut.min(text.len() - 1)]), None);
+    }
+
     #[test]
     fn the_day_after_is_the_next_day_of_the_month_or_the_first(days in 0..1_000_000u64) {
         let (today, tomorrow) = (civil(days), civil(days + 1));

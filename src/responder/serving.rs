@@ -2,7 +2,7 @@
 //!
 //! One thread of the responder: accepting (the first thread) and answering.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::{TcpListener, TcpStream as StdStream};
 use std::rc::Rc;
@@ -19,7 +19,7 @@ use tokio::task::{LocalSet, spawn_local};
 use crate::clock::{self, Alarm, Clock};
 use crate::responder::ids::Issuer;
 use crate::responder::{Config, Counters};
-use crate::units::Nanos;
+use crate::units::{NANOS_PER_SEC, Nanos};
 
 /// How long a connection that has come to its limit may take to be closed by the peer too.
 const LINGER: Duration = Duration::from_secs(1);
@@ -28,6 +28,14 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// Responses that may be held back on one connection; beyond it, nothing more is read.
 const HELD_BACK_BYTES: usize = 4 << 20;
+
+/// A thread that sleeps until an answer is due wakes some tens of microseconds late. So it wakes this much early,
+/// and polls its sockets until the very instant.
+const GUARD_NS: u64 = 150_000;
+
+/// The most that polling may take of the time of a thread: one part in so many. Where answers are denser, the timer
+/// alone wakes it, and they are late by what that takes.
+const POLLING: u64 = 4;
 
 /// A connection on its way to its thread: the socket and the index of its port.
 type Handed = (StdStream, usize);
@@ -51,9 +59,25 @@ struct Thread {
     counters: Arc<[Counters]>,
     issuers: RefCell<Vec<Issuer>>,
     clock: Clock,
+    /// When it last held an answer back, and the moving mean of the distance between these, over about 16 of them.
+    held: Cell<(u64, u64)>,
+    /// Somebody else has a processor while this thread polls.
+    may_poll: bool,
 }
 
 impl Thread {
+    fn holds_back(&self, now_ns: u64) {
+        let (last_ns, gap_ns) = self.held.get();
+        let gap_ns = gap_ns - gap_ns / 16 + now_ns.saturating_sub(last_ns).min(NANOS_PER_SEC) / 16;
+        self.held.set((now_ns, gap_ns));
+    }
+
+    /// How long before its time it wakes for an answer.
+    fn guard_ns(&self) -> u64 {
+        let (_, gap_ns) = self.held.get();
+        if self.may_poll && gap_ns >= POLLING * GUARD_NS { GUARD_NS } else { 0 }
+    }
+
     fn counters(&self) -> &Counters {
         &self.counters[self.number]
     }
@@ -84,6 +108,9 @@ impl Serving {
             counters: self.counters.clone(),
             issuers: RefCell::new(issuers),
             clock: Clock::starting_now(),
+            held: Cell::new((0, NANOS_PER_SEC)),
+            may_poll: std::thread::available_parallelism()
+                .is_ok_and(|cores| cores.get() > self.counters.len()),
         });
         if let Some((listeners, inboxes)) = accepting {
             let turn = Rc::new(RefCell::new(0));
@@ -190,7 +217,8 @@ impl Session {
         }
     }
 
-    /// The same with each response held back; reading goes on meanwhile.
+    /// The same with each response held back; reading goes on meanwhile. The delay counts from when the request
+    /// was read.
     async fn answer_later(&mut self) -> std::io::Result<()> {
         let mut alarm = Alarm::new(&self.thread.clock)?;
         let mut held: VecDeque<(u64, Vec<u8>)> = VecDeque::new();
@@ -201,18 +229,23 @@ impl Session {
             if next_ns.is_none() && (!reading || self.at_limit()) {
                 return self.close_cleanly().await;
             }
+            if next_ns.is_some_and(|at_ns| at_ns <= self.thread.clock.now_ns())
+                && let Some((_, bytes)) = held.pop_front()
+            {
+                held_bytes -= bytes.len();
+                self.stream.write_all(&bytes).await?;
+                continue;
+            }
             let may_read = reading && !self.at_limit() && held_bytes < HELD_BACK_BYTES;
+            let wake_ns = next_ns.map(|at_ns| at_ns.saturating_sub(self.thread.guard_ns()));
+            let is_near = wake_ns.is_some_and(|wake_ns| wake_ns <= self.thread.clock.now_ns());
             tokio::select! {
-                woken = alarm.wait_until(Nanos(next_ns.unwrap_or(0))), if next_ns.is_some() => {
-                    woken?;
-                    if let Some((_, bytes)) = held.pop_front() {
-                        held_bytes -= bytes.len();
-                        self.stream.write_all(&bytes).await?;
-                    }
-                }
+                () = tokio::task::yield_now(), if is_near => {}
+                woken = alarm.wait_until(Nanos(wake_ns.unwrap_or(0))), if wake_ns.is_some() && !is_near => woken?,
                 read = self.stream.read_buf(&mut self.input), if may_read => {
                     reading = read? > 0;
                     let now_ns = self.thread.clock.now_ns();
+                    self.thread.holds_back(now_ns);
                     self.answer();
                     reading &= !self.malformed;
                     if !self.output.is_empty() {

@@ -10,7 +10,7 @@ use super::schema::{
 use super::stages::check_name;
 use super::tree::{Kind, Node, find, locate};
 use super::vars::is_name;
-use crate::units::{Bytes, Nanos};
+use crate::units::{Bytes, Nanos, Share, Tps};
 
 /// Bounds that keep a mistyped number from taking the machine down.
 const MAX_CONNECTIONS: u32 = 1_000_000;
@@ -26,6 +26,9 @@ const MAX_PLACEHOLDERS: usize = 1000;
 const MAX_KINDS: usize = 16;
 const MAX_WEIGHT: u32 = 1_000_000;
 const MAX_ROUNDS: u32 = 100;
+/// How long a trial of a search may measure, and how near it may look.
+const TRIAL: (Nanos, Nanos) = (Nanos::from_secs(1), Nanos::from_secs(86_400));
+const RESOLUTION: (Share, Share) = (Share::from_millionths(100), Share::from_millionths(500_000));
 const MIN_MEMORY: Bytes = Bytes(256 << 10);
 const MAX_MEMORY: Bytes = Bytes(64 << 30);
 
@@ -112,11 +115,12 @@ pub(crate) fn tree(root: &Node, sink: &mut Sink<'_>) {
 fn stage_list(root: &Node, stages: &[Node], sink: &mut Sink<'_>) {
     let path = "load.stages";
     let spot = locate(root, path);
-    if stages.is_empty() {
+    let searches = root.get("search").is_some_and(|search| !search.is_null());
+    if stages.is_empty() && !searches {
         sink.error(spot, path, "there are no stages", "write `stages: [ { hold: 100, duration: 10s } ]`");
     } else if stages.len() > MAX_STAGES {
         sink.error(spot, path, format!("more than {MAX_STAGES} stages"), "");
-    } else if stages.iter().all(|stage| stage.get("pause").is_some()) {
+    } else if !searches && stages.iter().all(|stage| stage.get("pause").is_some()) {
         sink.error(
             spot,
             path,
@@ -161,6 +165,7 @@ pub(crate) fn scenario(scenario: &Scenario, root: &Node, sink: &mut Sink<'_>) {
     length_of_run(scenario, &mut check);
     closed(scenario, &mut check);
     mix(&scenario.load, &mut check);
+    search(scenario, &mut check);
     redis(&scenario.redis, &mut check);
     records(scenario, &mut check);
     connections(scenario, &mut check);
@@ -223,6 +228,42 @@ fn closed(scenario: &Scenario, check: &mut Check<'_, '_>) {
     } else if users > 0 && u64::from(users) < count && check.written("load", "users") {
         let message = format!("{users} users need no more than {users} connections: the others stay closed");
         check.warn("connections.count", message, "lower it, or raise load.users");
+    }
+}
+
+/// A search of one trial a second to a millionth would never end.
+fn search(scenario: &Scenario, check: &mut Check<'_, '_>) {
+    let Some(search) = &scenario.search else { return };
+    if scenario.load.model == Model::Closed {
+        let help = "remove `search`, or write the open model";
+        check.fail("search", "the closed model has no rate that could be searched for", help);
+    } else if check.written("load", "stages") {
+        let message = "are not used: each trial of the search has its own stages";
+        check.warn("load.stages", message, "remove them, or the search");
+    }
+    if scenario.compare_with.is_some() {
+        let help = "search against one target, then the other";
+        check.fail("search", "one search loads one target, and compare_with names a second", help);
+    }
+    if search.from == Tps::ZERO {
+        check.fail(
+            "search.from",
+            "a rate of 0 sends nothing",
+            "write the rate of the first trial, such as 100",
+        );
+    } else if search.to < search.from {
+        check.fail("search.to", "lies below `from`", "write the highest rate that is to be tried");
+    }
+    let (least, most) = TRIAL;
+    if search.trial < least || search.trial > most {
+        check.fail("search.trial", format!("a trial measures from {least} to {most}"), "write 15s");
+    }
+    if search.warmup > most {
+        check.fail("search.warmup", format!("must be at most {most}"), "write 2s");
+    }
+    let (least, most) = RESOLUTION;
+    if search.resolution < least || search.resolution > most {
+        check.fail("search.resolution", format!("must be from {least} to {most}"), "write 2%");
     }
 }
 

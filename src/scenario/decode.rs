@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::diagnostics::{Sink, listed, quoted, suggestion};
 use super::schema::{Address, Word};
 use super::tree::{Entry, Kind, Node, Scalar, join};
-use crate::units::{Bytes, IdRange, Nanos, Tps};
+use crate::units::{Bytes, IdRange, Nanos, Share, Tps};
 
 /// A type that can be read from a value of the tree.
 pub(crate) trait Decode: Sized {
@@ -75,6 +75,7 @@ macro_rules! by_from_str {
 by_from_str! {
     Tps: "a rate such as 100, 0.5 or \"6000/m\"";
     Nanos: "a duration such as 500ms, 10s or 2m";
+    Share: "a share such as 1% or 0.01";
     Bytes: "a size such as 64KiB or 32MiB";
     IdRange: "a range such as 1..10000";
     Address: "an address such as 10.0.0.5:9000-9009";

@@ -55,18 +55,22 @@ macro_rules! words {
 }
 
 mod load;
+mod search;
 mod stage;
 mod target;
+mod threshold;
 
 pub use load::{Arrivals, Load, MixKind, Model, OnOverload, Pacing, Think};
+pub use search::Search;
 pub use stage::{Stage, StageKind};
 pub use target::{
     Address, AddressError, Addresses, Compare, Correlate, Endian, Framing, LengthFraming, Target,
 };
+pub use threshold::{Aggregate, Comparison, Condition, Metric, Misread, NoData, Part, Threshold};
 
 /// A load scenario: which records to send, how fast, over how many connections.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, transform = load_or_search)]
 pub struct Scenario {
     /// Name of the run folder and of the report: letters, digits, `.`, `_` and `-`.
     #[schemars(regex(pattern = "^[A-Za-z0-9._-]+$"))]
@@ -102,6 +106,9 @@ pub struct Scenario {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(default)]
     pub matrix: BTreeMap<String, Vec<serde_json::Value>>,
+    /// Finds the highest rate that keeps a limit, instead of sending `load.stages`; null for none.
+    #[schemars(default)]
+    pub search: Option<Search>,
     /// The built-in responder, which answers when `target.addresses` is null.
     #[schemars(default)]
     pub responder: Responder,
@@ -111,12 +118,21 @@ pub struct Scenario {
     /// How responses are written back next to their records.
     #[schemars(default)]
     pub mapping: Mapping,
-    /// What must hold for the run to pass. Not supported yet: must be empty.
+    /// What must hold for the run to pass.
     #[schemars(default)]
     pub thresholds: Vec<Threshold>,
     /// The files that a run leaves behind.
     #[schemars(default)]
     pub report: Report,
+}
+
+/// Says in the schema that a scenario needs a load, or a search, which makes its own.
+fn load_or_search(schema: &mut Schema) {
+    if let Some(required) = schema.get_mut("required").and_then(|required| required.as_array_mut()) {
+        required.retain(|key| key != "load");
+    }
+    let any_of = ["load", "search"].map(|key| serde_json::json!({ "required": [key] }));
+    schema.insert("anyOf".to_string(), any_of.to_vec().into());
 }
 
 fn default_seed() -> u64 {
@@ -440,65 +456,6 @@ words! {
     } later []
 }
 
-/// What must hold for the run to pass.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-#[schemars(with = "ThresholdInFile")]
-pub struct Threshold {
-    /// The condition, such as `response_time p(99) < 50ms`.
-    pub check: String,
-    /// Time from the start before it is looked at.
-    pub after: Nanos,
-    /// How long it must be broken before it counts.
-    #[serde(rename = "for")]
-    pub hold_for: Nanos,
-    /// Whether the run ends as soon as it fails.
-    pub abort: bool,
-    /// The verdict when nothing was measured.
-    pub no_data: NoData,
-}
-
-words! {
-    /// The verdict of a threshold for which nothing was measured.
-    NoData {
-        /// It passes.
-        Pass = "pass",
-        /// It fails.
-        Fail = "fail",
-    } later []
-}
-
-/// A threshold as it stands in the file.
-#[derive(JsonSchema)]
-#[serde(untagged)]
-#[schemars(rename = "Threshold")]
-#[expect(dead_code, reason = "only its JSON Schema is used")]
-enum ThresholdInFile {
-    /// The condition alone.
-    Check(String),
-    /// The condition with its terms.
-    Full(ThresholdTerms),
-}
-
-/// A condition and its terms.
-#[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "only its JSON Schema is used")]
-struct ThresholdTerms {
-    /// The condition, such as `response_time p(99) < 50ms`.
-    check: String,
-    /// Time from the start before it is looked at.
-    #[schemars(default)]
-    after: Nanos,
-    /// How long it must be broken before it counts.
-    #[schemars(default, rename = "for")]
-    hold_for: Nanos,
-    /// Whether the run ends as soon as it fails.
-    #[schemars(default)]
-    abort: bool,
-    /// The verdict when nothing was measured: pass or fail.
-    no_data: Option<NoData>,
-}
-
 /// The files that a run leaves behind.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(default, deny_unknown_fields)]
@@ -535,7 +492,15 @@ words! {
         Connections = "connections",
         /// `errors.csv`: a row per kind of error.
         Errors = "errors",
-    } later ["latency", "html", "json", "junit"]
+        /// `latency.hlog`: the three latencies, as an HDR interval log.
+        Latency = "latency",
+        /// `summary.json`: everything that is known of the run.
+        Json = "json",
+        /// `report.html`: the report, in one file.
+        Html = "html",
+        /// `junit.xml`: the run and its thresholds as test cases.
+        Junit = "junit",
+    } later []
 }
 
 /// A value or a list of values, in the schema only.

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use super::decode::{Decode, Fields, later, list, mismatch, word};
 use super::diagnostics::Sink;
 use super::schema::{
-    Address, Addresses, Arrivals, Compare, Connections, Correlate, Endian, Faults, Framing, LengthFraming,
-    Load, MapInto, Mapping, MixKind, Model, NoData, OnExhausted, OnMissing, OnOverload, Order, Pacing,
-    Records, Redis, Report, ReportFile, Responder, Scenario, Script, Source, Stage, Target, Think, Threshold,
-    Verify,
+    Address, Addresses, Arrivals, Compare, Condition, Connections, Correlate, Endian, Faults, Framing,
+    LengthFraming, Load, MapInto, Mapping, Misread, MixKind, Model, NoData, OnExhausted, OnMissing,
+    OnOverload, Order, Pacing, Part, Records, Redis, Report, ReportFile, Responder, Scenario, Script, Search,
+    Source, Stage, Target, Think, Verify,
 };
 use super::tree::{Kind, Node};
-use crate::units::{Bytes, Nanos};
+use crate::units::{Bytes, Nanos, Share, Tps};
 
 /// Every section and its keys, also to say where a key belongs.
 pub(crate) const KEYS: &[(&str, &[&str])] = &[
@@ -24,6 +24,7 @@ pub(crate) const KEYS: &[(&str, &[&str])] = &[
     ("target.length", LENGTH),
     ("responder", RESPONDER),
     ("compare_with", COMPARE),
+    ("search", SEARCH),
     ("script", SCRIPT),
     ("mapping", MAPPING),
     ("report", REPORT),
@@ -41,6 +42,7 @@ const SCENARIO: &[&str] = &[
     "target",
     "compare_with",
     "matrix",
+    "search",
     "responder",
     "script",
     "mapping",
@@ -69,7 +71,7 @@ const CLOSED: &[&str] = &["users", "requests", "duration", "think", "ramp_up"];
 const BETWEEN: &[&str] = &["from", "to"];
 const KIND: &[&str] = &["name", "weight", "payload"];
 const COMPARE: &[&str] = &["target", "rounds"];
-const THRESHOLD: &[&str] = &["check", "after", "for", "abort", "no_data"];
+const SEARCH: &[&str] = &["metric", "limit", "from", "to", "trial", "warmup", "resolution", "errors"];
 
 /// A section whose keys all have a default, each of them read by itself.
 macro_rules! section {
@@ -124,7 +126,14 @@ words!(ReportFile Source Verify);
 pub(crate) fn scenario(root: &Node, sink: &mut Sink<'_>) -> Option<Scenario> {
     let fields = Fields::open(root, "", SCENARIO, sink)?;
     let name = fields.required("name", "write `name: my-scenario`", sink);
-    let load = fields.required("load", "write `load: { stages: [ { hold: 100, duration: 10s } ] }`", sink);
+    let search: Option<Search> = fields.or("search", None, sink);
+    // A search makes its own stages.
+    let searches = fields.node("search").is_some_and(|node| !node.is_null());
+    let load = match fields.node("load") {
+        Some(node) => load(node, "load", !searches, sink),
+        None if searches => Some(Load::with_stages(Vec::new())),
+        None => fields.required("load", "write `load: { stages: [ { hold: 100, duration: 10s } ] }`", sink),
+    };
     let description = fields.or("description", String::new(), sink);
     let seed = fields.or("seed", Scenario::DEFAULT_SEED, sink);
     let vars = fields.or("vars", BTreeMap::new(), sink);
@@ -154,6 +163,7 @@ pub(crate) fn scenario(root: &Node, sink: &mut Sink<'_>) -> Option<Scenario> {
         target,
         compare_with,
         matrix: BTreeMap::new(),
+        search,
         responder,
         script,
         mapping,
@@ -220,49 +230,53 @@ fn follow_users(
 
 impl Decode for Load {
     fn decode(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<Load> {
-        let fields = Fields::open(node, path, LOAD, sink)?;
-        let default = Load::with_stages(Vec::new());
-        let is_there = |key: &&str| fields.node(key).is_some();
-        let users_stand_there = CLOSED.iter().any(is_there) && !is_there(&"stages");
-        let meant = if users_stand_there { Model::Closed } else { Model::Open };
-        let model = fields.or("model", meant, sink);
-        let (foreign, its_model, own) = match model {
-            Model::Open => (CLOSED, "closed", "write `model: closed` without stages, or remove it"),
-            Model::Closed => (OPEN, "open", "remove it, or write `model: open` with stages"),
-        };
-        for key in foreign {
-            if let Some(node) = fields.node(key) {
-                let message = format!("belongs to the {its_model} model");
-                sink.error(&node.spot, &fields.path(key), message, own);
-            }
-        }
-        let stages = match model {
-            Model::Open => {
-                fields.required("stages", "write `stages: [ { hold: 100, duration: 10s } ]`", sink)
-            }
-            Model::Closed => None,
-        };
-        let closed = model == Model::Closed;
-        if closed && !is_there(&"requests") && !is_there(&"duration") {
-            let help = "write `requests: 100000` or `duration: 30s`";
-            sink.error(&node.spot, path, "a closed load has no end", help);
-        }
-        Some(Load {
-            model,
-            arrivals: fields.or("arrivals", default.arrivals, sink),
-            pacing: fields.or("pacing", default.pacing, sink),
-            on_overload: fields.or("on_overload", default.on_overload, sink),
-            max_lateness: fields.or("max_lateness", default.max_lateness, sink),
-            graceful_stop: fields.or("graceful_stop", default.graceful_stop, sink),
-            stages: stages.unwrap_or_default(),
-            users: fields.or("users", None, sink),
-            requests: fields.or("requests", None, sink),
-            duration: fields.or("duration", None, sink),
-            think: fields.or("think", default.think, sink),
-            ramp_up: fields.or("ramp_up", default.ramp_up, sink),
-            mix: fields.or("mix", default.mix, sink),
-        })
+        load(node, path, true, sink)
     }
+}
+
+/// Reads a load. Its stages may be missing where a search makes them.
+fn load(node: &Node, path: &str, needs_stages: bool, sink: &mut Sink<'_>) -> Option<Load> {
+    let fields = Fields::open(node, path, LOAD, sink)?;
+    let default = Load::with_stages(Vec::new());
+    let is_there = |key: &&str| fields.node(key).is_some();
+    let users_stand_there = CLOSED.iter().any(is_there) && !is_there(&"stages");
+    let meant = if users_stand_there { Model::Closed } else { Model::Open };
+    let model = fields.or("model", meant, sink);
+    let (foreign, its_model, own) = match model {
+        Model::Open => (CLOSED, "closed", "write `model: closed` without stages, or remove it"),
+        Model::Closed => (OPEN, "open", "remove it, or write `model: open` with stages"),
+    };
+    for key in foreign {
+        if let Some(node) = fields.node(key) {
+            let message = format!("belongs to the {its_model} model");
+            sink.error(&node.spot, &fields.path(key), message, own);
+        }
+    }
+    let stages = match model {
+        Model::Open if !needs_stages => fields.optional("stages", sink),
+        Model::Open => fields.required("stages", "write `stages: [ { hold: 100, duration: 10s } ]`", sink),
+        Model::Closed => None,
+    };
+    let closed = model == Model::Closed;
+    if closed && !is_there(&"requests") && !is_there(&"duration") {
+        let help = "write `requests: 100000` or `duration: 30s`";
+        sink.error(&node.spot, path, "a closed load has no end", help);
+    }
+    Some(Load {
+        model,
+        arrivals: fields.or("arrivals", default.arrivals, sink),
+        pacing: fields.or("pacing", default.pacing, sink),
+        on_overload: fields.or("on_overload", default.on_overload, sink),
+        max_lateness: fields.or("max_lateness", default.max_lateness, sink),
+        graceful_stop: fields.or("graceful_stop", default.graceful_stop, sink),
+        stages: stages.unwrap_or_default(),
+        users: fields.or("users", None, sink),
+        requests: fields.or("requests", None, sink),
+        duration: fields.or("duration", None, sink),
+        think: fields.or("think", default.think, sink),
+        ramp_up: fields.or("ramp_up", default.ramp_up, sink),
+        mix: fields.or("mix", default.mix, sink),
+    })
 }
 
 impl Decode for Think {
@@ -331,6 +345,33 @@ impl Decode for Option<Compare> {
             }
             _ => Address::decode(target, path, sink).map(|target| Some(Compare { target, rounds })),
         }
+    }
+}
+
+impl Decode for Search {
+    fn decode(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<Search> {
+        let fields = Fields::open(node, path, SEARCH, sink)?;
+        let metric: Option<String> = fields.required("metric", "write `metric: response_time p(99)`", sink);
+        let limit: Option<String> = fields.required("limit", "write `limit: 50ms`", sink);
+        let from: Option<Tps> = fields.required("from", "write `from: 100`", sink);
+        let to: Option<Tps> = fields.required("to", "write `to: 20000`", sink);
+        let trial = fields.or("trial", Search::DEFAULT_TRIAL, sink);
+        let warmup = fields.or("warmup", Search::DEFAULT_WARMUP, sink);
+        let resolution = fields.or("resolution", Search::DEFAULT_RESOLUTION, sink);
+        let errors = fields.or("errors", Share::default(), sink);
+        let (metric, limit) = (metric?, limit?);
+        let condition = match Condition::below(&metric, &limit) {
+            Ok(condition) => condition,
+            Err((part, Misread { message, help })) => {
+                let key = match part {
+                    Part::Metric => "metric",
+                    Part::Bound => "limit",
+                };
+                sink.error(&fields.node(key)?.spot, &fields.path(key), message, help);
+                return None;
+            }
+        };
+        Some(Search { metric, limit, condition, from: from?, to: to?, trial, warmup, resolution, errors })
     }
 }
 
@@ -403,36 +444,5 @@ impl Decode for Faults {
 impl Decode for Vec<ReportFile> {
     fn decode(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<Vec<ReportFile>> {
         list(node, path, "a list of files", sink)
-    }
-}
-
-impl Decode for Vec<Threshold> {
-    /// Thresholds are read, so that what is wrong with them shows, and refused as not supported yet.
-    fn decode(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<Vec<Threshold>> {
-        let thresholds: Option<Vec<Threshold>> = list(node, path, "a list of thresholds", sink);
-        if matches!(&node.kind, Kind::List(items) if !items.is_empty()) {
-            later(node, path, "`thresholds`", "remove them, or leave the list empty", sink);
-        }
-        thresholds
-    }
-}
-
-impl Decode for Threshold {
-    fn decode(node: &Node, path: &str, sink: &mut Sink<'_>) -> Option<Threshold> {
-        let (after, hold_for, abort, no_data) = (Nanos::ZERO, Nanos::ZERO, false, NoData::Fail);
-        if let Kind::Scalar(_) = node.kind {
-            let check = String::decode(node, path, sink)?;
-            return Some(Threshold { check, after, hold_for, abort, no_data });
-        }
-        let fields = Fields::open(node, path, THRESHOLD, sink)?;
-        let check = fields.required("check", "write `check: \"failed rate < 1%\"`", sink);
-        let threshold = Threshold {
-            check: String::new(),
-            after: fields.or("after", after, sink),
-            hold_for: fields.or("for", hold_for, sink),
-            abort: fields.or("abort", abort, sink),
-            no_data: fields.or("no_data", no_data, sink),
-        };
-        Some(Threshold { check: check?, ..threshold })
     }
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Hook;
-use crate::units::Nanos;
 
 /// The time that calls of one hook took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,8 +70,14 @@ impl Tallies {
         self.printed += other.printed;
     }
 
-    /// Time spent in all hooks.
-    pub fn total(&self) -> Nanos {
-        Nanos(self.hooks.values().map(|time| time.total_ns).fold(0, u64::saturating_add))
+    /// What the hooks of requests and responses cost: those that a run calls again and again.
+    pub fn of_requests(&self) -> HookTime {
+        let mut sum = HookTime::default();
+        for hook in [Hook::Request, Hook::Response] {
+            if let Some(time) = self.hooks.get(&hook) {
+                sum.merge(time);
+            }
+        }
+        sum
     }
 }

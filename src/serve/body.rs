@@ -1,5 +1,7 @@
 //! Body: JSON from a client that may lie about its length, send anything, or fall silent.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -8,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use crate::clock;
-use crate::serve::Shared;
+use crate::serve::guard::Guarded;
 use crate::serve::problem::Problem;
 
 /// The longest body.
@@ -24,13 +26,13 @@ const FIELDS_HELP: &str = "GET /openapi.json says which fields there are and wha
 /// A JSON body of a known type.
 pub(super) struct JsonBody<T>(pub T);
 
-impl<T: DeserializeOwned> FromRequest<Shared> for JsonBody<T> {
+impl<T: DeserializeOwned, S: Guarded> FromRequest<Arc<S>> for JsonBody<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, shared: &Shared) -> Result<JsonBody<T>, Problem> {
+    async fn from_request(request: Request, shared: &Arc<S>) -> Result<JsonBody<T>, Problem> {
         is_json(request.headers())?;
         let announced = announced(request.headers());
-        let limit = shared.config.patience;
+        let limit = shared.patience();
         let read = clock::timeout(limit, read(request.into_body(), announced)).await;
         let bytes = read.unwrap_or_else(|| {
             let message = format!("the body did not arrive within {limit:?}");

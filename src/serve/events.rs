@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use utoipa::ToSchema;
 
 use crate::clock;
+use crate::live::{Seen, State, View};
 use crate::serve::problem::Problem;
 
 /// Listeners at one time: each holds a connection for as long as the work goes on.
@@ -32,8 +33,11 @@ pub(super) trait Followed: Clone + Send + Sync + 'static {
     /// How it is shown.
     type View: Serialize;
 
-    /// How it is now.
-    fn view(&self) -> Self::View;
+    /// What a listener has seen of it.
+    type Seen: Default + Send + 'static;
+
+    /// How it is now, for a listener who has seen so much.
+    fn view(&self, seen: &mut Self::Seen) -> Self::View;
 
     /// Whether nothing will change any more.
     fn has_ended(&self) -> bool;
@@ -57,6 +61,17 @@ pub(super) struct GenerationEvent {
     /// What it says.
     event: EventName,
     /// The generation, as JSON.
+    #[schema(content_media_type = "application/json")]
+    data: String,
+}
+
+/// An event of a run that is looked at while it goes.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what is written, and is never made")]
+pub(super) struct LiveEvent {
+    /// What it says.
+    event: EventName,
+    /// How the run stands, as JSON.
     #[schema(content_media_type = "application/json")]
     data: String,
 }
@@ -93,7 +108,7 @@ impl Door {
                 "close one of them, or ask again and again instead",
             )
         })?;
-        let listener = Listener { states, first: true, ended: false, _seat: seat };
+        let listener = Listener { states, seen: T::Seen::default(), first: true, ended: false, _seat: seat };
         let events = stream::unfold(listener, |mut listener| async move {
             listener.next().await.map(|event| (Ok::<_, Infallible>(event), listener))
         });
@@ -101,11 +116,26 @@ impl Door {
     }
 }
 
-struct Listener<T> {
+struct Listener<T: Followed> {
     states: watch::Receiver<T>,
+    seen: T::Seen,
     first: bool,
     ended: bool,
     _seat: OwnedSemaphorePermit,
+}
+
+/// A run while it goes: each listener is told the points that it has not seen.
+impl Followed for State {
+    type View = View;
+    type Seen = Seen;
+
+    fn view(&self, seen: &mut Seen) -> View {
+        State::view(self, seen)
+    }
+
+    fn has_ended(&self) -> bool {
+        State::has_ended(self)
+    }
 }
 
 impl<T: Followed> Listener<T> {
@@ -122,6 +152,6 @@ impl<T: Followed> Listener<T> {
         self.ended = state.has_ended();
         let name = if self.ended { "end" } else { "progress" };
         // Views are plain structs of numbers and texts: they always become JSON.
-        Event::default().event(name).json_data(state.view()).ok()
+        Event::default().event(name).json_data(state.view(&mut self.seen)).ok()
     }
 }

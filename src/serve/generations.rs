@@ -205,8 +205,9 @@ struct About {
 
 impl Followed for Standing {
     type View = Generation;
+    type Seen = ();
 
-    fn view(&self) -> Generation {
+    fn view(&self, (): &mut ()) -> Generation {
         let elapsed_s = self.took.unwrap_or_else(|| self.about.since.elapsed()).as_secs_f64();
         let rate = if elapsed_s > 0.0 { self.done as f64 / elapsed_s } else { 0.0 };
         let left = self.about.total.saturating_sub(self.done) as f64;
@@ -406,7 +407,7 @@ impl Generations {
     }
 
     fn list(&self) -> Vec<Generation> {
-        open(&self.book).entries.iter().map(|entry| entry.standing.borrow().view()).collect()
+        open(&self.book).entries.iter().map(|entry| entry.standing.borrow().view(&mut ())).collect()
     }
 
     /// The one that goes on.
@@ -473,7 +474,7 @@ pub(super) async fn generate(
     // The sender is dropped after it has told the end.
     let ended = standing.wait_for(Standing::has_ended).await.map(|ended| ended.clone());
     let ended = ended.unwrap_or_else(|_| standing.borrow().clone());
-    let view = ended.view();
+    let view = ended.view(&mut ());
     match view.state {
         GenerationState::Finished => {
             let took = ended.took.unwrap_or_default().as_secs_f64();
@@ -525,7 +526,7 @@ pub(super) async fn start(
     JsonBody(asked): JsonBody<NewGeneration>,
 ) -> Result<Response, Problem> {
     let standing = shared.generations.begin(&shared.records, asked).await?;
-    let view = standing.borrow().view();
+    let view = standing.borrow().view(&mut ());
     let location = format!("/api/v1/generations/{}", view.id);
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], axum::Json(view)).into_response())
 }
@@ -542,7 +543,7 @@ pub(super) async fn get(
     Path(id): Path<String>,
 ) -> Result<axum::Json<Generation>, Problem> {
     let (standing, _) = shared.generations.find(&id)?;
-    let view = standing.borrow().view();
+    let view = standing.borrow().view(&mut ());
     Ok(axum::Json(view))
 }
 
@@ -589,7 +590,7 @@ pub(super) async fn cancel(
     cancel.send_replace(true);
     // It hears at once, whatever it is waiting for; one that is gone without an end has none to wait for.
     let _ = standing.wait_for(Standing::has_ended).await;
-    let view = standing.borrow().view();
+    let view = standing.borrow().view(&mut ());
     Ok(axum::Json(view))
 }
 

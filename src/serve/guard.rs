@@ -7,6 +7,8 @@
 //! 3. Where a token is set, every request must carry it, except for those in [`OPEN`].
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderMap, HeaderValue};
@@ -18,11 +20,20 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::serve::problem::Problem;
-use crate::serve::{Error, Shared, page};
+use crate::serve::{Error, page};
 
-/// What may be asked without a token: a sign of life for probes, and the page, which holds nothing but itself and
-/// asks for the token.
-pub(super) const OPEN: [&str; 3] = ["/ping", page::PATHS[0], page::PATHS[1]];
+/// What may be asked without a token: a sign of life for probes, and the pages, which hold nothing but themselves and
+/// ask for the token.
+pub(super) const OPEN: [&str; 4] = ["/ping", page::PATHS[0], page::PATHS[1], page::WATCH];
+
+/// What every server has that lets nobody else ask.
+pub(super) trait Guarded: Send + Sync + 'static {
+    /// Who may ask.
+    fn guard(&self) -> &Guard;
+
+    /// How long a client may take for the body of a request.
+    fn patience(&self) -> Duration;
+}
 
 /// Who may ask.
 #[derive(Debug)]
@@ -147,9 +158,13 @@ fn same_site(method: &Method, headers: &HeaderMap, host: &Authority) -> Result<(
 }
 
 /// The layer around all routes: refuses, and gives every error the same shape.
-pub(super) async fn layer(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+pub(super) async fn layer<S: Guarded>(
+    State(shared): State<Arc<S>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let response = match shared.guard.admit(&request) {
+    let response = match shared.guard().admit(&request) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };

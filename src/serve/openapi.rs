@@ -18,7 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::serve::problem::ErrorBody;
-use crate::serve::{self, Shared, generations, guard, runs, scenarios};
+use crate::serve::{self, Shared, generations, guard, live, runs, scenarios};
 
 /// Where the description is.
 const PATH: &str = "/openapi.json";
@@ -38,6 +38,18 @@ const PATH: &str = "/openapi.json";
     components(schemas(ErrorBody))
 )]
 struct Document;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "runner run",
+        description = "One run while it goes. Every error has the same shape: a word for programs, what is wrong, and \
+                       what to do about it."
+    ),
+    tags((name = "live", description = "How the run stands, and what is changed in it")),
+    components(schemas(ErrorBody))
+)]
+struct LiveDocument;
 
 /// An answer that operations have in common.
 struct Common {
@@ -140,22 +152,42 @@ pub(super) fn described(shared: &Shared) -> (Router<Shared>, String) {
         .routes(routes!(runs::events))
         .routes(routes!(runs::file))
         .routes(routes!(runs::stop))
+        .routes(routes!(runs::live))
+        .routes(routes!(runs::live_events))
+        .routes(routes!(runs::control))
         .split_for_parts();
     complete(&mut document, shared.guard.wants_token());
     bound(&mut document, shared.config.max_count);
+    (router, printed(document))
+}
+
+/// The same of the server of a run.
+pub(super) fn described_live(shared: &live::Shared) -> (Router<live::Shared>, String) {
+    use guard::Guarded;
+    let (router, mut document) = OpenApiRouter::with_openapi(LiveDocument::openapi())
+        .routes(routes!(live::get))
+        .routes(routes!(live::events))
+        .routes(routes!(live::control))
+        .routes(routes!(live::ping))
+        .split_for_parts();
+    complete(&mut document, shared.guard().wants_token());
+    (router, printed(document))
+}
+
+fn printed(document: utoipa::openapi::OpenApi) -> String {
     // A description is made of JSON values: it always prints.
     let mut document = serde_json::to_value(document).unwrap_or_default();
-    for (event, of) in [("GenerationEvent", "Generation"), ("RunEvent", "Run")] {
+    for (event, of) in [("GenerationEvent", "Generation"), ("RunEvent", "Run"), ("LiveEvent", "Live")] {
         // The package has no word for what the data of an event holds.
         if let Some(data) = document.pointer_mut(&format!("/components/schemas/{event}/properties/data")) {
             data["contentSchema"] = json!({ "$ref": format!("#/components/schemas/{of}") });
         }
     }
-    (router, format!("{document:#}"))
+    format!("{document:#}")
 }
 
 /// Serves the description.
-pub(super) fn router(description: &str) -> Router<Shared> {
+pub(super) fn router<S: Clone + Send + Sync + 'static>(description: &str) -> Router<S> {
     let description: Arc<str> = description.into();
     let answer = move || {
         let description = description.to_string();

@@ -1,7 +1,7 @@
-//! Page: the API for people, one HTML file that needs nothing from elsewhere.
+//! Pages for people: HTML files that need nothing from elsewhere.
 //!
-//! It reads `/openapi.json` and shows every operation with a form to try it. It holds no data, so it needs no token; it
-//! asks for one where the API does.
+//! The first is the API: it reads `/openapi.json` and shows every operation with a form to try it. The second shows a run
+//! while it goes. They hold no data, so they need no token; they ask for one where the API does.
 
 use axum::Router;
 use axum::http::header;
@@ -11,33 +11,54 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
-use crate::serve::Shared;
+use crate::report::PAGE_STYLE;
+use crate::serve::{Shared, live};
 
-/// Where it is.
+/// Where the first is.
 pub(super) const PATHS: [&str; 2] = ["/", "/docs"];
 
-const PAGE: &str = include_str!("page.html");
+/// Where a server that starts runs has the second. The name of the run stands behind `#`.
+pub(super) const WATCH: &str = "/watch";
 
-/// Serves the page.
+const PAGE: &str = include_str!("page.html");
+const LIVE: &str = include_str!("live.html");
+
+/// What stands in the second page where the style of the report belongs.
+const STYLE_HERE: &str = "/* STYLE OF THE REPORT */";
+
+/// Serves both.
 pub(super) fn router() -> Router<Shared> {
-    let policy = policy();
-    let answer = move || {
-        let policy = policy.clone();
-        async move { page(policy) }
-    };
-    PATHS.iter().fold(Router::new(), |router, path| router.route(path, get(answer.clone())))
+    routed(&PATHS, PAGE.to_owned()).merge(routed(&[WATCH], live_page()))
 }
 
-fn page(policy: String) -> Response {
+/// Serves the page of a run alone.
+pub(super) fn live_router() -> Router<live::Shared> {
+    routed(&PATHS[..1], live_page())
+}
+
+fn live_page() -> String {
+    LIVE.replacen(STYLE_HERE, PAGE_STYLE, 1)
+}
+
+fn routed<S: Clone + Send + Sync + 'static>(paths: &[&str], page: String) -> Router<S> {
+    let policy = policy(&page);
+    let answer = move || {
+        let (policy, page) = (policy.clone(), page.clone());
+        async move { shown(policy, page) }
+    };
+    paths.iter().fold(Router::new(), |router, path| router.route(path, get(answer.clone())))
+}
+
+fn shown(policy: String, page: String) -> Response {
     let headers =
         [(header::CONTENT_SECURITY_POLICY, policy), (header::REFERRER_POLICY, "no-referrer".to_owned())];
-    (headers, Html(PAGE)).into_response()
+    (headers, Html(page)).into_response()
 }
 
-/// The page runs its own script and nothing else, and speaks to this server and nobody else.
-fn policy() -> String {
+/// A page runs its own script and nothing else, and speaks to this server and nobody else.
+fn policy(page: &str) -> String {
     let hash = |tag: &str| {
-        let inside = between(PAGE, &format!("<{tag}>"), &format!("</{tag}>"));
+        let inside = between(page, &format!("<{tag}>"), &format!("</{tag}>"));
         format!("'sha256-{}'", STANDARD.encode(Sha256::digest(inside.as_bytes())))
     };
     format!(
@@ -59,18 +80,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_needs_nothing_from_elsewhere() {
-        for tag in ["script", "style"] {
-            assert_eq!(
-                PAGE.matches(&format!("<{tag}")).count(),
-                1,
-                "one {tag}, the one that the policy knows"
-            );
-            assert!(!between(PAGE, &format!("<{tag}>"), &format!("</{tag}>")).is_empty());
+    fn the_pages_need_nothing_from_elsewhere() {
+        for page in [PAGE.to_owned(), live_page()] {
+            for tag in ["script", "style"] {
+                let found = page.matches(&format!("<{tag}")).count();
+                assert_eq!(found, 1, "one {tag}, the one that the policy knows");
+                assert!(!between(&page, &format!("<{tag}>"), &format!("</{tag}>")).is_empty());
+            }
+            for foreign in ["http://", "https://", "src=", "@import", "style=\"", "onclick=", "innerHTML"] {
+                assert!(!page.contains(foreign), "{foreign}");
+            }
+            assert!(policy(&page).contains("script-src 'sha256-"));
         }
-        for foreign in ["http://", "https://", "src=", "@import", "style=\"", "onclick=", "innerHTML"] {
-            assert!(!PAGE.contains(foreign), "{foreign}");
-        }
-        assert!(policy().contains("script-src 'sha256-"));
+        assert!(!live_page().contains(STYLE_HERE));
     }
 }

@@ -18,13 +18,16 @@ use tokio::sync::{mpsc, watch};
 use utoipa::ToSchema;
 
 use crate::clock::{self, Stopwatch};
+use crate::live::{self, Control, Controlled, View, Wheel};
 use crate::report;
 use crate::report::follow::Second;
 use crate::serve::Shared;
 use crate::serve::body::JsonBody;
-use crate::serve::events::{Followed, RunEvent};
+use crate::serve::events::{Followed, LiveEvent, RunEvent};
+use crate::serve::live::{steer, whole as whole_live};
 use crate::serve::problem::{ErrorBody, Problem, Severity};
 use crate::serve::scenarios::{About, Changes, Scenarios};
+use crate::steer::helm;
 
 use child::{Ended, Event, Stop};
 use files::RunFile;
@@ -82,6 +85,19 @@ pub(super) enum RunState {
     Failed,
     /// It has been stopped before its end.
     Stopped,
+}
+
+impl RunState {
+    fn word(self) -> &'static str {
+        match self {
+            RunState::Starting => "starting",
+            RunState::Running => "running",
+            RunState::Stopping => "stopping",
+            RunState::Passed => "passed",
+            RunState::Failed => "failed",
+            RunState::Stopped => "stopped",
+        }
+    }
 }
 
 /// How far a run is. Counts are those of all seconds so far; in flight, connections and times are those of the last
@@ -298,8 +314,9 @@ async fn whole(standing: &watch::Receiver<Standing>) -> Result<Run, Problem> {
 
 impl Followed for Standing {
     type View = Run;
+    type Seen = ();
 
-    fn view(&self) -> Run {
+    fn view(&self, (): &mut ()) -> Run {
         // The folder is read for each listener: once, and not with every second that comes.
         let files = if self.has_ended() { files::list(&self.told.folder) } else { Vec::new() };
         self.with(files)
@@ -331,11 +348,17 @@ struct Book {
     busy: bool,
     closed: bool,
     entries: VecDeque<Entry>,
+    /// Runs that have ended, by how.
+    ended: BTreeMap<&'static str, u64>,
 }
 
+#[derive(Clone)]
 struct Entry {
     standing: watch::Receiver<Standing>,
     stop: mpsc::Sender<Stop>,
+    /// What it tells of itself while it goes.
+    live: watch::Receiver<live::State>,
+    wheel: Wheel,
 }
 
 /// The right to run, which one at a time has: two would disturb each other's measurement.
@@ -402,15 +425,26 @@ impl Runs {
         if book.closed {
             return Err(Problem::shutting_down());
         }
-        let process = order.start().map_err(|error| {
+        let (process, socket) = order.start().map_err(|error| {
             let message = format!("the run could not be started: {error}");
             Problem::unavailable("cannot_start", message, "see what the machine is short of, and try again")
         })?;
         let (states, watched) = watch::channel(standing);
         let (stop, stops) = mpsc::channel(8);
+        let (live_states, live) = watch::channel(live::State::default());
+        let (steering, helm) = helm();
+        let wheel = Wheel::default();
+        wheel.attend(steering);
         book.entries.truncate(MAX_REMEMBERED - 1);
-        book.entries.push_front(Entry { standing: watched.clone(), stop });
+        book.entries.push_front(Entry { standing: watched.clone(), stop, live, wheel });
         drop(book);
+        tokio::spawn(async move {
+            let (reader, writer) = socket.into_split();
+            live::watch_child(reader, writer, &live_states, helm).await;
+            // One that was killed has not said that it is over.
+            live_states.send_modify(live::State::conclude);
+        });
+        let ended_book = self.book.clone();
         let folder = order.folder.clone();
         tokio::spawn(async move {
             let tell = |event| states.send_modify(|standing: &mut Standing| standing.hear(event));
@@ -418,6 +452,8 @@ impl Runs {
             // Who hears that it has ended may start another one at once.
             drop(turn);
             states.send_modify(|standing| standing.end(ended));
+            let word = states.borrow().state.word();
+            *open(&ended_book).ended.entry(word).or_default() += 1;
         });
         Ok(watched)
     }
@@ -436,9 +472,24 @@ impl Runs {
     }
 
     fn find(&self, id: &str) -> Result<(watch::Receiver<Standing>, mpsc::Sender<Stop>), Problem> {
+        self.entry(id).map(|entry| (entry.standing, entry.stop))
+    }
+
+    /// Runs that have ended, by how.
+    pub(super) fn ended(&self) -> Vec<(&'static str, u64)> {
+        open(&self.book).ended.iter().map(|(word, count)| (*word, *count)).collect()
+    }
+
+    /// How the newest run stands.
+    pub(super) fn newest(&self) -> Option<live::State> {
+        let book = open(&self.book);
+        book.entries.front().map(|entry| entry.live.borrow().clone())
+    }
+
+    fn entry(&self, id: &str) -> Result<Entry, Problem> {
         let book = open(&self.book);
         let entry = book.entries.iter().find(|entry| entry.standing.borrow().told.id == id);
-        entry.map(|entry| (entry.standing.clone(), entry.stop.clone())).ok_or_else(|| {
+        entry.cloned().ok_or_else(|| {
             let id: String = id.chars().take(100).collect();
             let help = "GET /api/v1/runs lists those that are remembered";
             Problem::not_found("no_such_run", format!("there is no run {id}"), help)
@@ -612,6 +663,65 @@ pub(super) async fn file(
     files::get(folder, name).await
 }
 
+/// How one run stands, in full
+///
+/// With a point for each second of the schedule whose requests have all ended, what was counted so far, and how the
+/// thresholds stand. When a run is longer than an hour, several seconds are one point. Of several runs, it is the one
+/// that goes.
+#[utoipa::path(get, path = "/api/v1/runs/{id}/live", tag = "runs", operation_id = "get_run_live",
+    params(("id" = String, Path, description = "Its name")),
+    responses(
+        (status = 200, description = "How it stands", body = View),
+        (status = 404, description = "There is none", body = ErrorBody),
+    ))]
+pub(super) async fn live(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<axum::Json<View>, Problem> {
+    let state = shared.runs.entry(&id)?.live.borrow().clone();
+    Ok(whole_live(&state))
+}
+
+/// Follow one run in full
+///
+/// Server-sent events, one a second and whenever something is changed: `progress`, first with the whole history and then
+/// with what is new in it, and `end` when the run is over. Then the stream ends.
+#[utoipa::path(get, path = "/api/v1/runs/{id}/live/events", tag = "runs", operation_id = "follow_run_live",
+    params(("id" = String, Path, description = "Its name")),
+    responses(
+        (status = 200, description = "Events", content_type = "text/event-stream", body = LiveEvent),
+        (status = 404, description = "There is none", body = ErrorBody),
+        (status = 503, description = "Too many are listening", body = ErrorBody),
+    ))]
+pub(super) async fn live_events(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let entry = shared.runs.entry(&id)?;
+    shared.listeners.follow(entry.live)
+}
+
+/// Pause, resume or stop one run, or change its rate
+///
+/// Answers when it is done, with the instant from which on it holds.
+#[utoipa::path(post, path = "/api/v1/runs/{id}/control", tag = "runs", operation_id = "control_run",
+    request_body = Control,
+    params(("id" = String, Path, description = "Its name")),
+    responses(
+        (status = 200, description = "It is done", body = Controlled),
+        (status = 404, description = "There is none", body = ErrorBody),
+        (status = 409, description = "It makes no sense now, or the run has ended", body = ErrorBody),
+        (status = 503, description = "The run has not answered yet", body = ErrorBody),
+    ))]
+pub(super) async fn control(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    JsonBody(control): JsonBody<Control>,
+) -> Result<axum::Json<Controlled>, Problem> {
+    let wheel = shared.runs.entry(&id)?.wheel;
+    steer(&wheel, &control).await
+}
+
 /// Stop one run
 ///
 /// As Ctrl-C does: the first time it stops sending, waits for what is in flight and writes all reports; the second
@@ -663,18 +773,18 @@ mod tests {
     #[test]
     fn a_run_adds_up_its_seconds_and_ends_as_its_process_does() {
         let mut run = standing();
-        assert_eq!((run.view().state, run.has_ended()), (RunState::Starting, false));
+        assert_eq!((run.view(&mut ()).state, run.has_ended()), (RunState::Starting, false));
         for second in 0..2 {
             let second =
                 Second { second, sent: 10, matched: 9, failed: 1, connections: 3, ..Second::default() };
             run.hear(Event::Second(second));
         }
-        let view = run.view();
+        let view = run.view(&mut ());
         assert_eq!((view.state, view.progress.seconds, view.progress.sent), (RunState::Running, 2, 20));
         assert_eq!((view.progress.rate, view.progress.matched, view.progress.connections), (10, 18, 3));
         assert_eq!((view.runs, view.planned, view.planned_s, view.reason), (1, Some(20), Some(2.0), None));
         run.end(ended(99 << 8, "{\"a\": 1}", "\nwarning: x\nFAILED a-1 (exit 99): b\n"));
-        let view = run.view();
+        let view = run.view(&mut ());
         assert_eq!((view.state, view.exit_code), (RunState::Failed, Some(99)));
         assert_eq!(view.reason.as_deref(), Some("FAILED a-1 (exit 99): b"));
         assert_eq!((view.log.len(), view.summary.expect("a summary")["a"].clone()), (2, json!(1)));
@@ -685,15 +795,15 @@ mod tests {
         let mut run = standing();
         run.hear(Event::Stopping);
         run.end(ended(105 << 8, "", "stopped"));
-        assert_eq!((run.view().state, run.view().exit_code), (RunState::Stopped, Some(105)));
+        assert_eq!((run.view(&mut ()).state, run.view(&mut ()).exit_code), (RunState::Stopped, Some(105)));
         let mut killed = standing();
         killed.hear(Event::Stopping);
         killed.end(ended(15, "", ""));
-        assert_eq!((killed.view().state, killed.view().exit_code), (RunState::Stopped, None));
-        assert_eq!(killed.view().reason.as_deref(), Some("ended by signal 15"));
+        assert_eq!((killed.view(&mut ()).state, killed.view(&mut ()).exit_code), (RunState::Stopped, None));
+        assert_eq!(killed.view(&mut ()).reason.as_deref(), Some("ended by signal 15"));
         let mut crashed = standing();
         crashed.end(ended(11, "no json", ""));
-        assert_eq!((crashed.view().state, crashed.view().summary), (RunState::Failed, None));
+        assert_eq!((crashed.view(&mut ()).state, crashed.view(&mut ()).summary), (RunState::Failed, None));
     }
 
     #[test]

@@ -26,8 +26,8 @@ const MAX_NAME: usize = 255;
 
 /// Variables of the environment that are the server's own: no run sees them. One that is given the store of the server
 /// finds that in `REDIS_URL`.
-pub const OWN_VARIABLES: [&str; 5] =
-    ["REDIS_URL", "RUNNER_TOKEN", "RUNNER_OUT", "RUNNER_SEED", "RUNNER_SEGMENT"];
+pub const OWN_VARIABLES: [&str; 6] =
+    ["REDIS_URL", "RUNNER_TOKEN", "RUNNER_OUT", "RUNNER_SEED", "RUNNER_SEGMENT", "RUNNER_UI"];
 
 /// What a request changes in a scenario: the flags `--set`, `--var` and `--seed`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

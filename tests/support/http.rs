@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
@@ -18,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// `runner serve` on a free port, in a folder of its own with a folder of scenarios. Dropping it kills it.
 pub struct Serve {
     pub child: Child,
-    addr: SocketAddr,
+    client: Client,
     /// Where it says that records are.
     pub redis: String,
     said: Option<JoinHandle<String>>,
@@ -41,9 +42,15 @@ impl Serve {
         }
         let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
         command.arg("serve").args(args).current_dir(dir.path());
-        for name in
-            ["REDIS_URL", "RUNNER_TOKEN", "RUNNER_LISTEN", "RUNNER_OUT", "RUNNER_SEED", "RUNNER_SEGMENT"]
-        {
+        for name in [
+            "REDIS_URL",
+            "RUNNER_TOKEN",
+            "RUNNER_LISTEN",
+            "RUNNER_OUT",
+            "RUNNER_SEED",
+            "RUNNER_SEGMENT",
+            "RUNNER_UI",
+        ] {
             command.env_remove(name);
         }
         command
@@ -68,11 +75,7 @@ impl Serve {
         let redis = second.trim().trim_start_matches("records are in ").split(',').next().unwrap_or_default();
         let said =
             std::thread::spawn(move || talk.lines().map_while(Result::ok).collect::<Vec<_>>().join("\n"));
-        Serve { child, addr, redis: redis.to_owned(), said: Some(said), dir }
-    }
-
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
+        Serve { child, client: Client { addr }, redis: redis.to_owned(), said: Some(said), dir }
     }
 
     pub fn path(&self) -> &Path {
@@ -81,6 +84,40 @@ impl Serve {
 
     pub fn scenario(&self, name: &str) -> PathBuf {
         self.path().join("scenarios").join(name)
+    }
+
+    /// Waits for its end after a signal.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.wait().expect("it ends")
+    }
+
+    /// What it has said after its address, once it has ended.
+    pub fn talk(&mut self) -> String {
+        self.said.take().map(|said| said.join().expect("it was listened to")).unwrap_or_default()
+    }
+}
+
+impl Deref for Serve {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// Asks a server and says exactly what it is told to say.
+#[derive(Debug, Clone, Copy)]
+pub struct Client {
+    addr: SocketAddr,
+}
+
+impl Client {
+    pub fn of(addr: SocketAddr) -> Client {
+        Client { addr }
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
     }
 
     /// Connects; nothing is sent.
@@ -128,16 +165,6 @@ impl Serve {
         let (status, headers) = head(&mut reader);
         assert_eq!((status, headers["content-type"].as_str()), (200, "text/event-stream"));
         Events { reader }
-    }
-
-    /// Waits for its end after a signal.
-    pub fn wait(&mut self) -> ExitStatus {
-        self.child.wait().expect("it ends")
-    }
-
-    /// What it has said after its address, once it has ended.
-    pub fn talk(&mut self) -> String {
-        self.said.take().map(|said| said.join().expect("it was listened to")).unwrap_or_default()
     }
 }
 

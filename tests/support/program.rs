@@ -42,8 +42,18 @@ impl Bench {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
         command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
-        let names =
-            ["REDIS_URL", "COMPARE_WITH", "RUNNER_OUT", "RUNNER_SEED", "RUNNER_SEGMENT", "RUNNER_WORKERS"];
+        let names = [
+            "REDIS_URL",
+            "COMPARE_WITH",
+            "RUNNER_OUT",
+            "RUNNER_SEED",
+            "RUNNER_SEGMENT",
+            "RUNNER_WORKERS",
+            "RUNNER_UI",
+            "RUNNER_TOKEN",
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+        ];
         for name in names {
             command.env_remove(name);
         }

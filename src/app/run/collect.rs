@@ -7,21 +7,31 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, SystemTime};
 
+use hdrhistogram::Histogram;
+
 use crate::app::error::Error;
-use crate::app::lane;
 use crate::app::run::{LEAD, Run, give_up, vanished};
+use crate::app::{lane, parts};
 use crate::clock::{self, Clock};
 use crate::engine::{Event, Gauges, Totals};
-use crate::recorder::histogram::percentile_us;
+use crate::live::{Moment, Now, Phase};
+use crate::plan::Plan;
+use crate::recorder::histogram::{histogram, percentile_us};
 use crate::recorder::summary::{Collector, ErrorRow, SecondRow};
 use crate::report;
+use crate::report::counts::{CountsCsv, Scope};
 use crate::report::csv::{ConnectionRow, ConnectionsCsv, SecondsCsv};
+use crate::report::hdr::LatencyLog;
 use crate::report::progress::Live;
 use crate::scenario::schema::ReportFile;
+use crate::thresholds::Watch;
 use crate::units::Nanos;
 
 /// How often the screen is brought up to date.
 const TICK: Duration = Duration::from_millis(50);
+
+/// The same of a simulation, in which many seconds pass meanwhile.
+const SIMULATED_TICK: Duration = Duration::from_millis(500);
 
 /// Different errors that are told apart.
 const MAX_ERRORS: usize = 256;
@@ -36,7 +46,14 @@ pub(super) struct Collected {
     pub errors: Vec<ErrorRow>,
     pub failure: Option<Error>,
     pub overloaded: bool,
+    /// Somebody has asked the run to stop.
+    pub stopped: bool,
+    pub watch: Watch,
+    pub connect_time: Histogram<u64>,
+    /// Finished when the summary is known.
+    pub latency_log: Option<LatencyLog>,
     seconds_csv: Option<SecondsCsv>,
+    pub counts_csv: Option<CountsCsv>,
     connections_csv: Option<ConnectionsCsv>,
     latest: Option<(u64, u64, u64)>,
     sent_before: (u64, u64),
@@ -55,10 +72,15 @@ impl Run {
             let _ = start.send(clock);
         }
         let mut collected = self.nothing_yet()?;
+        if self.ui.is_on() {
+            collected.watch.keep_standing();
+        }
+        self.ui.started(collected.started_at);
         for event in self.crew.early.drain(..) {
             take_lane_event(event, &mut collected);
         }
         self.take_in(&clock, &mut collected);
+        self.wheel.let_go();
         if collected.totals.len() < self.crew.workers as usize {
             // Without its account nobody knows what it has sent: where only time ends the load, sums would fit.
             collected.failure.get_or_insert_with(|| vanished("go on with a worker"));
@@ -81,8 +103,18 @@ impl Run {
             true => Some(ConnectionsCsv::new(&self.folder)?),
             false => None,
         };
+        let started_at = clock::wall() + LEAD;
+        let latency_log = match files.contains(&ReportFile::Latency) {
+            true => Some(LatencyLog::new(&self.folder, plan, started_at)?),
+            false => None,
+        };
+        let counts_csv = match parts::keeps_counts(&self.prepared.loaded.scenario) {
+            true => Some(CountsCsv::new(&self.folder)?),
+            false => None,
+        };
         Ok(Collected {
-            started_at: clock::wall() + LEAD,
+            started_at,
+            latency_log,
             collector: Collector::new(self.crew.workers as usize, plan.stages.len()),
             totals: Vec::new(),
             lanes: Vec::new(),
@@ -90,7 +122,11 @@ impl Run {
             errors: Vec::new(),
             failure: None,
             overloaded: false,
+            stopped: false,
+            watch: Watch::new(plan),
+            connect_time: histogram(),
             seconds_csv,
+            counts_csv,
             connections_csv,
             latest: None,
             sent_before: (0, 0),
@@ -143,6 +179,7 @@ impl Run {
 
     fn take_in(&mut self, clock: &Clock, collected: &mut Collected) {
         let mut next_tick = clock::Stopwatch::start();
+        let tick = if self.dial.is_some() { SIMULATED_TICK } else { TICK };
         while collected.totals.len() < self.crew.workers as usize {
             match self.crew.events.recv_timeout(TICK) {
                 Ok((worker, event)) => self.take_event(worker, event, collected),
@@ -152,17 +189,18 @@ impl Run {
             while let Ok(event) = self.crew.lane_events.try_recv() {
                 take_lane_event(event, collected);
             }
-            if next_tick.elapsed() >= TICK {
+            if next_tick.elapsed() >= tick {
                 next_tick = clock::Stopwatch::start();
                 self.interrupts.announce();
-                if let Some(csv) = &mut collected.connections_csv {
-                    let flushed = csv.flush();
-                    self.or_drain(flushed, collected);
-                }
-                let live = self.live(clock.now(), collected);
+                self.heed(clock, collected);
+                let flushed = write_to(&mut collected.connections_csv, ConnectionsCsv::flush);
+                self.or_drain(flushed, collected);
+                let now = self.dial.as_ref().map_or_else(|| clock.now(), |dial| dial.now());
+                let live = self.live(now, collected);
                 if let Some(progress) = &mut self.progress {
                     progress.tick(&live);
                 }
+                self.ui.tick(self.phase(), || self.moment(&live, collected));
             }
         }
     }
@@ -175,26 +213,25 @@ impl Run {
                     let _ = self.crew.windows_back[worker as usize].send(spare);
                 }
                 for row in collected.collector.seconds(false) {
-                    let written = collected.second(&row);
-                    self.or_drain(written, collected);
+                    self.take_second(&row, collected);
                 }
             }
             Event::Connection(record) => {
                 *collected.ends.entry(record.end.word()).or_default() += 1;
-                if let Some(csv) = &mut collected.connections_csv {
-                    let written = csv.row(ConnectionRow {
-                        slot: record.slot,
-                        generation: record.generation,
-                        address: record.address,
-                        opened_us: record.opened.0 / 1000,
-                        connect_us: record.connect_time.0 / 1000,
-                        closed_us: record.closed.0 / 1000,
-                        sent: record.sent,
-                        matched: record.matched,
-                        end: record.end.word(),
-                    });
-                    self.or_drain(written, collected);
-                }
+                collected.connect_time.saturating_record(record.connect_time.0);
+                let row = ConnectionRow {
+                    slot: record.slot,
+                    generation: record.generation,
+                    address: record.address,
+                    opened_us: record.opened.0 / 1000,
+                    connect_us: record.connect_time.0 / 1000,
+                    closed_us: record.closed.0 / 1000,
+                    sent: record.sent,
+                    matched: record.matched,
+                    end: record.end.word(),
+                };
+                let written = write_to(&mut collected.connections_csv, |csv| csv.row(row));
+                self.or_drain(written, collected);
             }
             Event::Trouble(trouble) => {
                 collected.error(
@@ -210,16 +247,28 @@ impl Run {
                 collected.collector.done(worker as usize);
                 collected.totals.push(*totals);
             }
+            // Whoever asked may be gone.
+            Event::Mark(heard) => drop(heard.send(())),
             Event::Ready | Event::Unreachable(_) => {}
         }
     }
 
-    /// A report that cannot be written ends the run, but what is in flight is waited for and accounted.
-    fn or_drain(&self, written: Result<(), report::Error>, collected: &mut Collected) {
+    /// A second whose requests have all ended. Where it breaks a threshold that says so, nothing more is sent.
+    fn take_second(&self, row: &SecondRow, collected: &mut Collected) {
+        let written = collected.second(row);
+        self.or_drain(written, collected);
+        self.ui.second(row, self.plan_now());
+        if collected.watch.second(row) {
+            self.control.drain();
+        }
+    }
+
+    /// A report that cannot be written ends the run, but what is in flight is waited for and accounted, and the other
+    /// files go on.
+    pub(super) fn or_drain(&self, written: Result<(), report::Error>, collected: &mut Collected) {
         if let Err(error) = written {
             self.control.drain();
             collected.failure.get_or_insert(error.into());
-            (collected.seconds_csv, collected.connections_csv) = (None, None);
         }
     }
 
@@ -227,7 +276,7 @@ impl Run {
         let sum = |of: fn(&Gauges) -> &std::sync::atomic::AtomicU64| {
             self.crew.gauges.iter().map(|gauges| of(gauges).load(Relaxed)).sum::<u64>()
         };
-        let plan = &self.prepared.plan;
+        let plan = self.plan_now();
         let sent = sum(|g| &g.sent);
         let (before_ns, before) = collected.sent_before;
         if elapsed.0 >= before_ns + 1_000_000_000 {
@@ -241,10 +290,7 @@ impl Run {
             elapsed,
             stage: match plan.closed {
                 Some(_) => 0,
-                None => {
-                    let past = plan.stages.partition_point(|stage| stage.totals.end <= elapsed);
-                    past.min(plan.stages.len() - 1)
-                }
+                None => plan.stage_at(elapsed),
             },
             due: sum(|g| &g.due),
             sent,
@@ -258,6 +304,40 @@ impl Run {
             p50_us,
             p99_us,
             lag_p99_us,
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        match (self.control.is_draining(), self.is_paused()) {
+            (true, _) => Phase::Stopping,
+            (false, true) => Phase::Paused,
+            (false, false) => Phase::Running,
+        }
+    }
+
+    /// What those who look at the run are told.
+    fn moment(&self, live: &Live, collected: &Collected) -> Moment {
+        let ended: u64 = collected.ends.values().sum();
+        let cpu_ns: u64 = self.crew.gauges.iter().map(|gauges| gauges.cpu_ns.load(Relaxed)).sum();
+        Moment {
+            phase: self.phase(),
+            now: Now {
+                elapsed_s: live.elapsed.as_secs_f64(),
+                stage: live.stage,
+                due: live.due,
+                sent: live.sent,
+                matched: live.matched,
+                failed: live.failed,
+                dropped: live.dropped,
+                in_flight: live.in_flight,
+                connections: live.connections,
+                opened: ended + live.connections,
+                rate_planned: live.rate_planned,
+                rate_actual: live.rate_actual,
+                worker_cpu_s: cpu_ns as f64 / 1e9,
+            },
+            ends: collected.ends.iter().map(|(&end, &count)| (end, count)).collect(),
+            thresholds: collected.watch.so_far(),
         }
     }
 
@@ -278,8 +358,7 @@ impl Run {
             self.take_event(worker, event, collected);
         }
         for row in collected.collector.seconds(true) {
-            let written = collected.second(&row);
-            self.or_drain(written, collected);
+            self.take_second(&row, collected);
         }
     }
 }
@@ -290,6 +369,18 @@ fn collected_through(run: &Run, collected: &Collected) -> u64 {
     let cut = collected.totals.iter().any(|totals| totals.outcomes.of(Outcome::NotReached) > 0);
     // The rows of a closed load are those that the workers have handed over.
     if cut { 0 } else { run.prepared.plan.schedule.end().0.div_ceil(1_000_000_000) }
+}
+
+/// Writes to a file, where it is there. One that cannot be written is given up.
+fn write_to<T>(
+    file: &mut Option<T>,
+    write: impl FnOnce(&mut T) -> Result<(), report::Error>,
+) -> Result<(), report::Error> {
+    let written = file.as_mut().map_or(Ok(()), write);
+    if written.is_err() {
+        *file = None;
+    }
+    written
 }
 
 fn take_lane_event(event: lane::Event, collected: &mut Collected) {
@@ -303,6 +394,17 @@ fn take_lane_event(event: lane::Event, collected: &mut Collected) {
 }
 
 impl Collected {
+    /// The plan is another for the seconds that are still to come.
+    pub(super) fn follow(&mut self, plan: &Plan) {
+        self.watch.follow(plan);
+        if let Some(csv) = &mut self.seconds_csv {
+            csv.follow(plan);
+        }
+        if let Some(log) = &mut self.latency_log {
+            log.follow(plan);
+        }
+    }
+
     fn second(&mut self, row: &SecondRow) -> Result<(), report::Error> {
         if let Some(latencies) = &row.window.latencies {
             self.latest = Some((
@@ -311,10 +413,14 @@ impl Collected {
                 percentile_us(&latencies.lag, 99.0),
             ));
         }
-        if let Some(csv) = &mut self.seconds_csv {
-            csv.row(row)?;
-        }
-        Ok(())
+        // Each for itself, so that what stops one leaves the others whole.
+        let seconds = write_to(&mut self.seconds_csv, |csv| csv.row(row));
+        let log = write_to(&mut self.latency_log, |log| log.row(row));
+        let counts = write_to(&mut self.counts_csv, |csv| match &row.window.latencies {
+            Some(latencies) => csv.row(Scope::Second, row.second, latencies),
+            None => Ok(()),
+        });
+        seconds.and(log).and(counts)
     }
 
     /// Counts an error with others of its kind and address.
@@ -337,12 +443,8 @@ impl Collected {
     }
 
     fn finish_files(&mut self, through: u64) -> Result<(), report::Error> {
-        if let Some(csv) = self.seconds_csv.take() {
-            csv.finish(through)?;
-        }
-        if let Some(csv) = self.connections_csv.take() {
-            csv.finish()?;
-        }
-        Ok(())
+        let seconds = self.seconds_csv.take().map_or(Ok(()), |csv| csv.finish(through));
+        let connections = self.connections_csv.take().map_or(Ok(()), ConnectionsCsv::finish);
+        seconds.and(connections)
     }
 }

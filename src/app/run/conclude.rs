@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use crate::app::error::{Error, exit};
-use crate::app::lane;
 use crate::app::run::Run;
 use crate::app::run::collect::Collected;
+use crate::app::run::steering::event_rows;
+use crate::app::{lane, parts, say};
 use crate::clock;
 use crate::datastore::Datastore;
 use crate::ledger::{Ledger, Mapped, Outcome};
@@ -17,9 +20,14 @@ use crate::recorder::shard::KindTally;
 use crate::recorder::summary::{
     ErrorRow, Health, KindRow, ReadBack, ResponderCount, ScriptCounts, StageRow, Summary, Verdict,
 };
-use crate::report::csv;
-use crate::report::figures::plain;
-use crate::scenario::schema::ReportFile;
+use crate::report;
+use crate::report::counts::{CountsCsv, Scope};
+use crate::report::figures::{count, found, plain};
+use crate::report::health::saturation;
+use crate::report::requests::RequestsCsv;
+use crate::report::saved::{self, Saved};
+use crate::report::{PAGE, csv, junit};
+use crate::scenario::schema::{Addresses, ReportFile};
 use crate::script::Tallies;
 use crate::units::Nanos;
 
@@ -40,14 +48,22 @@ impl Run {
             collected.failure = Some(error);
             None
         });
-        let responder = responder_stats.map(|stats| ResponderCount {
-            issued: stats.issued,
+        let issued = responder_stats.map(|stats| stats.issued).or(self.issued_by_model());
+        let responder = issued.map(|issued| ResponderCount {
+            issued,
             received: ledger.receipts.received - ledger.receipts.malformed,
             unanswered: ledger.outcomes.failed() + ledger.outcomes.of(Outcome::TimedOut),
         });
+        self.counts = collected.counts_csv.take();
         let mut summary = self.summary(collected, &lanes, ledger, responder, read_back);
         self.done_hooks(&mut summary);
         Ok(summary)
+    }
+
+    /// What the model of a simulation has answered, where it stands for the built-in responder.
+    fn issued_by_model(&self) -> Option<u64> {
+        let is_ours = self.prepared.loaded.scenario.target.addresses == Addresses::Responder;
+        self.dial.as_ref().filter(|_| is_ours).map(|dial| dial.issued.load(Relaxed))
     }
 
     fn ledger(&self, collected: &Collected, mapping: &mapping::Totals) -> Ledger {
@@ -87,7 +103,7 @@ impl Run {
 
     fn summary(
         &self,
-        collected: Collected,
+        mut collected: Collected,
         lanes: &lane::Totals,
         ledger: Ledger,
         responder: Option<ResponderCount>,
@@ -103,7 +119,7 @@ impl Run {
             .zip(collected.collector.stages())
             .map(|(stage, window)| StageRow {
                 name: stage.name.clone(),
-                kind: stage.kind,
+                kind: stage.kind.into(),
                 duration: match plan.closed {
                     None => stage.duration(),
                     Some(_) => duration.min(scheduled_duration),
@@ -122,9 +138,16 @@ impl Run {
                 latencies.merge(of_stage);
             }
         }
+        if let Some(log) = collected.latency_log.take()
+            && let Err(error) = log.finish(&latencies)
+        {
+            collected.failure.get_or_insert(error.into());
+        }
+        let script = lanes.tallies.of_requests();
         let imbalances = ledger.balance().err().unwrap_or_default();
         let mut summary = Summary {
             run_id: self.run_id.clone(),
+            segment: plan.segment.to_string(),
             scenario: plan.name.clone(),
             plan: plan.fingerprint.clone(),
             seed: plan.seed,
@@ -132,25 +155,32 @@ impl Run {
             duration,
             scheduled_duration,
             closed: plan.closed.is_some(),
-            verdict: Verdict { passed: true, exit_code: exit::PASSED, word: "passed", reason: String::new() },
+            simulated: self.dial.is_some(),
+            verdict: Verdict::passed(),
+            thresholds: Vec::new(),
             ledger,
             imbalances,
             latencies,
             stages,
+            events: event_rows(plan),
             kinds: self.kinds(&collected),
             connections_opened: totals.iter().map(|t| t.opened).sum(),
             reconnects: totals.iter().map(|t| t.reconnects).sum(),
-            connection_ends: collected.ends.clone(),
+            connect_time: collected.connect_time.clone(),
+            connection_ends: collected.ends.iter().map(|(&end, &count)| (end.into(), count)).collect(),
             errors: errors(&collected, lanes, &ledger, duration),
             responder,
             read_back,
             journaled: lanes.mapping.journaled,
             health: Health {
                 worker_cpu: totals.iter().map(|t| t.cpu).collect(),
-                process_cpu: clock::process_cpu(),
+                // What a simulation takes is no figure of the run.
+                process_cpu: self.dial.as_ref().map_or_else(clock::process_cpu, |_| Duration::ZERO),
                 starved: totals.iter().map(|t| t.starved).sum(),
-                script_time: lanes.tallies.total().as_duration(),
-                script_calls: lanes.tallies.hooks.values().map(|time| time.calls).sum(),
+                waited: totals.iter().map(|t| t.waited).sum(),
+                script_time: Duration::from_nanos(script.total_ns),
+                script_calls: script.calls,
+                script_slowest: Duration::from_nanos(script.max_ns),
                 slowest_fetch: lanes.feed.slowest_fetch,
                 slowest_write: lanes.mapping.slowest_write,
                 outages: lanes.feed.outages + lanes.mapping.outages,
@@ -158,6 +188,7 @@ impl Run {
             },
             script: script_counts(&lanes.tallies),
         };
+        summary.thresholds = collected.watch.judge(&summary);
         summary.verdict = self.verdict(&summary, &collected, lanes);
         summary
     }
@@ -180,15 +211,24 @@ impl Run {
     ///
     /// 1. A part failed for good: its own code.
     /// 2. The ledger does not balance.
-    /// 3. The run was interrupted.
+    /// 3. The run was interrupted, or stopped when it was asked to.
     /// 4. `on_overload: fail` came to pass.
     /// 5. The target was out of reach at the end.
     /// 6. The target answered nothing at all, or nothing but errors.
     /// 7. Something was lost: responses that are not in the store, or that the responder issued and
     ///    nobody can account for.
-    /// 8. Passed.
+    /// 8. The generator was saturated, and what was missed is its own doing.
+    /// 9. A threshold does not hold.
+    /// 10. It is worse than the baseline, and that is to fail it; known when its files are complete
+    ///     ([`Run::hold_against_baseline`]).
+    /// 11. Passed.
     fn verdict(&self, summary: &Summary, collected: &Collected, lanes: &lane::Totals) -> Verdict {
-        let failed = |exit_code, word, reason: String| Verdict { passed: false, exit_code, word, reason };
+        let failed = |exit_code, word: &'static str, reason: String| Verdict {
+            passed: false,
+            exit_code,
+            word: word.into(),
+            reason,
+        };
         if let Some(error) = &collected.failure {
             let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
             return failed(error.code(), "failed", format!("failed to {error}{hint}"));
@@ -196,11 +236,12 @@ impl Run {
         if let Some(first) = summary.imbalances.first() {
             return failed(exit::LEDGER, "unbalanced", format!("the ledger does not balance: {first}"));
         }
-        if self.interrupts.seen() {
+        if self.interrupts.seen() || collected.stopped {
             let not_reached = summary.ledger.outcomes.of(Outcome::NotReached);
+            let how = if self.interrupts.seen() { "interrupted" } else { "stopped when asked to" };
             let reason = match self.prepared.plan.total() {
-                None => "interrupted before its time".to_string(),
-                Some(_) => format!("interrupted with {not_reached} requests not yet due"),
+                None => format!("{how} before its time"),
+                Some(_) => format!("{how} with {not_reached} requests not yet due"),
             };
             return failed(exit::INTERRUPTED, "interrupted", reason);
         }
@@ -228,10 +269,10 @@ impl Run {
             let reason = format!("the target refused all of {error_replies} requests: {said}");
             return failed(exit::UNREACHABLE, "refused", reason);
         }
-        match lost(summary, lanes) {
-            Some(reason) => failed(exit::LEDGER, "lost", reason),
-            None => Verdict { passed: true, exit_code: exit::PASSED, word: "passed", reason: String::new() },
+        if let Some(reason) = lost(summary, lanes) {
+            return failed(exit::LEDGER, "lost", reason);
         }
+        decided(summary)
     }
 
     /// Calls the `done` hook of the first worker, and waits for all lanes to end.
@@ -249,7 +290,7 @@ impl Run {
                     summary.verdict = Verdict {
                         passed: false,
                         exit_code: error.code(),
-                        word: "failed",
+                        word: "failed".into(),
                         reason: format!("failed to {error}"),
                     };
                 }
@@ -263,25 +304,159 @@ impl Run {
         }
     }
 
-    /// Writes the files of the report.
-    pub(super) fn keep_books(&mut self, summary: &mut Summary) -> Result<(), Error> {
-        if let Some(requests) = self.requests.take().and_then(Arc::into_inner) {
-            requests.finish()?;
+    /// Writes the files of the report, the small ones first: what one of them has no room for, another may have. The
+    /// first that cannot be written is the verdict of a run that had passed; nothing of it hides what was found.
+    pub(super) fn keep_books(&mut self, summary: &mut Summary) {
+        let said = summary.verdict.clone();
+        let requests = self.requests.take().and_then(Arc::into_inner);
+        let mut written = self.write_tables(summary);
+        written.push(requests.map_or(Ok(()), RequestsCsv::finish));
+        written.push(self.counts.take().map_or(Ok(()), |counts| finish_counts(counts, summary)));
+        blame(written, summary);
+        self.hold_against_baseline(summary);
+        // It says how the run came out, so it comes when nothing else can fail.
+        let reported = summary.verdict.clone();
+        let written = self.write_report(summary);
+        blame(written.into_iter().map(|(_, written)| written).collect(), summary);
+        if summary.verdict != reported {
+            self.correct(self.write_report(summary));
         }
-        for file in &self.prepared.loaded.scenario.report.files {
-            match file {
-                ReportFile::Summary => self.folder.write("summary.csv", &csv::summary_csv(summary))?,
-                ReportFile::Stages => self.folder.write("stages.csv", &csv::stages_csv(summary))?,
-                ReportFile::Errors => self.folder.write("errors.csv", &csv::errors_csv(summary))?,
-                // Written while the run went.
-                ReportFile::Seconds | ReportFile::Connections => {}
-            }
+        // What was written first knew of no comparison.
+        if summary.verdict != said || self.compared.is_some() {
+            self.correct(self.write_verdict(summary));
         }
-        if !summary.kinds.is_empty() {
-            self.folder.write("mix.csv", &csv::mix_csv(summary))?;
-        }
-        Ok(())
     }
+
+    /// Writes the tables that are made from the summary.
+    fn write_tables(&self, summary: &Summary) -> Vec<Result<(), report::Error>> {
+        let files = &self.prepared.loaded.scenario.report.files;
+        let mut written: Vec<_> = files
+            .iter()
+            .map(|file| match file {
+                ReportFile::Summary => self.folder.write("summary.csv", &csv::summary_csv(summary)),
+                ReportFile::Stages => self.folder.write("stages.csv", &csv::stages_csv(summary)),
+                ReportFile::Errors => self.folder.write("errors.csv", &csv::errors_csv(summary)),
+                ReportFile::Junit => self.folder.write(junit::NAME, &self.junit(summary)),
+                // Written while the run went, or from what was.
+                ReportFile::Seconds
+                | ReportFile::Connections
+                | ReportFile::Latency
+                | ReportFile::Json
+                | ReportFile::Html => Ok(()),
+            })
+            .collect();
+        written.extend(self.keep_events());
+        if !summary.kinds.is_empty() {
+            written.push(self.folder.write("mix.csv", &csv::mix_csv(summary)));
+        }
+        written
+    }
+
+    /// Holds the run against an earlier one, where one was named. It has passed by then, or what it fails with is
+    /// worse than a regression.
+    fn hold_against_baseline(&mut self, summary: &mut Summary) {
+        let Some(baseline) = &self.baseline else { return };
+        let saved = Saved::of(self.folder.path(), summary, "", saved::Machine::default());
+        let compared = saved.and_then(|saved| baseline.hold_against(saved, self.folder.path()));
+        let failed = match compared {
+            Ok(compared) => {
+                let failure = compared.failure();
+                self.compared = Some(compared);
+                failure.map(|reason| (exit::REGRESSION, "regression", reason))
+            }
+            // It was to be told and no more: a run that was changed while it went, or hardly begun, has passed.
+            Err(error) if !baseline.decides() => {
+                say(&format!("warning: failed to {error}"));
+                None
+            }
+            Err(error) => {
+                let error = Error::from(error);
+                Some((error.code(), "failed", format!("failed to {error}")))
+            }
+        };
+        if let Some((exit_code, word, reason)) = failed.filter(|_| summary.verdict.passed) {
+            summary.verdict = Verdict { passed: false, exit_code, word: word.into(), reason };
+        }
+    }
+
+    /// Writes the files that are made from the others, and says which.
+    fn write_report(&self, summary: &Summary) -> Vec<(&'static str, Result<(), report::Error>)> {
+        let loaded = &self.prepared.loaded;
+        if !parts::keeps_counts(&loaded.scenario) {
+            return Vec::new();
+        }
+        let scenario = loaded.effective_yaml().unwrap_or_else(|error| format!("# {error}\n"));
+        let mut saved = match Saved::of(self.folder.path(), summary, &scenario, parts::machine_facts()) {
+            Ok(saved) => saved,
+            Err(error) => return vec![(saved::NAME, Err(error))],
+        };
+        if let Some(compared) = &self.compared {
+            saved.against(compared.clone());
+        }
+        let files = &loaded.scenario.report.files;
+        let mut written = Vec::new();
+        if files.contains(&ReportFile::Json) {
+            written.push((saved::NAME, self.folder.write(saved::NAME, saved.json().as_bytes())));
+        }
+        if files.contains(&ReportFile::Html) {
+            written.push((PAGE, self.folder.write(PAGE, saved.html().as_bytes())));
+        }
+        written
+    }
+
+    /// Writes the tables that say how the run came out, and says which.
+    fn write_verdict(&self, summary: &Summary) -> Vec<(&'static str, Result<(), report::Error>)> {
+        let files = &self.prepared.loaded.scenario.report.files;
+        let tables = [
+            (ReportFile::Summary, "summary.csv", csv::summary_csv(summary)),
+            (ReportFile::Junit, junit::NAME, self.junit(summary)),
+        ];
+        let tables = tables.into_iter().filter(|(file, ..)| files.contains(file));
+        tables.map(|(_, name, bytes)| (name, self.folder.write(name, &bytes))).collect()
+    }
+
+    /// `junit.xml`, with what the run came to against another as far as that is known.
+    fn junit(&self, summary: &Summary) -> Vec<u8> {
+        junit::xml(summary, self.compared.as_ref()).into_bytes()
+    }
+
+    /// After files were written again because the run came out otherwise than they said. Where there was no room for
+    /// that, no file is better than one that says what is not so.
+    fn correct(&self, written: Vec<(&'static str, Result<(), report::Error>)>) {
+        for (name, _) in written.iter().filter(|(_, written)| written.is_err()) {
+            self.folder.withdraw(name);
+        }
+    }
+}
+
+/// A file that cannot be written fails a run that had passed. Of another the verdict says more, and the file is
+/// mentioned.
+fn blame(written: Vec<Result<(), report::Error>>, summary: &mut Summary) {
+    for error in written.into_iter().filter_map(Result::err).map(Error::from) {
+        if summary.verdict.passed {
+            summary.verdict = Verdict {
+                passed: false,
+                exit_code: error.code(),
+                word: "failed".into(),
+                reason: format!("failed to {error}"),
+            };
+        } else {
+            tracing::error!("failed to {error}");
+        }
+    }
+}
+
+/// Writes the latencies of stages and kinds behind those of the seconds.
+fn finish_counts(mut counts: CountsCsv, summary: &Summary) -> Result<(), report::Error> {
+    for (index, stage) in summary.stages.iter().enumerate() {
+        if let Some(latencies) = &stage.window.latencies {
+            counts.row(Scope::Stage, index as u64, latencies)?;
+        }
+    }
+    for (index, kind) in summary.kinds.iter().enumerate() {
+        counts.row(Scope::Kind, index as u64, &kind.tally.latencies)?;
+    }
+    counts.finish()
 }
 
 fn lost(summary: &Summary, lanes: &lane::Totals) -> Option<String> {
@@ -306,6 +481,30 @@ fn lost(summary: &Summary, lanes: &lane::Totals) -> Option<String> {
         "the responder issued {} ids, {} responses were received and {} requests were given up",
         responder.issued, responder.received, responder.unanswered
     ))
+}
+
+/// The verdict on a run in which nothing went wrong: by its thresholds.
+pub(in crate::app) fn decided(summary: &Summary) -> Verdict {
+    let failed = |exit_code, word: &'static str, reason: String| Verdict {
+        passed: false,
+        exit_code,
+        word: word.into(),
+        reason,
+    };
+    if let Some(reason) = saturation(summary) {
+        return failed(exit::SATURATED, "saturated", reason);
+    }
+    match broken(summary) {
+        Some(reason) => failed(exit::THRESHOLD, "threshold", reason),
+        None => Verdict::passed(),
+    }
+}
+
+/// How many thresholds do not hold, and the first of them with what was measured.
+fn broken(summary: &Summary) -> Option<String> {
+    let first = summary.broken().next()?;
+    let (broken, of) = (summary.broken().count(), count(summary.thresholds.len() as u64, "threshold"));
+    Some(format!("{broken} of {of} failed: {}: {}", first.check, found(first)))
 }
 
 fn errors(collected: &Collected, lanes: &lane::Totals, ledger: &Ledger, end: Nanos) -> Vec<ErrorRow> {

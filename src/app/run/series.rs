@@ -12,7 +12,10 @@ use std::rc::Rc;
 use crate::app::error::{Error, exit};
 use crate::app::prepare::Prepared;
 use crate::app::run::interrupt::Interrupts;
-use crate::app::run::{Order, Run, concern_in_words, start_logging, stays};
+use crate::app::run::search::most_trials;
+use crate::app::run::simulated::announce;
+use crate::app::run::ui::Ui;
+use crate::app::run::{Order, Run, concern_in_words, finish, start_logging, stays};
 use crate::app::{colour, parts, say, to_stdout};
 use crate::cli::RunArgs;
 use crate::clock;
@@ -22,13 +25,22 @@ use crate::report::series::{self, Measured, Pass, Side, Target};
 use crate::report::{self, Folder};
 use crate::scenario::schema::Addresses;
 
+/// A text as the name of a folder: bounded, and without what means something to a shell.
+pub(super) fn folder_name(text: &str) -> String {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || "._=-".contains(c) { c } else { '_' };
+    text.chars().map(safe).take(100).collect()
+}
+
 /// Whether there is more than one run to be made, or a table is wanted.
 pub(super) fn is_series(rows: &[Prepared]) -> bool {
     rows.iter().any(|row| !row.values.is_empty() || row.loaded.scenario.compare_with.is_some())
 }
 
-/// How many runs a row makes.
+/// How many runs a row makes; of a search, at most.
 pub(in crate::app) fn runs_of(row: &Prepared) -> u64 {
+    if let Some(search) = &row.loaded.scenario.search {
+        return most_trials(search);
+    }
     row.loaded.scenario.compare_with.as_ref().map_or(1, |compare| 2 * u64::from(compare.rounds))
 }
 
@@ -51,8 +63,7 @@ impl Turn {
             format!("-{}{side}-{}", self.round, target.name)
         });
         let name = format!("{:0digits$}{target}{}", self.row, values.collect::<String>());
-        let safe = |c: char| if c.is_ascii_alphanumeric() || "._=-".contains(c) { c } else { '_' };
-        name.chars().map(safe).take(100).collect()
+        folder_name(&name)
     }
 
     fn title(&self) -> String {
@@ -97,10 +108,13 @@ pub(super) fn run(args: &RunArgs, path: &Path, rows: Vec<Prepared>) -> Result<u8
     if args.dry_run {
         return Ok(dry_run(args, &turns, order));
     }
+    if let Some(first) = turns.first() {
+        announce(args, &first.prepared.loaded.scenario);
+    }
     let mut said = Vec::new();
     for turn in &turns {
         for concern in order(turn).concerns {
-            if concern.fatal {
+            if concern.fatal && !args.simulate {
                 return Err(Error::Preflight(concern));
             }
             // What is the same for many of them is said once.
@@ -112,6 +126,7 @@ pub(super) fn run(args: &RunArgs, path: &Path, rows: Vec<Prepared>) -> Result<u8
     }
     let mode = start_logging(args)?;
     let interrupts = Rc::new(Interrupts::watch(args.quiet)?);
+    let ui = Rc::new(Ui::start(args)?);
     let folder = Folder::create(&base)?;
     let mut done = Series { folder, name, passes: Vec::new(), json: Vec::new(), kept: None };
     let of = turns.len();
@@ -122,8 +137,8 @@ pub(super) fn run(args: &RunArgs, path: &Path, rows: Vec<Prepared>) -> Result<u8
         if !args.quiet {
             say(&format!("run {} of {of}: {}", number + 1, turn.title()));
         }
-        let is_last = number + 1 == of;
-        done.take(args, turn, order(turn), mode, &interrupts, is_last);
+        let lookers = (&ui, (number as u64 + 1, of as u64));
+        done.take(args, turn, order(turn), mode, &interrupts, lookers);
         // What is there after each run is there if the next one is killed.
         done.folder.write("matrix.csv", &series::csv(&done.passes))?;
     }
@@ -137,6 +152,8 @@ pub(super) fn run(args: &RunArgs, path: &Path, rows: Vec<Prepared>) -> Result<u8
     if kept.is_some() {
         interrupts.wait_for_next();
     }
+    drop(kept);
+    finish(ui);
     Ok(code)
 }
 
@@ -182,7 +199,7 @@ impl Series {
         order: Order,
         mode: Mode,
         interrupts: &Rc<Interrupts>,
-        is_last: bool,
+        (ui, number): (&Rc<Ui>, (u64, u64)),
     ) {
         let connections = connections_of(&turn.prepared.plan);
         let mut pass = Pass {
@@ -196,7 +213,7 @@ impl Series {
             measured: None,
         };
         let mut json = serde_json::Value::Null;
-        match order.carry_out(args, mode, interrupts) {
+        match order.carry_out(args, mode, interrupts, ui, number) {
             Ok((mut run, summary)) => {
                 run.end_progress();
                 pass.outcome = summary.verdict.word.to_string();
@@ -210,7 +227,7 @@ impl Series {
                     say(&report::screen::last_line(&summary));
                 }
                 // The stores of the others end with their runs: each begins with an empty one.
-                if is_last && run.keeps_store(args.keep_store) {
+                if number.0 == number.1 && run.keeps_store(args.keep_store) {
                     self.kept = Some(run);
                 }
             }
@@ -281,7 +298,7 @@ fn connections_of(plan: &Plan) -> u64 {
 }
 
 /// What is worse stands further to the front.
-const BY_WEIGHT: [u8; 9] = [
+const BY_WEIGHT: [u8; 11] = [
     exit::LEDGER,
     exit::UNEXPECTED,
     exit::SCRIPT,
@@ -289,12 +306,14 @@ const BY_WEIGHT: [u8; 9] = [
     exit::USAGE,
     exit::SCENARIO,
     exit::UNREACHABLE,
+    exit::SATURATED,
     exit::THRESHOLD,
+    exit::REGRESSION,
     exit::INTERRUPTED,
 ];
 
 /// The worst of some exit codes.
-fn worst(codes: impl Iterator<Item = u8>) -> u8 {
+pub(in crate::app) fn worst(codes: impl Iterator<Item = u8>) -> u8 {
     let codes: Vec<u8> = codes.collect();
     let known = BY_WEIGHT.into_iter().find(|code| codes.contains(code));
     known.or_else(|| codes.into_iter().max()).unwrap_or(exit::PASSED)

@@ -74,7 +74,8 @@ impl Worker {
         }
         match self.next_due() {
             Some(due_ns) => due_ns.min(now_ns),
-            None if self.ports.source.is_finished() => now_ns,
+            // All of its share has come due: what a change adds is due later than now.
+            None if self.consumed == self.share || self.ports.source.is_finished() => now_ns,
             // The next payload is late; due times never fall.
             None => self.last_due_ns,
         }
@@ -145,6 +146,7 @@ impl Worker {
         let open: Vec<usize> = self.connections.iter().map(|(id, _)| id).collect();
         let connections = open.len() as u64;
         self.stopped = true;
+        self.keep_last_course();
         for id in open {
             if self.connections[id].outstanding() > 0 {
                 self.lose(id, End::Finished, Outcome::TimedOut);
@@ -158,7 +160,7 @@ impl Worker {
         self.wanted.clear();
         // Time ends a load without a number of requests: none of them is missing.
         if self.users.as_ref().is_none_or(Users::are_counted) {
-            self.shard.not_reached(self.share - self.consumed);
+            self.shard.not_reached(self.share.saturating_sub(self.consumed));
         }
         self.close_windows(finished.0, true, connections);
         self.show();
@@ -169,7 +171,7 @@ impl Worker {
         self.totals.receipts = self.shard.receipts;
         self.totals.unreachable_slots = self.slots.iter().filter(|slot| slot.down).count() as u64;
         self.totals.finished = finished;
-        self.totals.cpu = clock::thread_cpu();
+        self.totals.cpu = clock::thread_cpu().saturating_sub(self.cpu_before);
     }
 }
 

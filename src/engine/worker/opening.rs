@@ -137,6 +137,15 @@ pub(super) async fn write_rest(shared: Shared, id: usize, of: (usize, u64)) {
     Worker::open_wanted(&shared);
 }
 
+/// How long a slot waits before it opens its next connection, after so many failures in a row.
+pub(crate) fn back_off(failures: u32, seed: u64, slot: u64, opened: u64) -> Option<Duration> {
+    let doublings = failures.checked_sub(1)?;
+    let pause = (FIRST_BACK_OFF * 2u32.saturating_pow(doublings.min(16))).min(LAST_BACK_OFF);
+    let jitter = seeded::choice(seed, PURPOSE_BACK_OFF, slot ^ (opened << 32));
+    // Between a half and the whole of it.
+    Some(pause / 2 + Duration::from_nanos(seeded::below(jitter, pause.as_nanos() as u64 / 2)))
+}
+
 impl Worker {
     pub(super) fn next_opening(&mut self, slot: usize) -> (u64, u16, Option<IpAddr>, Duration) {
         let connections = &self.config.connections;
@@ -151,11 +160,7 @@ impl Worker {
 
     pub(super) fn back_off(&self, slot: usize) -> Option<Duration> {
         let slot = &self.slots[slot];
-        let doublings = slot.failures.checked_sub(1)?;
-        let pause = (FIRST_BACK_OFF * 2u32.saturating_pow(doublings.min(16))).min(LAST_BACK_OFF);
-        let jitter = seeded::choice(self.config.seed, PURPOSE_BACK_OFF, slot.number ^ (slot.opened << 32));
-        // Between a half and the whole of it.
-        Some(pause / 2 + Duration::from_nanos(seeded::below(jitter, pause.as_nanos() as u64 / 2)))
+        back_off(slot.failures, self.config.seed, slot.number, slot.opened)
     }
 
     pub(super) fn accept(

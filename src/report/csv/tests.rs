@@ -121,6 +121,42 @@ fn every_second_has_a_row_with_the_stage_in_which_it_begins() {
 }
 
 #[test]
+fn a_cell_that_begins_like_a_formula_is_text_to_a_spreadsheet() {
+    let formulas = ["=1+1", "+A1", "-A1", "@SUM(A1)", "\t=1", "\r=1", "-", "=cmd|' /C calc'!A0"];
+    for formula in formulas {
+        let mut summary = typical();
+        summary.verdict.reason = formula.to_string();
+        assert_eq!(read(&summary_csv(&summary))[0]["reason"], format!("'{formula}"));
+    }
+    for harmless in ["-5", "-1.5e3", "+7", "a=b", "", "'-5", "'", "record:1", " =1"] {
+        let mut summary = typical();
+        summary.verdict.reason = harmless.to_string();
+        assert_eq!(read(&summary_csv(&summary))[0]["reason"], harmless);
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn every_cell_is_had_back_as_it_was_before_its_guard(cell in "['=+@\\-\\t\\r0-9.a]{0,6}") {
+        let safe = String::from_utf8(guarded(cell.as_bytes()).into_owned()).expect("text");
+        let formula = safe.starts_with(['=', '+', '-', '@', '\t', '\r']);
+        proptest::prop_assert!(!formula || safe.parse::<f64>().is_ok(), "{safe:?}");
+        proptest::prop_assert_eq!(unguarded(&safe), cell);
+    }
+}
+
+#[test]
+fn rows_that_are_written_while_the_run_goes_are_guarded_too() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = Folder::create(dir.path()).expect("made");
+    let mut rows = Rows::new(&folder, "rows.csv", "a,b").expect("begun");
+    rows.row(["=1", "-2"]).expect("written");
+    rows.finish().expect("finished");
+    let text = fs::read_to_string(dir.path().join("rows.csv")).expect("there");
+    assert_eq!(text, "a,b\n'=1,-2\n");
+}
+
+#[test]
 fn a_run_that_fails_keeps_the_seconds_it_had() {
     let dir = tempfile::tempdir().expect("a folder");
     let folder = Folder::create(dir.path()).expect("made");

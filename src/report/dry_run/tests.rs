@@ -23,6 +23,7 @@ fn with<T>(plan: &Plan, descriptors: u64, then: impl Fn(&DryRun<'_>) -> T) -> T 
     let thresholds = ["response_time p(99) < 50ms".to_string()];
     then(&DryRun {
         plan,
+        content: "5d0c",
         preflight: &preflight,
         concerns: &concerns,
         files: &files,

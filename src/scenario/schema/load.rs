@@ -240,7 +240,8 @@ impl From<Load> for LoadInFile {
             on_overload: open.then_some(load.on_overload),
             max_lateness: load.max_lateness,
             graceful_stop: load.graceful_stop,
-            stages: open.then_some(load.stages),
+            // None where a search makes them.
+            stages: Some(load.stages).filter(|stages| open && !stages.is_empty()),
             users: load.users.filter(|_| !open),
             requests: load.requests.filter(|_| !open),
             duration: load.duration.filter(|_| !open),
@@ -271,9 +272,11 @@ impl JsonSchema for Think {
     }
 }
 
-/// Adds to the schema of a load that exactly one of its three ends stands in it.
+/// Adds to the schema of a load that exactly one of its three ends stands in it, or none beside a search,
+/// which has an end of its own.
 fn one_end(schema: &mut Schema) {
     let ends = ["stages", "requests", "duration"];
-    let one_of: Vec<_> = ends.iter().map(|end| serde_json::json!({ "required": [end] })).collect();
+    let mut one_of: Vec<_> = ends.iter().map(|end| serde_json::json!({ "required": [end] })).collect();
+    one_of.push(serde_json::json!({ "not": { "anyOf": one_of.clone() } }));
     schema.insert("oneOf".to_string(), one_of.into());
 }

@@ -200,7 +200,7 @@ fn exactly_one_kind(schema: &mut Schema) {
 
 /// A rate that is written so that it reads back as exactly the same number of units.
 #[derive(Debug, Clone, Copy)]
-struct RateInFile(Tps);
+pub(super) struct RateInFile(pub(super) Tps);
 
 impl Serialize for RateInFile {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

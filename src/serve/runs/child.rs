@@ -3,6 +3,7 @@
 //! It is followed by what it writes (`seconds.csv`, its summary on stdout, its words on stderr) and by how it ends,
 //! and stopped by the signals that a person would send.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -68,10 +70,14 @@ pub(super) struct Ended {
 }
 
 impl Order {
-    /// Starts it.
-    pub(super) fn start(&self) -> std::io::Result<Child> {
+    /// Starts it. Its standard input is one end of a socket to us, over which it tells how it stands: nobody else can
+    /// reach that, and no port is needed.
+    pub(super) fn start(&self) -> std::io::Result<(Child, UnixStream)> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let ours = UnixStream::from_std(ours)?;
         let mut command = Command::new(&self.program);
-        command.arg("run").arg(&self.scenario).args(["--json", "--quiet", "--run-id", &self.id]);
+        command.arg("run").arg(&self.scenario).args(["--json", "--quiet", "--link", "--run-id", &self.id]);
         command.arg("--out").arg(&self.folder);
         // One word each, so that no value is taken for a flag.
         command.args(self.changes.sets.iter().map(|(path, value)| format!("--set={path}={value}")));
@@ -86,7 +92,8 @@ impl Order {
         }
         // Ctrl-C in the terminal of the server reaches the whole group: it must stop the run once, not twice.
         command.process_group(0).kill_on_drop(true);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+        command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok((command.spawn()?, ours))
     }
 }
 

@@ -1,0 +1,23 @@
+//! `runner verify`: whether the files of a run agree with each other.
+
+use crate::app::error::{Error, exit};
+use crate::app::{say, to_stdout};
+use crate::cli::VerifyRunArgs;
+use crate::report::verify::{Finding, verify};
+
+pub(super) fn verify_run(args: &VerifyRunArgs) -> Result<u8, Error> {
+    use std::io::IsTerminal;
+    let verified = verify(&args.run)?;
+    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let text = match args.json {
+        true => verified.json(),
+        false => verified.text(wanted && std::io::stdout().is_terminal()),
+    };
+    to_stdout(text.as_bytes());
+    let (held, wrong) = (verified.count(Finding::Holds), verified.count(Finding::Wrong));
+    if wrong > 0 {
+        return Err(Error::FilesDisagree { run: args.run.clone(), wrong, of: held + wrong });
+    }
+    say(&format!("VERIFIED {}: {held} checks hold", verified.run_id));
+    Ok(exit::PASSED)
+}

@@ -1,0 +1,446 @@
+//! `runner run --ui`: a run is followed and changed while it goes, and nobody who looks is felt by it.
+
+#[path = "support/http.rs"]
+mod http;
+#[path = "support/live.rs"]
+mod live;
+#[path = "support/program.rs"]
+mod program;
+#[path = "support/python.rs"]
+mod python;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::thread::JoinHandle;
+
+use http::Client;
+use live::LiveRun;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
+use program::{Bench, wait_for};
+use prost::Message;
+use python::python;
+use serde_json::{Value, json};
+
+const JSON: &str = "Content-Type: application/json";
+
+/// Three seconds in two stages, 500 requests.
+const SHORT: &str = "name: short\nrecords: { range: 1..1000 }\nload:\n  stages:\n\
+                     \x20   - { name: warm, hold: 100, duration: 1s, warmup: true }\n\
+                     \x20   - { name: up, hold: 200, duration: 2s }\n\
+                     thresholds: [ 'response_time p(50) < 1m', 'lost count == 0' ]\n";
+
+/// Goes on until it is stopped.
+const LONG: &str = "name: long\nrecords: { range: 1..1000 }\n\
+                    load: { stages: [ { name: all, hold: 100, duration: 1m } ] }\n";
+
+/// What a listener knows who has heard all of it: the newest state with all its points.
+fn put_together(events: &[(String, Value)]) -> Value {
+    let mut points: Vec<Value> = Vec::new();
+    let mut last = Value::Null;
+    for (_, state) in events {
+        let from = state["from"].as_u64().expect("a number") as usize;
+        assert!(from <= points.len(), "no point is left out");
+        points.truncate(from);
+        points.extend(state["points"].as_array().expect("points").iter().cloned());
+        last = state.clone();
+    }
+    last["points"] = json!(points);
+    last
+}
+
+fn sum(state: &Value, field: &str) -> u64 {
+    let points = state["points"].as_array().expect("points");
+    points.iter().map(|point| point[field].as_u64().expect("a count")).sum()
+}
+
+#[test]
+fn a_listener_hears_every_second_and_how_it_ended() {
+    let run = LiveRun::start(SHORT, &[], &[]);
+    let events = run.events("/live/events").rest();
+    let ended = run.wait();
+    ended.assert_code(0);
+    let names: Vec<_> = events.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names.iter().filter(|name| **name == "end").count(), 1);
+    assert_eq!(names.last(), Some(&"end"));
+    let state = put_together(&events);
+    assert_eq!((sum(&state, "planned"), sum(&state, "sent"), sum(&state, "matched")), (500, 500, 500));
+    let seconds: Vec<_> =
+        state["points"].as_array().expect("points").iter().map(|p| p["second"].clone()).collect();
+    assert_eq!(seconds, [json!(0), json!(1), json!(2)]);
+    assert_eq!((state["phase"].as_str(), state["end"]["passed"].as_bool()), (Some("ended"), Some(true)));
+    assert_eq!((&state["now"]["sent"], &state["facts"]["planned"]), (&json!(500), &json!(500)));
+    assert_eq!(state["facts"]["stages"][1]["name"], "up");
+    let states: Vec<_> =
+        state["thresholds"].as_array().expect("two").iter().map(|t| t["state"].clone()).collect();
+    assert_eq!(states, ["holds", "holds"]);
+    // The latencies of a listener are those of the report.
+    let [p50, p99] = ended.summary(&["response_p50_us", "response_p99_us"])[..] else { panic!("two") };
+    assert_eq!(
+        (&state["response_time"]["p50_us"], &state["response_time"]["p99_us"]),
+        (&json!(p50), &json!(p99))
+    );
+    assert_eq!(state["response_time"]["count"], 400, "warm-up is left out");
+    assert!(ended.has_file("report.html"));
+}
+
+#[test]
+fn who_comes_late_gets_the_history_first() {
+    let run = LiveRun::start(LONG, &[], &[]);
+    wait_for("three seconds", || {
+        run.get("/live").json()["points"].as_array().is_some_and(|all| all.len() >= 3)
+    });
+    let mut late = run.events("/live/events");
+    let (name, state) = late.next().expect("an event");
+    assert_eq!((name.as_str(), state["from"].as_u64()), ("progress", Some(0)));
+    let points = state["points"].as_array().expect("points");
+    assert!(points.len() >= 3 && points[0]["second"] == 0 && points[0]["sent"] == 100);
+    let (_, next) = late.next().expect("another");
+    assert!(next["from"].as_u64() > Some(0), "only what is new");
+    assert_eq!(state["phase"], "running");
+    run.post("/control", r#"{"action": "stop"}"#);
+}
+
+#[test]
+fn a_run_is_stopped_from_outside_and_says_when() {
+    let run = LiveRun::start(LONG, &[], &[]);
+    wait_for("the first requests", || run.get("/live").json()["now"]["sent"].as_u64() > Some(0));
+    let events = run.events("/live/events");
+    let answer = run.post("/control", r#"{"action": "stop"}"#);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.json()["action"], "stop");
+    assert!(answer.json()["at_s"].as_f64() > Some(0.0));
+    let state = put_together(&events.rest());
+    assert_eq!(state["phase"], "ended");
+    assert_eq!(state["changes"][0]["action"], "stop");
+    let ended = run.wait();
+    ended.assert_code(105);
+    let [scheduled, sent, dropped, not_reached] =
+        ended.summary(&["scheduled", "sent", "dropped", "not_reached"])[..]
+    else {
+        panic!("four numbers")
+    };
+    assert_eq!(scheduled, sent + dropped + not_reached);
+    assert!(not_reached > 0);
+    assert_eq!(state["now"]["sent"], sent);
+}
+
+#[test]
+fn the_rate_is_changed_from_outside_and_files_events_and_ledger_agree_to_the_request() {
+    let yaml = "name: changed\nrecords: { range: 1..1000 }\n\
+                load: { stages: [ { name: all, hold: 100, duration: 6s } ], max_lateness: 1m }\n";
+    let run = LiveRun::start(yaml, &[], &[]);
+    wait_for("a second", || run.get("/live").json()["points"].as_array().is_some_and(|all| !all.is_empty()));
+    let events = run.events("/live/events");
+    let done = run.post("/control", r#"{"action": "rate", "rate": 250}"#);
+    assert_eq!(done.status, 200, "{done:?}");
+    let at_s = done.json()["at_s"].as_f64().expect("an instant");
+    assert!(0.0 < at_s && at_s < 6.0, "{at_s}");
+    let state = put_together(&events.rest());
+    let ended = run.wait();
+    ended.assert_code(0);
+    // Whole milliseconds: what is due before is as planned, and what is left of the stage comes at the new rate.
+    let at_ms = (at_s * 1000.0).round() as u64;
+    let due = (at_ms * 100 + (6000 - at_ms) * 250).div_ceil(1000);
+    let [scheduled, sent, matched] = ended.summary(&["scheduled", "sent", "matched"])[..] else {
+        panic!("three")
+    };
+    assert_eq!([scheduled, sent, matched], [due; 3], "from {at_ms} ms on");
+    let column = |name: &str| -> u64 {
+        ended.rows("seconds.csv").iter().map(|row| row[name].parse::<u64>().expect("a number")).sum()
+    };
+    assert_eq!((column("scheduled"), column("planned"), column("sent")), (due, due, due));
+    assert_eq!((sum(&state, "planned"), sum(&state, "sent")), (due, due));
+    let rows = ended.rows("events.csv");
+    assert_eq!(rows.len(), 1);
+    assert_eq!((rows[0]["event"].as_str(), rows[0]["at_us"].clone()), ("rate", (at_ms * 1000).to_string()));
+    assert_eq!(
+        (&state["changes"][0]["action"], &state["changes"][0]["rate"]),
+        (&json!("rate"), &json!(250.0))
+    );
+    assert_eq!(state["facts"]["planned"], due);
+}
+
+#[test]
+fn a_paused_run_sends_nothing_and_goes_on_where_it_was() {
+    let yaml = "name: paused\nrecords: { range: 1..1000 }\n\
+                load: { stages: [ { name: all, hold: 100, duration: 3s } ], max_lateness: 1m }\n";
+    let run = LiveRun::start(yaml, &[], &[]);
+    let sent = || run.get("/live").json()["now"]["sent"].as_u64();
+    wait_for("the first requests", || sent() > Some(0));
+    let steer = |action: &str| run.post("/control", &format!("{{\"action\": \"{action}\"}}"));
+    assert_eq!(steer("resume").error(), (409, "refused".to_owned()), "it is not paused");
+    let paused = steer("pause").json()["at_s"].as_f64().expect("an instant");
+    wait_for("the pause", || {
+        let state = run.get("/live").json();
+        state["phase"] == "paused" && state["now"]["elapsed_s"].as_f64() > Some(paused + 1.0)
+    });
+    let before = run.get("/live").json()["now"]["due"].clone();
+    assert_eq!(steer("pause").error().0, 409, "it is paused already");
+    let resumed = steer("resume").json()["at_s"].as_f64().expect("an instant");
+    assert!(resumed > paused + 1.0);
+    let state = put_together(&run.events("/live/events").rest());
+    let ended = run.wait();
+    ended.assert_code(0);
+    assert_eq!(ended.summary(&["scheduled", "sent", "matched"]), [300; 3]);
+    assert_eq!(before.as_f64(), Some((paused * 100.0).ceil()), "nothing was due in the pause");
+    let actions: Vec<_> =
+        state["changes"].as_array().expect("two").iter().map(|one| one["action"].clone()).collect();
+    assert_eq!(actions, ["pause", "resume"]);
+    assert_eq!(sum(&state, "sent"), 300);
+}
+
+#[test]
+fn a_wish_that_makes_no_sense_is_told_what_to_do() {
+    let run = LiveRun::start(LONG, &[], &[]);
+    for (body, status, code) in [
+        ("", 400, "bad_json"),
+        ("{}", 422, "bad_field"),
+        (r#"{"action": "explode"}"#, 422, "bad_field"),
+        (r#"{"action": "rate"}"#, 422, "bad_control"),
+        (r#"{"action": "rate", "rate": -1}"#, 422, "bad_control"),
+        (r#"{"action": "rate", "rate": 1e9}"#, 422, "bad_control"),
+        (r#"{"action": "pause", "rate": 5}"#, 422, "bad_control"),
+        (r#"{"action": "stop", "now": true}"#, 422, "bad_field"),
+    ] {
+        assert_eq!(run.post("/control", body).error(), (status, code.to_owned()), "{body}");
+    }
+    assert_eq!(run.ask("POST", "/control", &[], r#"{"action": "stop"}"#).error().0, 415);
+    assert_eq!(run.get("/control").error().0, 405);
+    assert_eq!(run.get("/nothing").error(), (404, "no_such_path".to_owned()));
+    assert_eq!(run.get("/ping").body, r#"{"message":"pong"}"#);
+}
+
+#[test]
+fn only_who_may_is_answered() {
+    let token = "open-sesame";
+    let run = LiveRun::start(LONG, &[], &[("RUNNER_TOKEN", token)]);
+    let paths = ["/live", "/live/events", "/metrics", "/openapi.json"];
+    for path in paths {
+        assert_eq!(run.get(path).error(), (401, "unauthorized".to_owned()), "{path}");
+        let foreign = run.ask("GET", path, &["Origin: http://elsewhere.example"], "");
+        assert_eq!(foreign.error(), (403, "foreign_origin".to_owned()), "{path}");
+        let rebound = format!("GET {path} HTTP/1.1\r\nHost: elsewhere.example\r\nConnection: close\r\n\r\n");
+        assert_eq!(run.raw(rebound).error(), (421, "wrong_host".to_owned()), "{path}");
+    }
+    let stop = r#"{"action": "stop"}"#;
+    assert_eq!(run.post("/control", stop).error().0, 401);
+    let authorization = format!("Authorization: Bearer {token}");
+    for path in ["/live", "/metrics", "/openapi.json"] {
+        assert_eq!(run.ask("GET", path, &[&authorization], "").status, 200, "{path}");
+    }
+    let page = run.get("/");
+    assert!(page.status == 200 && !page.body.contains(token));
+    assert_eq!(run.ask("POST", "/control", &[JSON, &authorization], stop).status, 200);
+    let ended = run.wait();
+    assert!(!ended.stderr.contains(token), "{}", ended.stderr);
+}
+
+#[test]
+fn the_network_is_not_shown_a_run_without_a_token() {
+    let bench = Bench::new();
+    let ended = bench.run(SHORT, &["--ui", "0.0.0.0:0"]);
+    ended.assert_code(2);
+    assert!(ended.stderr.contains("RUNNER_TOKEN"), "{}", ended.stderr);
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = taken.local_addr().expect("an address").to_string();
+    bench.run(SHORT, &["--ui", &addr]).assert_code(106);
+}
+
+#[test]
+fn browsers_that_do_not_read_are_not_felt() {
+    let run = LiveRun::start(SHORT, &[], &[]);
+    let dead: Vec<_> = (0..20)
+        .map(|_| {
+            let mut stream = run.connect();
+            let request = format!("GET /live/events HTTP/1.1\r\nHost: {}\r\n\r\n", run.addr());
+            stream.write_all(request.as_bytes()).expect("it reads");
+            stream
+        })
+        .collect();
+    let state = put_together(&run.events("/live/events").rest());
+    let ended = run.wait();
+    ended.assert_code(0);
+    assert_eq!(ended.summary(&["scheduled", "sent", "matched", "mapped"]), [500; 4]);
+    assert_eq!(sum(&state, "sent"), 500);
+    drop(dead);
+}
+
+#[test]
+fn a_series_is_one_story_on_one_page() {
+    let matrix =
+        format!("{SHORT}matrix: {{ connections.count: [1, 2] }}\n").replace("duration: 2s", "duration: 1s");
+    let run = LiveRun::start(&matrix, &[], &[]);
+    let events = run.events("/live/events").rest();
+    run.wait().assert_code(0);
+    let turns: BTreeMap<u64, &Value> =
+        events.iter().map(|(_, state)| (state["facts"]["turn"].as_u64().unwrap_or(0), state)).collect();
+    assert_eq!(turns[&1]["facts"]["turns"], 2);
+    assert_ne!(turns[&1]["facts"]["run_id"], turns[&2]["facts"]["run_id"]);
+    let (name, last) = events.last().expect("an end");
+    assert_eq!(
+        (name.as_str(), last["over"].as_bool(), last["now"]["sent"].as_u64()),
+        ("end", Some(true), Some(300))
+    );
+}
+
+const PACKAGES: &str = "live/requirements.txt";
+
+#[test]
+fn prometheus_reads_the_metrics() {
+    let run = LiveRun::start(LONG, &[], &[]);
+    let answer = || run.get("/metrics");
+    wait_for("two seconds", || answer().body.contains("runner_requests_sent_total{stage=\"all\"} 2"));
+    let answer = answer();
+    assert!(answer.headers["content-type"].starts_with("application/openmetrics-text; version=1.0.0"));
+    let file = run.bench.file("metrics.txt", &answer.body);
+    let said = python(PACKAGES, "live/metrics.py", &[&file]);
+    assert!(said.contains("histogram runner_response_time_seconds") && said.ends_with("fine\n"), "{said}");
+    run.post("/control", r#"{"action": "stop"}"#);
+}
+
+/// The head and the body of a request.
+type Taken = (String, Vec<u8>);
+
+/// A collector that takes messages as long as there are any; it answers so.
+fn collector(answer: &'static str) -> (SocketAddr, JoinHandle<Vec<Taken>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = listener.local_addr().expect("an address");
+    let taking = move || {
+        let mut taken = Vec::new();
+        for stream in listener.incoming() {
+            let mut reader = BufReader::new(stream.expect("a connection"));
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                if reader.read_line(&mut head).expect("a line") == 0 {
+                    break;
+                }
+            }
+            if head.starts_with("END") {
+                break;
+            }
+            let length = head
+                .lines()
+                .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            let mut body = vec![0; length.expect("a length")];
+            reader.read_exact(&mut body).expect("a body");
+            reader.get_mut().write_all(answer.as_bytes()).expect("it reads");
+            taken.push((head, body));
+        }
+        taken
+    };
+    (addr, std::thread::spawn(taking))
+}
+
+fn end(addr: SocketAddr) {
+    let mut stream = std::net::TcpStream::connect(addr).expect("it listens");
+    stream.write_all(b"END\r\n\r\n").expect("it reads");
+}
+
+#[test]
+fn a_collector_is_sent_metrics_while_the_run_goes_and_the_last_at_its_end() {
+    let (addr, taken) = collector("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    let bench = Bench::new();
+    let file = bench.file("scenario.yaml", SHORT);
+    let mut command = bench.command(&[file.to_str().expect("text"), "--out", "out"]);
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{addr}")).env("OTEL_SERVICE_NAME", "shop");
+    command.env("OTEL_METRIC_EXPORT_INTERVAL", "500").env("OTEL_EXPORTER_OTLP_HEADERS", "api-key=a%20secret");
+    let ended = bench.ended(command.output().expect("the binary runs"));
+    ended.assert_code(0);
+    end(addr);
+    let taken = taken.join().expect("it took them");
+    assert!(taken.len() >= 2, "{} messages", taken.len());
+    for (head, _) in &taken {
+        assert!(head.starts_with("POST /v1/metrics HTTP/1.1\r\n"), "{head}");
+        let head = head.to_ascii_lowercase();
+        assert!(head.contains("content-type: application/x-protobuf\r\n"), "{head}");
+        assert!(head.contains("api-key: a secret\r\n"), "{head}");
+    }
+    let messages: Vec<_> = taken
+        .iter()
+        .map(|(_, body)| ExportMetricsServiceRequest::decode(&body[..]).expect("a message"))
+        .collect();
+    let sent: Vec<u64> = messages.iter().map(|message| number(message, "runner.requests_sent")).collect();
+    assert!(sent.windows(2).all(|pair| pair[0] <= pair[1]), "{sent:?}");
+    assert_eq!(sent.last(), Some(&500));
+    let last = messages.last().expect("one");
+    assert_eq!(number(last, "runner.run_exit_code"), 0);
+    let resource = last.resource_metrics[0].resource.as_ref().expect("a resource");
+    let text = format!("{:?}", resource.attributes);
+    assert!(text.contains("shop") && text.contains("runner.run_id"), "{text}");
+    let metrics = &last.resource_metrics[0].scope_metrics[0].metrics;
+    let times = metrics.iter().find(|metric| metric.name == "runner.response_time").expect("the metric");
+    let Some(Data::Histogram(times)) = &times.data else { panic!("a histogram") };
+    assert_eq!(times.data_points.iter().map(|point| point.count).sum::<u64>(), 500);
+}
+
+/// The sum of a metric over its labels; 0 where it is not there.
+fn number(message: &ExportMetricsServiceRequest, name: &str) -> u64 {
+    let metrics = &message.resource_metrics[0].scope_metrics[0].metrics;
+    let points =
+        match metrics.iter().find(|metric| metric.name == name).and_then(|metric| metric.data.as_ref()) {
+            Some(Data::Sum(sum)) => &sum.data_points,
+            Some(Data::Gauge(gauge)) => &gauge.data_points,
+            _ => return 0,
+        };
+    let number = |value: &Option<Number>| match value {
+        Some(Number::AsDouble(number)) => *number as u64,
+        _ => 0,
+    };
+    points.iter().map(|point| number(&point.value)).sum()
+}
+
+#[test]
+fn a_collector_that_is_away_refuses_or_is_silent_is_said_once_and_not_felt() {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let away = free.local_addr().expect("an address");
+    drop(free);
+    // Takes connections into its queue and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let (refusing, taken) = collector("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
+    for addr in [away, silent.local_addr().expect("an address"), refusing] {
+        let bench = Bench::new();
+        let file = bench.file("scenario.yaml", SHORT);
+        let mut command = bench.command(&[file.to_str().expect("text"), "--out", "out"]);
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{addr}"));
+        command.env("OTEL_METRIC_EXPORT_INTERVAL", "200").env("OTEL_EXPORTER_OTLP_TIMEOUT", "300");
+        let ended = bench.ended(command.output().expect("the binary runs"));
+        ended.assert_code(0);
+        assert_eq!(ended.summary(&["scheduled", "sent", "matched"]), [500; 3]);
+        assert_eq!(ended.stderr.matches("metrics could not be sent").count(), 1, "{}", ended.stderr);
+    }
+    end(refusing);
+    assert!(taken.join().expect("it took them").len() >= 2, "it was tried again");
+}
+
+#[test]
+fn what_cannot_be_sent_to_is_told_before_the_run() {
+    let bench = Bench::new();
+    let file = bench.file("scenario.yaml", SHORT);
+    for (name, value) in [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://127.0.0.1:4318"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost"),
+    ] {
+        let mut command = bench.command(&[file.to_str().expect("text"), "--out", "out"]);
+        let ended = bench.ended(command.env(name, value).output().expect("the binary runs"));
+        ended.assert_code(2);
+        assert!(ended.stderr.contains(name) && ended.stderr.contains("http://"), "{}", ended.stderr);
+        assert!(!ended.has_file("summary.csv"));
+    }
+}
+
+#[test]
+fn its_description_names_every_path() {
+    let run = LiveRun::start(LONG, &[], &[]);
+    let client: &Client = &run;
+    let document = client.get("/openapi.json").json();
+    let mut paths: Vec<_> = document["paths"].as_object().expect("paths").keys().cloned().collect();
+    paths.sort();
+    assert_eq!(paths, ["/control", "/live", "/live/events", "/ping"]);
+    let event =
+        &document["components"]["schemas"]["LiveEvent"]["properties"]["data"]["contentSchema"]["$ref"];
+    let name = event.as_str().and_then(|place| place.rsplit('/').next()).expect("a reference");
+    assert!(document["components"]["schemas"][name].is_object(), "{name}");
+}

@@ -1,0 +1,155 @@
+//! The live page in a real browser.
+
+#[path = "support/browser.rs"]
+mod browser;
+#[path = "support/http.rs"]
+mod http;
+#[path = "support/live.rs"]
+mod live;
+#[path = "support/program.rs"]
+mod program;
+
+use browser::Browser;
+use http::Serve;
+use live::LiveRun;
+use serde_json::json;
+
+const SCENARIO: &str = "name: shop\nrecords: { range: 1..1000 }\nload:\n  stages:\n\
+                        \x20   - { name: warm, hold: 100, duration: 1s, warmup: true }\n\
+                        \x20   - { name: all, hold: 200, duration: 1m }\n\
+                        thresholds: [ 'response_time p(99) < 1m', 'lost count == 0' ]\n";
+
+const STATE: &str = "document.querySelector('#state').textContent";
+
+fn state_is(word: &str) -> String {
+    format!("{STATE} === {}", json!(word))
+}
+
+/// Whether the second line of a chart goes through at least two places.
+fn is_drawn(chart: &str) -> String {
+    format!("/M.*[LH]/.test(document.querySelector('#{chart} > svg .line.l1')?.getAttribute('d'))")
+}
+
+/// Writes into the field of the rate and sends it.
+fn set_rate(browser: &mut Browser, text: &str) {
+    // In one go: the field follows the run when the next event comes.
+    let set = format!(
+        "document.querySelector('#rate').value = {}; document.querySelector('#set').click()",
+        json!(text)
+    );
+    browser.value(&set);
+}
+
+#[test]
+fn a_browser_shows_a_run_stops_it_and_keeps_what_it_showed() {
+    let run = LiveRun::start(SCENARIO, &[], &[]);
+    let mut browser = Browser::open(&format!("http://{}/", run.addr()));
+    browser.until(&state_is("RUNNING"));
+    browser.until("view.points.length >= 3");
+    assert_eq!(browser.value("document.querySelector('h1').textContent"), "shop");
+    let text = browser.value("document.body.innerText");
+    let text = text.as_str().expect("text");
+    for part in ["PLANNED 200", "RESPONSE_TIME P(99) < 1M", "HOLDS", "KNOWN AT THE END", "ALL"] {
+        assert!(text.to_uppercase().contains(part), "{part}: {text}");
+    }
+    for chart in ["rates", "response_time", "service_time", "lag", "histogram", "spectrum", "open"] {
+        browser.until(&is_drawn(chart));
+    }
+    // A text that would do harm in a page that took it for more than text.
+    let harm = "(() => { const bad = '<img src=x onerror=alert(1)>'; take({ ...view, from: view.points.length, points: [], \
+                facts: { ...view.facts, scenario: bad, run_id: bad, folder: bad, stages: [{ ...view.facts.stages[0], name: bad }] }, \
+                thresholds: [{ check: bad, terms: bad, state: 'broken', found: bad }], changes: [{ action: bad, at_s: 1, rate: null }], \
+                end: { passed: false, outcome: bad, exit_code: 1, reason: bad, warnings: [bad] } }); \
+                return [document.querySelectorAll('img').length, document.querySelector('h1').textContent]; })()";
+    assert_eq!(browser.value(harm), json!([0, "<img src=x onerror=alert(1)>"]));
+    browser.until("view.facts.scenario === 'shop'");
+    // The legend switches a line, the table has the numbers, the crosshair goes with the keys.
+    let drawn = "document.querySelectorAll('#rates path.line:not(.axis)').length";
+    let before = browser.value(drawn).as_u64();
+    browser.press("#rates .legend button");
+    assert_eq!(browser.value(drawn).as_u64().map(|lines| lines + 1), before);
+    browser.value("document.querySelector('#rates details').open = true");
+    browser.until("document.querySelector('#rates tbody td')?.textContent === '0'");
+    let key = "document.querySelector('#rates > svg').dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowLeft' }))";
+    browser.value(key);
+    browser.until("/second .*sent /.test(document.querySelector('#rates output').textContent)");
+
+    // The buttons change it, and say from when on.
+    browser.press("#pause");
+    browser.until(&state_is("PAUSED"));
+    browser.until("/pause: from [0-9.]+ s on/.test(document.querySelector('#said').textContent)");
+    browser.press("#resume");
+    browser.until(&state_is("RUNNING"));
+    set_rate(&mut browser, "120");
+    browser.until("view.changes.length === 3 && view.now.rate_planned === 120");
+    browser.until("document.querySelector('#rates .marks')?.textContent === 'pause'");
+    set_rate(&mut browser, "many");
+    browser.until("/must be a number/.test(document.querySelector('#said').textContent)");
+
+    browser.press("#stop");
+    browser.until("view.end !== null && view.over");
+    let ended = run.wait();
+    browser.until(&format!("{STATE} === 'FAILED' || {STATE} === 'PASSED'"));
+    // The server is gone, the page is not.
+    let sent = ended.summary(&["sent"])[0];
+    assert_eq!(browser.value("view.now.sent"), sent);
+    assert_eq!(browser.value("view.points.reduce((sum, point) => sum + point.sent, 0)"), sent);
+    let ending = browser.value("document.querySelector('#ending').textContent");
+    assert!(ending.as_str().is_some_and(|text| text.contains("report.html")), "{ending}");
+    assert_eq!(browser.value("document.querySelector('#stop').disabled"), true);
+    assert!(browser.complaints.is_empty(), "{:?}", browser.complaints);
+}
+
+#[test]
+fn a_browser_is_asked_for_the_token_of_a_run() {
+    let run = LiveRun::start(SCENARIO, &[], &[("RUNNER_TOKEN", "open-sesame")]);
+    let mut browser = Browser::open(&format!("http://{}/", run.addr()));
+    browser.until("!document.querySelector('#token').hidden");
+    browser.value("document.querySelector('#token input').value = 'open-sesame'");
+    browser.press("#token button");
+    browser.until(&state_is("RUNNING"));
+    assert_eq!(browser.value("document.querySelector('#token').hidden"), true);
+}
+
+#[test]
+fn a_browser_follows_a_run_of_a_server() {
+    let serve = Serve::with(&[], &[], &[("shop.yaml", SCENARIO)]);
+    let started = serve.post("/api/v1/runs", r#"{"scenario": "shop.yaml"}"#).json();
+    let id = started["id"].as_str().expect("a name");
+    let mut browser = Browser::open(&format!("http://{}/", serve.addr()));
+    let link = format!("document.querySelector('#run a')?.getAttribute('href') === '/watch#{id}'");
+    browser.until(&link);
+    browser.press("#run a");
+    browser.until(&format!("location.pathname === '/watch' && {}", state_is("RUNNING")));
+    browser.until("view.points.length >= 2");
+    browser.press("#stop");
+    browser.until("view.over");
+    let report = format!(
+        "document.querySelector('#ending a')?.getAttribute('href') === '/api/v1/runs/{id}/files/report.html'"
+    );
+    browser.until(&report);
+    assert_eq!(serve.get(&format!("/api/v1/runs/{id}/files/report.html")).status, 200);
+    assert!(browser.complaints.is_empty(), "{:?}", browser.complaints);
+}
+
+/// A run that has something to show: a ramp, reconnects, and a target that fails now and then.
+const SHOWN: &str = "name: checkout\nrecords: { range: 1..5000 }\nload:\n  stages:\n\
+                     \x20   - { name: warm, hold: 50, duration: 3s, warmup: true }\n\
+                     \x20   - { name: up, ramp: { from: 50, to: 400 }, duration: 15s }\n\
+                     \x20   - { name: plateau, hold: 400, duration: 20s }\n\
+                     responder: { delay: 3ms }\nconnections: { count: 20, limit: 100 }\n\
+                     thresholds: [ 'response_time p(99) < 50ms', 'failed rate < 1%', 'lost count == 0' ]\n";
+
+#[test]
+#[ignore = "makes the pictures of docs/live.md, in target/tmp"]
+fn pictures() {
+    let run = LiveRun::start(SHOWN, &[], &[]);
+    let mut browser = Browser::open(&format!("http://{}/", run.addr()));
+    browser.until("view.points.length >= 25");
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    browser.picture(&folder.join("live-light.png"), 1200, false);
+    browser.picture(&folder.join("live-dark.png"), 1200, true);
+    browser.until("view.over");
+    browser.picture(&folder.join("live-ended.png"), 1200, false);
+    run.wait().assert_code(0);
+}
