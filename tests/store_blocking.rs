@@ -34,6 +34,16 @@ fn until_waiting(admin: &mut Client, count: usize) {
     }
 }
 
+/// How many connections there were, and how many there are.
+fn connections(admin: &mut Client) -> (u64, u64) {
+    let mut number = |section: &str, name: &str| -> u64 {
+        let info = admin.call(&["INFO", section]);
+        let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_else(|| panic!("{name}: {info}")).trim().parse().expect("a number")
+    };
+    (number("stats", "total_connections_received"), number("clients", "connected_clients"))
+}
+
 /// A client that waits, as the `count`th.
 fn waiting(addr: SocketAddr, admin: &mut Client, count: usize, command: &[&str]) -> Client {
     let mut client = Client::connect(addr);
@@ -215,11 +225,18 @@ fn a_client_that_asks_and_leaves_in_one_breath_swallows_nothing() {
     on_both(|addr| {
         let (mut admin, mut busy) = (Client::connect(addr), Client::connect(addr));
         // While the server is busy, question and farewell arrive together.
+        let before = connections(&mut admin);
         busy.ask(&["DEBUG", "SLEEP", "0.2"]);
         for _ in 0..5 {
             Client::connect(addr).ask(&["BLPOP", "k", "0"]);
         }
         assert_eq!(show(&busy.reply()), show(b"+OK\r\n"));
+        // All five have come and gone; else one could still ask for what is pushed, and have it.
+        let gone = (before.0 + 5, before.1);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while connections(&mut admin) != gone {
+            assert!(Instant::now() < deadline, "never {gone:?}");
+        }
         until_waiting(&mut admin, 0);
         assert_eq!(admin.call(&["RPUSH", "k", "v"]), ":1\r\n");
         assert_eq!(admin.call(&["LLEN", "k"]), ":1\r\n");
