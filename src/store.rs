@@ -10,7 +10,7 @@
 //! session     one client without its socket     transaction, blocking, pubsub, tracking: what it may be in
 //! keyspace    databases, the one door to them   observers, notify: who is told of changes
 //! expiry      keys whose time has come          stats, latency, rates: what INFO tells
-//! spin        whether to look again, or sleep
+//! nap         whether to sleep a fixed short time, or until the next request
 //! text        the same commands for clients that speak plain lines
 //! table       entries, scanned while they change
 //! entry       key and value in one allocation   hash, list, set, sorted_set, stream, value: what a value can be
@@ -44,6 +44,7 @@ mod keyspace;
 mod latency;
 mod list;
 mod long_double;
+mod nap;
 mod notify;
 mod number;
 mod observers;
@@ -57,7 +58,6 @@ mod session;
 mod set;
 mod settings;
 mod sorted_set;
-mod spin;
 mod stats;
 mod stream;
 mod table;

@@ -93,6 +93,8 @@ pub struct Connection {
     /// The client has closed its side. The queue says so only once, so it is remembered until the last
     /// byte before it has been read.
     pub peer_closed: bool,
+    /// The latest window of turns in which it had news.
+    pub active_in: u32,
 }
 
 impl Connection {
@@ -106,6 +108,7 @@ impl Connection {
             paused: false,
             held: false,
             peer_closed: false,
+            active_in: u32::MAX,
         }
     }
 

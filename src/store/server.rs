@@ -17,10 +17,10 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use super::connection::{Connection, Outcome, Shared};
 use super::engine::{Engine, Limit, OutputLimit};
 use super::handle::{Handle, Published, Tasks};
+use super::nap::{NAP, Nap};
 use super::observers::Waiter;
 use super::session::Session;
 use super::settings::Settings;
-use super::spin::Spin;
 use super::{Config, Dialect, Error, expiry, text};
 use crate::clock;
 
@@ -128,6 +128,7 @@ struct Loop {
     outgoing: Vec<usize>,
     /// Connections wait that could not be accepted.
     accept_held: bool,
+    nap: Nap,
     expiry_due_us: u64,
     /// When to look for idle clients again; `None` while nobody is closed for that.
     idle_due_us: Option<u64>,
@@ -159,6 +160,7 @@ impl Loop {
             again: Vec::new(),
             outgoing: Vec::new(),
             accept_held: false,
+            nap: Nap::default(),
             expiry_due_us: 0,
             idle_due_us: None,
             published,
@@ -169,12 +171,13 @@ impl Loop {
 
     fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS);
-        let mut spin = Spin::default();
+        // A nap is about as long as what the kernel would else round it up by.
+        clock::precise_timers();
         while !self.published.stop.load(Ordering::Acquire) && !self.engine.stopping {
             let timeout = self.timeout();
-            let spins = spin.is_on() && timeout != Some(Duration::ZERO);
-            if let Err(error) =
-                self.poll.poll(&mut events, if spins { Some(Duration::ZERO) } else { timeout })
+            let may_nap = self.nap.is_due() && timeout.is_none_or(|timeout| timeout >= NAP);
+            if !(may_nap && self.nap(&mut events))
+                && let Err(error) = self.poll.poll(&mut events, timeout)
             {
                 if error.kind() == io::ErrorKind::Interrupted {
                     continue;
@@ -182,14 +185,25 @@ impl Loop {
                 // Without its event queue the store cannot go on; clients see closed connections.
                 break;
             }
-            if spins && events.is_empty() {
-                spin.in_vain();
-                continue;
-            }
-            spin.found();
             self.engine.read_clock();
             self.turn(&events);
         }
+    }
+
+    /// Sleeps a nap, unless there is something to do already. Whether there is something after it.
+    fn nap(&mut self, events: &mut Events) -> bool {
+        // What is there already is no reason to sleep.
+        if self.poll.poll(events, Some(Duration::ZERO)).is_err() {
+            return false;
+        }
+        if events.is_empty() {
+            clock::sleep_thread(NAP);
+            if self.poll.poll(events, Some(Duration::ZERO)).is_err() {
+                return false;
+            }
+            self.nap.woke(events.iter().count());
+        }
+        !events.is_empty()
     }
 
     /// One turn:
@@ -214,10 +228,12 @@ impl Loop {
                     if event.is_writable() && self.has_output(slot) {
                         self.outgoing.push(slot);
                     }
-                    if event.is_read_closed()
-                        && let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_mut)
-                    {
-                        connection.peer_closed = true;
+                    if let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_mut) {
+                        connection.peer_closed |= event.is_read_closed();
+                        if connection.active_in != self.nap.window() {
+                            connection.active_in = self.nap.window();
+                            self.nap.seen();
+                        }
                     }
                     if event.is_readable() || event.is_read_closed() || event.is_error() {
                         self.read(slot);
@@ -237,6 +253,7 @@ impl Loop {
             self.accept();
         }
         self.free.append(&mut self.closed);
+        self.nap.turned();
         self.engine.sample();
         self.published.update(&self.engine);
     }
