@@ -156,6 +156,14 @@ pub fn wall_micros() -> u64 {
     since.as_micros() as u64
 }
 
+/// Nanoseconds that have passed since a stamp of the wall clock; zero for one that lies ahead. For stamps of the
+/// last moments: what sets the clock meanwhile falsifies it.
+#[inline]
+pub fn wall_age_ns(stamp: Duration) -> u64 {
+    let now = nix::time::ClockId::CLOCK_REALTIME.now().map(Duration::from).unwrap_or_default();
+    now.saturating_sub(stamp).as_nanos() as u64
+}
+
 /// A stopwatch for set-up and for parts that are not measured against the schedule.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopwatch(Instant);

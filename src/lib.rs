@@ -30,6 +30,7 @@ pub mod template;
 pub mod units;
 
 // What everything stands on.
+pub mod arrival;
 pub mod clock;
 pub mod handoff;
 pub mod ledger;

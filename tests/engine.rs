@@ -55,6 +55,7 @@ fn config(schedule: &Schedule, connections: Connections, addresses: Vec<SocketAd
         addresses: addresses.into(),
         codec,
         pacing: Pacing::Auto,
+        stamps: true,
         on_overload: OnOverload::Queue,
         max_lateness: Nanos::from_secs(2),
         graceful_stop: Nanos::from_secs(10),

@@ -15,6 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("template", &[]),
     // 1
     ("clock", &["units"]),
+    ("arrival", &["clock"]),
     ("wire", &["units"]),
     ("ledger", &["units"]),
     ("script", &["clock", "units"]),
@@ -24,7 +25,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("scenario", &["units"]),
     ("recorder", &["ledger", "units"]),
     ("store", &["clock", "wire", "units", "seeded"]),
-    ("responder", &["clock", "wire", "units", "seeded"]),
+    ("responder", &["arrival", "clock", "wire", "units", "seeded"]),
     // 3
     ("plan", &["scenario", "ledger", "units", "seeded", "template"]),
     ("datastore", &["store", "clock", "units"]),
@@ -49,7 +50,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "mapping",
         &["datastore", "plan", "script", "handoff", "ledger", "clock", "units", "template", "seeded"],
     ),
-    ("engine", &["plan", "recorder", "handoff", "ledger", "wire", "clock", "units", "seeded"]),
+    ("engine", &["arrival", "plan", "recorder", "handoff", "ledger", "wire", "clock", "units", "seeded"]),
     ("simulation", &["engine", "plan", "recorder", "handoff", "ledger", "wire", "units"]),
     ("client", &["wire", "clock", "units"]),
     // 5

@@ -141,6 +141,7 @@ pub(super) fn worker(
             schema::Pacing::Exact => engine::Pacing::Exact,
             schema::Pacing::Relaxed => engine::Pacing::Relaxed,
         },
+        stamps: is_sparse(plan, workers),
         on_overload: match load.on_overload {
             schema::OnOverload::Queue => engine::OnOverload::Queue,
             schema::OnOverload::Drop => engine::OnOverload::Drop,
@@ -152,6 +153,21 @@ pub(super) fn worker(
         all_completions: scenario.report.requests || scenario.script.is_some(),
         seed: plan.seed,
     }
+}
+
+/// Whether every worker has time between requests, even at the peak. Users are then never faster than they think.
+fn is_sparse(plan: &Plan, workers: u64) -> bool {
+    let gap_ns = match &plan.closed {
+        Some(closed) => {
+            (closed.think.from.0 / 2 + closed.think.to.0 / 2) / plan.segment.count(closed.users).max(1)
+        }
+        None => {
+            let peak = plan.peak().units() / plan.segment.of();
+            u64::try_from(u128::from(Tps::UNITS_PER_TPS) * 1_000_000_000 / u128::from(peak.max(1)))
+                .unwrap_or(u64::MAX)
+        }
+    };
+    gap_ns.saturating_mul(workers) >= engine::SPARSE_NS
 }
 
 /// A stage as the recorder sees it. When a closed load with a number of requests ends, nobody knows.

@@ -35,7 +35,7 @@ const GUARD_DECAY: u64 = 512;
 pub(crate) const QUANTUM_NS: u64 = 100_000;
 
 /// The mean distance of requests above which `auto` is exact.
-pub(crate) const SPARSE_NS: u64 = 40_000;
+pub const SPARSE_NS: u64 = 40_000;
 
 /// The most requests in one turn.
 pub(crate) const BURST: usize = 512;

@@ -4,10 +4,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::net::{TcpListener, TcpStream as StdStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,6 +18,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 
+use crate::arrival::{self, Arrived};
 use crate::clock::{self, Alarm, Clock};
 use crate::responder::ids::Issuer;
 use crate::responder::{Config, Counters};
@@ -58,6 +61,8 @@ struct Thread {
     number: usize,
     counters: Arc<[Counters]>,
     issuers: RefCell<Vec<Issuer>>,
+    /// Lent to whichever connection reads.
+    read_buffer: RefCell<Box<[u8]>>,
     clock: Clock,
     /// When it last held an answer back, and the moving mean of the distance between these, over about 16 of them.
     held: Cell<(u64, u64)>,
@@ -107,6 +112,7 @@ impl Serving {
             number: self.number,
             counters: self.counters.clone(),
             issuers: RefCell::new(issuers),
+            read_buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
             clock: Clock::starting_now(),
             held: Cell::new((0, NANOS_PER_SEC)),
             may_poll: std::thread::available_parallelism()
@@ -187,6 +193,19 @@ async fn serve(stream: StdStream, port: usize, thread: Rc<Thread>) {
     let _ = result;
 }
 
+/// Appends to `input` what has come.
+fn poll_read(
+    thread: &Thread,
+    stream: &TcpStream,
+    context: &mut Context<'_>,
+    input: &mut Vec<u8>,
+) -> Poll<std::io::Result<Arrived>> {
+    let mut buffer = thread.read_buffer.borrow_mut();
+    let arrived = ready!(arrival::poll_read(stream, context, &mut buffer))?;
+    input.extend_from_slice(&buffer[..arrived.bytes]);
+    Poll::Ready(Ok(arrived))
+}
+
 /// One connection.
 struct Session {
     thread: Rc<Thread>,
@@ -218,8 +237,10 @@ impl Session {
     }
 
     /// The same with each response held back; reading goes on meanwhile. The delay counts from when the request
-    /// was read.
+    /// came, however late this thread sees it.
     async fn answer_later(&mut self) -> std::io::Result<()> {
+        // Where there are no stamps, a request has come when it is read.
+        let _ = arrival::stamp(&self.stream);
         let mut alarm = Alarm::new(&self.thread.clock)?;
         let mut held: VecDeque<(u64, Vec<u8>)> = VecDeque::new();
         let delay_ns = Nanos::from(self.thread.config.delay).0;
@@ -242,15 +263,17 @@ impl Session {
             tokio::select! {
                 () = tokio::task::yield_now(), if is_near => {}
                 woken = alarm.wait_until(Nanos(wake_ns.unwrap_or(0))), if wake_ns.is_some() && !is_near => woken?,
-                read = self.stream.read_buf(&mut self.input), if may_read => {
-                    reading = read? > 0;
+                arrived = poll_fn(|context| poll_read(&self.thread, &self.stream, context, &mut self.input)), if may_read => {
+                    let Arrived { bytes, age_ns } = arrived?;
+                    reading = bytes > 0;
                     let now_ns = self.thread.clock.now_ns();
                     self.thread.holds_back(now_ns);
                     self.answer();
                     reading &= !self.malformed;
                     if !self.output.is_empty() {
                         held_bytes += self.output.len();
-                        held.push_back((now_ns + delay_ns, std::mem::take(&mut self.output)));
+                        let at_ns = now_ns.saturating_sub(age_ns) + delay_ns;
+                        held.push_back((at_ns, std::mem::take(&mut self.output)));
                     }
                 }
             }

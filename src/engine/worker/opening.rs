@@ -65,7 +65,8 @@ async fn open_once(shared: &Shared, slot: usize) -> Result<(), Trouble> {
     let (generation, address, source, limit) = shared.borrow_mut().next_opening(slot);
     let peer = shared.borrow().config.addresses[usize::from(address)];
     let watch = Stopwatch::start();
-    let opened = connection::open(peer, source, limit).await;
+    let stamps = shared.borrow().config.stamps;
+    let opened = connection::open(peer, source, limit, stamps).await;
     let mut worker = shared.borrow_mut();
     worker.slots[slot].opening = false;
     match opened {

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 
+use crate::arrival::{self, Arrived};
 use crate::engine::End;
 use crate::engine::inflight::{Entry, Found};
 use crate::engine::worker::Worker;
@@ -34,19 +35,24 @@ impl Worker {
             return Poll::Ready(false);
         }
         let mut buffer = std::mem::take(&mut self.read_buffer);
-        let mut space = ReadBuf::new(&mut buffer);
-        let polled = Pin::new(stream).poll_read(context, &mut space);
-        let bytes = space.filled().len();
+        let polled = if self.config.stamps {
+            arrival::poll_read(stream.as_ref(), context, &mut buffer)
+        } else {
+            let mut space = ReadBuf::new(&mut buffer);
+            Pin::new(stream)
+                .poll_read(context, &mut space)
+                .map_ok(|()| Arrived { bytes: space.filled().len(), age_ns: 0 })
+        };
         let alive = match polled {
             Poll::Pending => {
                 self.read_buffer = buffer;
                 return Poll::Pending;
             }
-            Poll::Ready(Ok(())) if bytes == 0 => {
+            Poll::Ready(Ok(Arrived { bytes: 0, .. })) => {
                 self.peer_closed(id);
                 false
             }
-            Poll::Ready(Ok(())) => self.receive(id, &buffer[..bytes]),
+            Poll::Ready(Ok(arrived)) => self.receive(id, &buffer[..arrived.bytes], arrived.age_ns),
             Poll::Ready(Err(error)) => {
                 self.trouble(id, "read", error.to_string());
                 self.lose(id, End::Reset, Outcome::Reset);
@@ -58,9 +64,10 @@ impl Worker {
         Poll::Ready(alive)
     }
 
-    /// Decodes frames out of new bytes. `false` when the connection has ended by it.
-    pub(super) fn receive(&mut self, id: usize, bytes: &[u8]) -> bool {
-        let received_ns = self.clock.now_ns();
+    /// Decodes frames out of bytes that came so long ago. `false` when the connection has ended by it.
+    pub(super) fn receive(&mut self, id: usize, bytes: &[u8], age_ns: u64) -> bool {
+        let now_ns = self.clock.now_ns();
+        let received_ns = now_ns.saturating_sub(age_ns);
         let mut partial = std::mem::take(&mut self.connections[id].partial);
         let whole = if partial.is_empty() {
             bytes
@@ -75,7 +82,7 @@ impl Worker {
                 Ok(None) => break None,
                 Ok(Some(frame)) => {
                     at += frame.consumed;
-                    self.settle(id, &frame, received_ns);
+                    self.settle(id, &frame, received_ns, now_ns);
                 }
                 Err(error) => break Some(error),
             }
@@ -108,8 +115,8 @@ impl Worker {
         true
     }
 
-    /// One response.
-    pub(super) fn settle(&mut self, id: usize, frame: &Frame<'_>, received_ns: u64) {
+    /// One response. Who waits for it goes on now, whenever it came: what was due before now is accounted for.
+    pub(super) fn settle(&mut self, id: usize, frame: &Frame<'_>, received_ns: u64, now_ns: u64) {
         self.shard.receipts.received += 1;
         let response_to = frame.id;
         let connection = &mut self.connections[id];
@@ -117,7 +124,9 @@ impl Worker {
         match connection.inflight.take(response_to) {
             Found::Waiting(entry) => {
                 self.in_flight -= 1;
-                if received_ns.saturating_sub(entry.sent_ns) > self.config.connections.request_timeout.0 {
+                // A wall clock that was set while the bytes waited must not make an answer older than its request.
+                let received_ns = received_ns.max(entry.sent_ns);
+                if received_ns - entry.sent_ns > self.config.connections.request_timeout.0 {
                     // It came before the sweep saw it, but too late all the same.
                     self.shard.receipts.late += 1;
                     self.ended_after_sending(id, &entry, Outcome::TimedOut);
@@ -133,7 +142,7 @@ impl Worker {
                 if self.ports.sink.is_some() {
                     self.completed(id, &entry, received_ns, Outcome::Matched, frame.body);
                 }
-                self.free_user(slot, entry.n, Some(received_ns));
+                self.free_user(slot, entry.n, Some(now_ns));
             }
             Found::Late => self.shard.receipts.late += 1,
             Found::Nobody => {
