@@ -138,7 +138,9 @@ impl Run {
         let (mut ready, mut silent) = (0, 0);
         while ready < self.crew.workers {
             self.hear_lanes()?;
-            if self.control.is_draining() {
+            // A run that drains for another reason has a lane that failed, which is heard here, or in the run if the
+            // workers are ready first: they wait for nothing any more.
+            if self.interrupts.seen() {
                 return Err(give_up(&self.control, &mut self.crew.starts, Error::Interrupted));
             }
             match self.crew.events.recv_timeout(TICK) {
