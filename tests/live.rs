@@ -286,6 +286,24 @@ fn a_series_is_one_story_on_one_page() {
     );
 }
 
+/// The last line that was said.
+fn last_line(stderr: &str) -> &str {
+    stderr.trim_end().lines().last().unwrap_or_default()
+}
+
+#[test]
+fn a_stop_ends_a_series_and_not_only_the_run_that_goes() {
+    let matrix = format!("{LONG}matrix: {{ connections.count: [1, 2, 3] }}\n");
+    let run = LiveRun::start(&matrix, &[], &[]);
+    wait_for("the first requests", || run.get("/live").json()["now"]["sent"].as_u64() > Some(0));
+    assert_eq!(run.post("/control", r#"{"action": "stop"}"#).status, 200);
+    let ended = run.wait();
+    ended.assert_code(105);
+    assert_eq!(ended.rows("matrix.csv").len(), 1, "the others do not begin");
+    let last = last_line(&ended.stderr);
+    assert!(last.ends_with("(exit 105): interrupted after 1 of 3 runs"), "{last}");
+}
+
 const PACKAGES: &str = "live/requirements.txt";
 
 #[test]

@@ -5,7 +5,7 @@
 //!    refuses or does not answer, breaks; one whose generator was saturated bounds the search from above.
 //! 2. Whatever else a trial ends with ends the search, with the same exit code.
 //! 3. A target that cannot be reached has broken at this rate if it held a lower one before.
-//! 4. Ctrl-C ends the trial that goes, and the search.
+//! 4. Ctrl-C, or a stop that was asked for, ends the trial that goes, and the search.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -81,7 +81,7 @@ fn hunts(
     let (mut codes, mut json) = (Vec::new(), Vec::new());
     for (index, row) in rows.iter().enumerate() {
         let Some(search) = &row.loaded.scenario.search else { continue };
-        if interrupts.seen() {
+        if interrupts.is_last() {
             codes.push(exit::INTERRUPTED);
             break;
         }
@@ -198,7 +198,7 @@ impl Hunt<'_> {
         let most = most_trials(self.search);
         let mut stopped = None;
         while let Some(trial) = self.course.next() {
-            if self.interrupts.seen() {
+            if self.interrupts.is_last() {
                 stopped = Some(exit::INTERRUPTED);
                 self.found.cut_short = "interrupted".to_string();
                 break;

@@ -151,6 +151,7 @@ impl Run {
 
     fn stop(&self, clock: &Clock, collected: &mut Collected) -> Nanos {
         collected.stopped = true;
+        self.interrupts.stop();
         self.control.drain();
         clock.now()
     }
