@@ -296,6 +296,14 @@ fn a_stop_ends_a_series_and_not_only_the_run_that_goes() {
     let matrix = format!("{LONG}matrix: {{ connections.count: [1, 2, 3] }}\n");
     let run = LiveRun::start(&matrix, &[], &[]);
     wait_for("the first requests", || run.get("/live").json()["now"]["sent"].as_u64() > Some(0));
+    assert_eq!(run.get("/live").json()["facts"]["can_change"], false);
+    let refused = run.post("/control", r#"{"action": "rate", "rate": 5}"#);
+    assert_eq!(
+        refused.error(),
+        (409, "refused".to_owned()),
+        "its row counts for the rate that it was planned with"
+    );
+    assert!(refused.body.contains("several runs"), "{refused:?}");
     assert_eq!(run.post("/control", r#"{"action": "stop"}"#).status, 200);
     let ended = run.wait();
     ended.assert_code(105);

@@ -146,6 +146,8 @@ struct Order {
     folder: PathBuf,
     /// What the run is held against.
     baseline: Option<Baseline>,
+    /// Why it must go as it was planned, where that does not follow from its plan.
+    fixed: Option<&'static str>,
 }
 
 impl Order {
@@ -166,7 +168,15 @@ impl Order {
             run_id,
             folder,
             baseline: None,
+            fixed: None,
         }
+    }
+
+    /// One of several runs, or of a search, in which each counts for what it was planned to be.
+    fn of_several(path: &Path, prepared: Prepared, folder: PathBuf) -> Order {
+        let fixed =
+            Some("this is one of several runs, which are held against each other; it can only be stopped");
+        Order { fixed, ..Order::new(path, prepared, None, Some(folder)) }
     }
 
     fn sheet(&self) -> dry_run::Sheet<'_> {
@@ -221,6 +231,7 @@ impl Order {
             scenario: &run.prepared.loaded.scenario,
             run_id: &run.run_id,
             folder: run.folder.path(),
+            can_change: run.wheel.can_change(),
         };
         ui.begin(&begins, turn, run.steering.clone());
         let mut summary = run.execute()?;
@@ -312,7 +323,7 @@ impl Run {
         interrupts: Rc<interrupt::Interrupts>,
         ui: Rc<ui::Ui>,
     ) -> Result<Run, Error> {
-        let Order { path, prepared, machine, run_id, baseline, .. } = order;
+        let Order { path, prepared, machine, run_id, baseline, fixed, .. } = order;
         let scenario = &prepared.loaded.scenario;
         let control = Arc::new(Control::default());
         interrupts.attend(&control);
@@ -348,7 +359,7 @@ impl Run {
         };
         let progress = Progress::new(&prepared.plan, mode);
         let workers = parts::workers(args.workers, machine.cores, prepared.plan.expected_connections().slots);
-        let (steering, wheel) = steering::Wheel::new(&prepared.plan, scenario);
+        let (steering, wheel) = steering::Wheel::new(&prepared.plan, scenario, fixed);
         let common = lane::Common {
             course: wheel.course.clone(),
             mix: prepared.plan.mix.clone(),

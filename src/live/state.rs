@@ -63,6 +63,8 @@ pub struct Facts {
     pub turn: u64,
     /// How many runs the series has.
     pub turns: u64,
+    /// Whether it can be paused and given another rate. Any run can be stopped.
+    pub can_change: bool,
 }
 
 /// A stage of the load.

@@ -246,7 +246,7 @@ impl Hunt<'_> {
     fn trial(&mut self, trial: Trial, folder: &str) -> Result<Ended, Error> {
         let prepared = prepare_trial(self.row, self.search, trial.rate)?;
         let folder: PathBuf = self.folder.path().join(folder);
-        let order = Order::new(self.path, prepared, None, Some(folder));
+        let order = Order::of_several(self.path, prepared, folder);
         let has_held = self.course.bounds().holds.is_some();
         if let Some(concern) = order.concerns.iter().find(|concern| concern.fatal && !self.args.simulate) {
             if !has_held {

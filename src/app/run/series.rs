@@ -103,8 +103,7 @@ pub(super) fn run(args: &RunArgs, path: &Path, rows: Vec<Prepared>) -> Result<u8
     let base = args.out.clone().unwrap_or(dir);
     let turns = turns(rows);
     let digits = turns.last().map_or(1, |turn| turn.row.to_string().len());
-    let order =
-        |turn: &Turn| Order::new(path, turn.prepared.clone(), None, Some(base.join(turn.folder(digits))));
+    let order = |turn: &Turn| Order::of_several(path, turn.prepared.clone(), base.join(turn.folder(digits)));
     if args.dry_run {
         return Ok(dry_run(args, &turns, order));
     }

@@ -5,7 +5,7 @@
 //! 2. A pause is a change to a plan in which the rest is due when nobody waits any more; going on makes of it a pause
 //!    of the length that it had.
 //! 3. What changes due times is refused where somebody else would not know of it: the other machines of a segment, or
-//!    the run that a replay repeats. Stopping is always possible.
+//!    the run that a replay repeats, or the others that a run is held against. Stopping is always possible.
 //! 4. Each event is in the plan, and the plan of the reports is the one that it was in the end.
 
 use std::sync::Arc;
@@ -52,10 +52,10 @@ pub(super) struct Wheel {
 }
 
 impl Wheel {
-    /// For a run of a plan.
-    pub(super) fn new(plan: &Plan, scenario: &Scenario) -> (Steering, Wheel) {
+    /// For a run of a plan. `fixed`: why it must go as it was planned, where that does not follow from the plan.
+    pub(super) fn new(plan: &Plan, scenario: &Scenario, fixed: Option<&'static str>) -> (Steering, Wheel) {
         let (steering, helm) = helm();
-        let fixed = fixed(plan);
+        let fixed = fixed_by(plan).or(fixed);
         let course = plan.closed.is_none().then(|| Course::new(plan.schedule.clone(), fixed.is_none()));
         let exhausts = matches!(plan.keys.order(), Order::Sequential | Order::Shuffle);
         let bound = exhausts && scenario.records.on_exhausted == OnExhausted::Fail;
@@ -76,6 +76,11 @@ impl Wheel {
         (steering, Wheel { helm: Some(helm), course: None, fixed, records: None, paused: None })
     }
 
+    /// Whether anything but to stop can be asked.
+    pub(super) fn can_change(&self) -> bool {
+        self.fixed.is_none()
+    }
+
     fn asked(&self) -> Option<Asked> {
         self.helm.as_ref().and_then(Helm::asked)
     }
@@ -86,7 +91,7 @@ impl Wheel {
     }
 }
 
-fn fixed(plan: &Plan) -> Option<&'static str> {
+fn fixed_by(plan: &Plan) -> Option<&'static str> {
     if plan.closed.is_some() {
         return Some("in the closed model users decide when requests are sent; it can only be stopped");
     }

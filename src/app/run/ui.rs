@@ -89,7 +89,7 @@ impl Ui {
     /// A run begins, one of several maybe.
     pub(super) fn begin(&self, run: &Begins<'_>, (turn, turns): (u64, u64), steering: Steering) {
         self.wheel.attend(steering);
-        let Begins { plan, scenario, run_id, folder } = *run;
+        let Begins { plan, scenario, run_id, folder, can_change } = *run;
         let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
         self.with(|board| {
             let facts = Facts {
@@ -99,6 +99,7 @@ impl Ui {
                     && scenario.report.files.contains(&ReportFile::Html),
                 turn,
                 turns,
+                can_change,
                 ..Facts::of(plan)
             };
             board.begin(facts, plan);
@@ -163,6 +164,8 @@ pub(super) struct Begins<'a> {
     pub scenario: &'a Scenario,
     pub run_id: &'a str,
     pub folder: &'a std::path::Path,
+    /// Whether it can be paused and given another rate.
+    pub can_change: bool,
 }
 
 impl Link {
