@@ -197,8 +197,7 @@ impl Run {
                 self.heed(clock, collected);
                 let flushed = write_to(&mut collected.connections_csv, ConnectionsCsv::flush);
                 self.or_drain(flushed, collected);
-                let now = self.dial.as_ref().map_or_else(|| clock.now(), |dial| dial.now());
-                let live = self.live(now, collected);
+                let live = self.live(self.now(clock), collected);
                 if let Some(progress) = &mut self.progress {
                     progress.tick(&live);
                 }
@@ -272,6 +271,11 @@ impl Run {
             self.control.drain();
             collected.failure.get_or_insert(error.into());
         }
+    }
+
+    /// How far the run is, on the clock that it goes by.
+    pub(super) fn now(&self, clock: &Clock) -> Nanos {
+        self.dial.as_ref().map_or_else(|| clock.now(), |dial| dial.now())
     }
 
     fn live(&self, elapsed: Nanos, collected: &mut Collected) -> Live {

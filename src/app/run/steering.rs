@@ -136,9 +136,16 @@ impl Run {
             return Err(Refused::Ended);
         }
         let is_paused = self.wheel.paused.is_some();
+        let room = MAX_EVENTS.saturating_sub(self.prepared.plan.events.len());
+        let needed = match ask {
+            // Whoever pauses it may let it go on.
+            Ask::Pause => 2,
+            Ask::Rate(_) => 1,
+            Ask::Resume | Ask::Stop => 0,
+        };
         let (at, deed) = match ask {
             Ask::Stop => (self.stop(clock, collected), Deed::Stop),
-            _ if self.prepared.plan.events.len() >= MAX_EVENTS => {
+            _ if !is_paused && room < needed => {
                 return Err(senseless(format!("a run can be changed at most {MAX_EVENTS} times")));
             }
             Ask::Pause if is_paused => return Err(senseless("the run is paused already")),
@@ -158,7 +165,7 @@ impl Run {
         collected.stopped = true;
         self.interrupts.stop();
         self.control.drain();
-        clock.now()
+        self.now(clock)
     }
 
     fn pause(&mut self, clock: &Clock) -> Result<Nanos, Refused> {
