@@ -164,6 +164,44 @@ fn the_rate_is_changed_from_outside_and_files_events_and_ledger_agree_to_the_req
 }
 
 #[test]
+fn a_run_that_was_changed_and_then_killed_is_replayed_with_its_change() {
+    let run = LiveRun::start(LONG, &[], &[]);
+    wait_for("the first requests", || run.get("/live").json()["now"]["sent"].as_u64() > Some(0));
+    let done = run.post("/control", r#"{"action": "rate", "rate": 250}"#);
+    assert_eq!(done.status, 200, "{done:?}");
+    let at_ms = (done.json()["at_s"].as_f64().expect("an instant") * 1000.0).round() as u64;
+    let ended = run.kill();
+    assert!(!ended.has_file("summary.csv"));
+    let replayed = run.bench.call(&["replay", "out", "--dry-run", "--json"]);
+    replayed.assert_code(0);
+    let plan: Value = serde_json::from_str(&replayed.stdout).expect("JSON");
+    assert_eq!(plan["scheduled"], (at_ms * 100 + (60_000 - at_ms) * 250).div_ceil(1000));
+}
+
+#[test]
+fn a_simulation_is_stopped_on_its_own_clock() {
+    let hours = LONG.replace("duration: 1m", "duration: 1000h");
+    let run = LiveRun::start(&hours, &["--simulate"], &[]);
+    let elapsed = || run.get("/live").json()["now"]["elapsed_s"].as_f64();
+    wait_for("an hour", || elapsed() > Some(3600.0));
+    let done = run.post("/control", r#"{"action": "stop"}"#);
+    assert_eq!(done.status, 200, "{done:?}");
+    assert!(done.json()["at_s"].as_f64() > Some(3600.0), "{done:?}");
+    run.wait().assert_code(105);
+}
+
+#[test]
+fn a_change_before_a_stop_at_once_can_be_replayed() {
+    let run = LiveRun::start(LONG, &[], &[]);
+    wait_for("the first requests", || run.get("/live").json()["now"]["sent"].as_u64() > Some(0));
+    for wish in [r#"{"action": "rate", "rate": 250}"#, r#"{"action": "stop"}"#] {
+        assert_eq!(run.post("/control", wish).status, 200);
+    }
+    run.wait().assert_code(105);
+    run.bench.call(&["replay", "out", "--dry-run"]).assert_code(0);
+}
+
+#[test]
 fn a_paused_run_sends_nothing_and_goes_on_where_it_was() {
     let yaml = "name: paused\nrecords: { range: 1..1000 }\n\
                 load: { stages: [ { name: all, hold: 100, duration: 3s } ], max_lateness: 1m }\n";

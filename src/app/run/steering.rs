@@ -234,11 +234,13 @@ impl Run {
         Err(senseless("the machine is too busy to change the run at an instant that lies ahead: try again"))
     }
 
-    /// Writes an event down, and lets everything know that follows the plan.
+    /// Writes an event down, and lets everything know that follows the plan. What is written is whole, so that a run
+    /// that is killed can be replayed with all that was done to it.
     fn note(&mut self, event: Event, collected: &mut Collected) {
         self.prepared.plan.events.push(event);
-        let written = self.folder.write(events::NAME, &events::csv(&event_rows(&self.prepared.plan)));
-        self.or_drain(written, collected);
+        for written in self.keep_events() {
+            self.or_drain(written, collected);
+        }
         collected.follow(self.plan_now());
         let (plan, is_paused) = (self.plan_now().clone(), self.wheel.paused.is_some());
         if let Some(progress) = &mut self.progress {
@@ -246,7 +248,7 @@ impl Run {
         }
     }
 
-    /// Writes what follows from events when the run is over: the plan as it was in the end.
+    /// Writes what follows from events: what was done so far, and the plan that comes of it.
     pub(super) fn keep_events(&self) -> Vec<Result<(), report::Error>> {
         let plan = &self.prepared.plan;
         if plan.events.is_empty() {
