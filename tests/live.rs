@@ -474,9 +474,83 @@ fn a_collector_that_is_away_refuses_or_is_silent_is_said_once_and_not_felt() {
         ended.assert_code(0);
         assert_eq!(ended.summary(&["scheduled", "sent", "matched"]), [500; 3]);
         assert_eq!(ended.stderr.matches("metrics could not be sent").count(), 1, "{}", ended.stderr);
+        assert!(last_line(&ended.stderr).starts_with("PASSED"), "{}", ended.stderr);
     }
     end(refusing);
     assert!(taken.join().expect("it took them").len() >= 2, "it was tried again");
+}
+
+#[test]
+fn what_there_is_to_say_of_a_collector_comes_before_the_last_line() {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let away = free.local_addr().expect("an address");
+    drop(free);
+    let matrix =
+        format!("{SHORT}matrix: {{ connections.count: [1, 2] }}\n").replace("duration: 2s", "duration: 1s");
+    for scenario in [SHORT, &matrix] {
+        let bench = Bench::new();
+        let file = bench.file("scenario.yaml", scenario);
+        let mut command = bench.command(&[file.to_str().expect("text"), "--out", "out"]);
+        // Nothing is sent before the end.
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{away}"));
+        command.env("OTEL_METRIC_EXPORT_INTERVAL", "3600000");
+        let ended = bench.ended(command.output().expect("the binary runs"));
+        ended.assert_code(0);
+        let said =
+            ended.stderr.lines().find(|line| line.contains("metrics could not be sent")).expect("it is said");
+        assert!(!said.contains("the run goes on"), "{said}");
+        assert!(last_line(&ended.stderr).starts_with("PASSED"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_collector_has_the_end_of_every_run_of_a_series() {
+    let (addr, taken) = collector("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    let bench = Bench::new();
+    let matrix = format!("{SHORT}matrix: {{ connections.count: [1, 2, 3] }}\n")
+        .replace("duration: 2s", "duration: 1s");
+    let file = bench.file("scenario.yaml", &matrix);
+    let mut command = bench.command(&[file.to_str().expect("text"), "--out", "out"]);
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{addr}"));
+    command.env("OTEL_METRIC_EXPORT_INTERVAL", "3600000");
+    bench.ended(command.output().expect("the binary runs")).assert_code(0);
+    end(addr);
+    let taken = taken.join().expect("it took them");
+    let mut runs = BTreeMap::new();
+    for (_, body) in &taken {
+        let message = ExportMetricsServiceRequest::decode(&body[..]).expect("a message");
+        let resource = message.resource_metrics[0].resource.as_ref().expect("a resource");
+        let run_id = resource.attributes.iter().find(|attribute| attribute.key == "runner.run_id");
+        runs.insert(format!("{:?}", run_id.expect("the run")), number(&message, "runner.requests_sent"));
+    }
+    assert_eq!(runs.into_values().collect::<Vec<_>>(), [300; 3]);
+}
+
+#[test]
+fn a_message_that_hangs_does_not_hold_up_the_end_of_a_run() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = listener.local_addr().expect("an address");
+    // The first message is read and not answered; the next is taken when the first has been given up.
+    let collecting = std::thread::spawn(move || {
+        let mut first = listener.accept().expect("a message").0;
+        first.read_to_end(&mut Vec::new()).expect("it is given up");
+        let mut next = listener.accept().expect("a message").0;
+        next.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            .expect("it reads");
+        let mut taken = Vec::new();
+        // A client that has its answer may be gone before all is read.
+        let _ = next.read_to_end(&mut taken);
+        taken
+    });
+    let bench = Bench::new();
+    let file = bench.file("scenario.yaml", SHORT);
+    let mut command = bench.command(&[file.to_str().expect("text"), "--out", "out"]);
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{addr}"));
+    command.env("OTEL_METRIC_EXPORT_INTERVAL", "100").env("OTEL_EXPORTER_OTLP_TIMEOUT", "60000");
+    let ended = bench.ended(command.output().expect("the binary runs"));
+    ended.assert_code(0);
+    assert!(!ended.stderr.contains("could not be sent"), "{}", ended.stderr);
+    assert!(collecting.join().expect("it took both").starts_with(b"POST /v1/metrics"));
 }
 
 #[test]

@@ -95,7 +95,7 @@ pub(super) fn run_one(args: &RunArgs, path: &Path, prepared: Prepared) -> Result
     let (mut run, summary) = match carried {
         Ok(done) => done,
         Err(error) => {
-            finish(ui);
+            finish(ui, &interrupts);
             return Err(error);
         }
     };
@@ -108,7 +108,7 @@ pub(super) fn run_one(args: &RunArgs, path: &Path, prepared: Prepared) -> Result
         run.interrupts.wait_for_next();
     }
     drop(run);
-    finish(ui);
+    finish(ui, &interrupts);
     Ok(code)
 }
 
@@ -120,10 +120,10 @@ pub(super) fn plan_json(prepared: &Prepared, run_id: &str, folder: &Path) -> Str
 }
 
 /// Tells those who look that nothing follows.
-fn finish(ui: Rc<ui::Ui>) {
+fn finish(ui: Rc<ui::Ui>, interrupts: &interrupt::Interrupts) {
     // The runs that knew it are gone.
     if let Some(ui) = Rc::into_inner(ui) {
-        ui.finish();
+        ui.finish(interrupts);
     }
 }
 
@@ -429,6 +429,7 @@ impl Run {
         if let Some(compared) = self.compared.as_ref().filter(|_| !self.quiet) {
             say(&report::compare::text(std::slice::from_ref(compared), colour()));
         }
+        self.ui.settle(&self.interrupts);
         if let Some(url) = self.store_url().filter(|_| keeps_store) {
             say(&stays(&url));
         }

@@ -116,6 +116,11 @@ impl Board {
         self.states.subscribe()
     }
 
+    /// How the run stands, as far as it was told.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
     /// Another run: what was known of the one before is forgotten.
     pub fn begin(&mut self, facts: Facts, plan: &Plan) {
         self.stages = plan.stages.iter().map(|stage| (stage.totals.start.0, stage.warmup)).collect();
@@ -268,8 +273,12 @@ impl Board {
         });
     }
 
-    /// Tells that the run has ended without a summary.
+    /// Tells that the run has ended without a summary. One that fails before it has begun takes nothing from the one
+    /// before it.
     pub fn failed(&mut self, exit_code: u8, reason: &str) {
+        if self.state.end.is_some() {
+            return;
+        }
         self.ended(End {
             passed: false,
             outcome: "failed".to_string(),

@@ -106,6 +106,11 @@ impl Interrupts {
         }
     }
 
+    /// Whether one has come since it was last looked: who waits for something that is not needed gives up.
+    pub(super) fn hurries(&self) -> bool {
+        self.signals.try_recv().is_ok()
+    }
+
     /// Signals that have come so far do not count for [`Interrupts::wait_for_next`].
     pub(super) fn forget_earlier(&self) {
         while self.signals.try_recv().is_ok() {}

@@ -55,7 +55,7 @@ pub(super) fn run(args: &RunArgs, path: &Path, rows: Vec<Prepared>) -> Result<u8
     let interrupts = Rc::new(Interrupts::watch(args.quiet)?);
     let ui = Rc::new(Ui::start(args)?);
     let hunted = hunts(args, path, &rows, (&run_id, &base), mode, &interrupts, &ui);
-    finish(ui);
+    finish(ui, &interrupts);
     let (codes, json) = hunted?;
     if args.json {
         let text = match &json[..] {
@@ -98,6 +98,7 @@ fn hunts(
             mode,
             interrupts,
             ui,
+            is_last: index + 1 == rows.len(),
             course: Course::new(Terms::of(search)),
             found: nothing_yet(row, search, run_id, args),
             folder: Folder::create(&folder)?,
@@ -176,6 +177,8 @@ struct Hunt<'a> {
     mode: Mode,
     interrupts: &'a Rc<Interrupts>,
     ui: &'a Rc<Ui>,
+    /// Whether no other search follows.
+    is_last: bool,
     course: Course,
     found: Search,
     folder: Folder,
@@ -301,7 +304,7 @@ impl Hunt<'_> {
 
     /// The files, the screen, and the last line.
     fn conclude(self, stopped: Option<u8>) -> Result<(u8, String), Error> {
-        let Hunt { args, folder, found, .. } = self;
+        let Hunt { args, folder, found, ui, interrupts, is_last, .. } = self;
         let json = found.json();
         folder.write(search::CSV, &found.csv())?;
         folder.write(search::JSON, json.as_bytes())?;
@@ -314,6 +317,9 @@ impl Hunt<'_> {
             say(&format!(
                 "\n{sentence}\n\n{trials}\nFILES\n  {place}\n  {files}, and a folder for each trial"
             ));
+        }
+        if is_last || interrupts.is_last() {
+            ui.settle(interrupts);
         }
         let code = stopped.unwrap_or_else(|| code_of(&found));
         let word = if code == exit::PASSED { "PASSED" } else { "FAILED" };

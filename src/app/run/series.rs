@@ -127,7 +127,7 @@ pub(super) fn run(args: &RunArgs, path: &Path, rows: Vec<Prepared>) -> Result<u8
     let interrupts = Rc::new(Interrupts::watch(args.quiet)?);
     let ui = Rc::new(Ui::start(args)?);
     let ran = run_all(args, (&name, &run_id, &base), &turns, order, mode, &interrupts, &ui);
-    finish(ui);
+    finish(ui, &interrupts);
     ran
 }
 
@@ -163,7 +163,7 @@ fn run_all(
         interrupts.forget_earlier();
     }
     let store = kept.as_ref().and_then(|run| run.store_url());
-    let code = done.conclude(args, run_id, of, store.as_deref())?;
+    let code = done.conclude(args, run_id, of, store.as_deref(), || ui.settle(interrupts))?;
     if kept.is_some() {
         interrupts.wait_for_next();
     }
@@ -264,8 +264,15 @@ impl Series {
         self.passes.push(pass);
     }
 
-    /// The table, the picture, and the last line.
-    fn conclude(self, args: &RunArgs, run_id: &str, of: usize, store: Option<&str>) -> Result<u8, Error> {
+    /// The table, the picture, and the last line, before which everything is to `settle`.
+    fn conclude(
+        self,
+        args: &RunArgs,
+        run_id: &str,
+        of: usize,
+        store: Option<&str>,
+        settle: impl FnOnce(),
+    ) -> Result<u8, Error> {
         let passes = &self.passes;
         self.folder.write("matrix.csv", &series::csv(passes))?;
         self.folder.write("matrix.svg", series::svg(&self.name, passes).as_bytes())?;
@@ -287,6 +294,7 @@ impl Series {
             let folder = self.folder.path().display();
             say(&format!("\n{tables}\nFILES\n  {folder}\n  {}, and a folder for each run", files.join(", ")));
         }
+        settle();
         if let Some(url) = store {
             say(&stays(url));
         }

@@ -11,9 +11,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use crate::app::error::Error;
+use crate::app::run::interrupt::Interrupts;
 use crate::app::{parts, say};
 use crate::cli::RunArgs;
-use crate::live::{self, Board, Change, Controlled, Facts, Moment, Phase, Wheel};
+use crate::live::{self, Board, Change, Controlled, Facts, Moment, Phase, State, Wheel};
 use crate::plan::Plan;
 use crate::recorder::summary::{SecondRow, Summary};
 use crate::scenario::schema::{ReportFile, Scenario};
@@ -29,7 +30,7 @@ pub(super) struct Ui {
     board: Option<RefCell<Board>>,
     wheel: Wheel,
     server: Option<LiveServer>,
-    pusher: Option<Pusher>,
+    pusher: RefCell<Option<Pusher>>,
     link: Option<Link>,
 }
 
@@ -48,7 +49,8 @@ impl Ui {
             .collect();
         let settings = Settings::from(&env)?;
         let is_wanted = args.ui.is_some() || args.link || settings.is_some();
-        let mut ui = Ui { board: None, wheel: Wheel::default(), server: None, pusher: None, link: None };
+        let mut ui =
+            Ui { board: None, wheel: Wheel::default(), server: None, pusher: RefCell::default(), link: None };
         if !is_wanted {
             return Ok(ui);
         }
@@ -66,7 +68,8 @@ impl Ui {
             ui.server = Some(server);
         }
         if let Some(settings) = settings {
-            ui.pusher = Some(Pusher::start(settings, board.watch(), |why| tracing::warn!("{why}"))?);
+            let pusher = Pusher::start(settings, board.watch(), |why| tracing::warn!("{why}"))?;
+            ui.pusher.replace(Some(pusher));
         }
         if args.link {
             ui.link = Some(Link::start(&board, ui.wheel.clone())?);
@@ -136,20 +139,41 @@ impl Ui {
 
     /// The run has ended, and its files are written.
     pub(super) fn ended(&self, ended: Result<&Summary, &Error>) {
-        self.with(|board| match ended {
-            Ok(summary) => board.end(summary),
-            Err(error) => board.failed(error.code(), &format!("failed to {error}")),
+        self.with(|board| {
+            match ended {
+                Ok(summary) => board.end(summary),
+                Err(error) => board.failed(error.code(), &format!("failed to {error}")),
+            }
+            self.push_end(board.state());
         });
     }
 
+    /// A collector has the end of each run, also of one that another follows at once.
+    fn push_end(&self, state: &State) {
+        let run_id = &state.facts.run_id;
+        let is_lost = match &*self.pusher.borrow() {
+            Some(pusher) if !run_id.is_empty() => !pusher.ended(state.clone()),
+            _ => false,
+        };
+        if is_lost {
+            tracing::warn!("the metrics of {run_id} at its end could not be sent: the collector is too slow");
+        }
+    }
+
+    /// Nothing more is measured: what is left to be sent to a collector is sent, or given up, in a bounded time and not
+    /// later than with the next signal. What there is to say of that comes before the last line.
+    pub(super) fn settle(&self, interrupts: &Interrupts) {
+        if let Some(pusher) = self.pusher.take() {
+            pusher.finish(|| interrupts.hurries());
+        }
+    }
+
     /// Nothing follows: those who look are told, for a bounded time.
-    pub(super) fn finish(self) {
+    pub(super) fn finish(self, interrupts: &Interrupts) {
         self.with(Board::close);
+        self.settle(interrupts);
         if let Some(server) = self.server {
             server.finish();
-        }
-        if let Some(pusher) = self.pusher {
-            pusher.finish();
         }
         if let Some(link) = self.link {
             link.finish();
