@@ -12,6 +12,7 @@ mod python;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::process::Command;
 use std::thread::JoinHandle;
 
 use http::Client;
@@ -304,6 +305,23 @@ fn browsers_that_do_not_read_are_not_felt() {
     assert_eq!(ended.summary(&["scheduled", "sent", "matched", "mapped"]), [500; 4]);
     assert_eq!(sum(&state, "sent"), 500);
     drop(dead);
+}
+
+#[test]
+fn a_run_that_writes_its_files_does_not_look_as_if_it_sent() {
+    let run = LiveRun::start(SHORT, &[], &[]);
+    let folder = run.bench.path().join("out");
+    wait_for("its folder", || folder.is_dir());
+    // Writing there takes until somebody reads.
+    let slow = folder.join("junit.xml.part");
+    assert!(Command::new("mkfifo").arg(&slow).status().expect("mkfifo runs").success());
+    wait_for("the last request", || run.get("/live").json()["phase"] == "stopping");
+    let now = run.get("/live").json()["now"].clone();
+    assert_eq!((&now["sent"], &now["in_flight"]), (&json!(500), &json!(0)));
+    assert_eq!((&now["rate_planned"], &now["rate_actual"]), (&json!(0.0), &json!(0.0)));
+    assert!(run.get("/metrics").body.contains("runner_run_active 0\n"));
+    std::fs::read(&slow).expect("it is written");
+    run.wait().assert_code(0);
 }
 
 #[test]

@@ -182,6 +182,7 @@ impl Board {
         let opened = self.state.now.opened.max(window.connections).max(self.opened);
         let point = Point {
             second,
+            seconds: 1,
             stage,
             planned,
             scheduled: window.scheduled,
@@ -440,12 +441,15 @@ mod tests {
             add_point(
                 Arc::make_mut(&mut board.state.points),
                 &mut board.state.step_s,
-                Point { second, sent: 1, planned: 2, ..Point::default() },
+                Point { second, seconds: 1, sent: 1, planned: 2, ..Point::default() },
             );
         }
         let points = &board.state.points;
         assert_eq!((board.state.step_s, points.len()), (4, seconds.div_ceil(4) as usize));
         assert_eq!(points.iter().map(|point| point.sent).sum::<u64>(), seconds);
+        // Also of the last one, which is not full, a second has as many as of the others.
+        assert_eq!(points.last().map(|point| point.seconds), Some(3));
+        assert!(points.iter().all(|point| point.sent == point.seconds));
         assert!(points.iter().all(|point| point.second % 4 == 0));
         assert!(points.windows(2).all(|pair| pair[0].second + 4 == pair[1].second));
     }

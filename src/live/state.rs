@@ -23,7 +23,7 @@ pub enum Phase {
     Running,
     /// It has been told to send nothing for now.
     Paused,
-    /// It sends nothing more, and waits for what is in flight.
+    /// It sends nothing more, and waits for what is in flight or writes its files.
     Stopping,
     /// It is over.
     Ended,
@@ -150,6 +150,8 @@ impl Spread {
 pub struct Point {
     /// When it begins, in seconds of the schedule.
     pub second: u64,
+    /// Of how many seconds it is made: the last point may have fewer than `step_s`.
+    pub seconds: u64,
     /// The stage it begins in, from 0.
     pub stage: usize,
     /// Requests that the plan has here; 0 in the closed model.
@@ -187,6 +189,7 @@ impl Point {
     pub(super) fn and(self, next: Point) -> Point {
         Point {
             second: self.second,
+            seconds: self.seconds + next.seconds,
             stage: self.stage,
             planned: self.planned + next.planned,
             scheduled: self.scheduled + next.scheduled,

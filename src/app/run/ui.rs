@@ -137,6 +137,11 @@ impl Ui {
         });
     }
 
+    /// How the run stands, whenever that was told before.
+    pub(super) fn tell(&self, moment: Moment) {
+        self.with(|board| board.tell(moment));
+    }
+
     /// The run has ended, and its files are written.
     pub(super) fn ended(&self, ended: Result<&Summary, &Error>) {
         self.with(|board| {
