@@ -132,6 +132,21 @@ fn a_browser_follows_a_run_of_a_server() {
     assert!(browser.complaints.is_empty(), "{:?}", browser.complaints);
 }
 
+#[test]
+fn a_browser_finds_the_report_of_a_run_among_several() {
+    let series = "name: rows\nrecords: { range: 1..100 }\nload: { stages: [ { hold: 50, duration: 1s } ] }\n\
+                  matrix: { connections.count: [1, 2] }\n";
+    let serve = Serve::with(&[], &[], &[("rows.yaml", series)]);
+    let started = serve.post("/api/v1/runs", r#"{"scenario": "rows.yaml"}"#).json();
+    let id = started["id"].as_str().expect("a name");
+    let mut browser = Browser::open(&format!("http://{}/watch#{id}", serve.addr()));
+    browser.until("view.over");
+    let place = browser.value("document.querySelector('#ending a')?.getAttribute('href')");
+    let place = place.as_str().expect("a link");
+    assert!(place.ends_with("2-connections.count%3D2%2Freport.html"), "{place}");
+    assert_eq!(serve.get(place).status, 200);
+}
+
 /// A run that has something to show: a ramp, reconnects, and a target that fails now and then.
 const SHOWN: &str = "name: checkout\nrecords: { range: 1..5000 }\nload:\n  stages:\n\
                      \x20   - { name: warm, hold: 50, duration: 3s, warmup: true }\n\

@@ -297,7 +297,7 @@ impl Board {
 
     /// Nothing follows.
     pub fn close(&mut self) {
-        self.state.conclude();
+        self.state.conclude(None);
         self.publish();
     }
 

@@ -11,6 +11,9 @@ use crate::live::{BOUNDS_US, MAX_CHANGES};
 /// How requests can end, in the order in which they are counted.
 pub const OUTCOMES: [Outcome; Outcome::ALL.len()] = Outcome::ALL;
 
+/// How no request of a second ends: what a run has not reached is known when it is over.
+pub const OF_NO_SECOND: Outcome = Outcome::NotReached;
+
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -440,9 +443,12 @@ impl State {
         self.over
     }
 
-    /// Nothing will be told any more: it ends here, if it has not ended before.
-    pub fn conclude(&mut self) {
+    /// Nothing will be told any more: it ends here, and so, if it has not ended before.
+    pub fn conclude(&mut self, end: Option<End>) {
         (self.phase, self.over) = (Phase::Ended, true);
+        if self.end.is_none() {
+            self.end = end.map(Arc::new);
+        }
     }
 
     /// What is to be told to somebody who has seen so much.
