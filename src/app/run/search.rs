@@ -276,7 +276,7 @@ impl Hunt<'_> {
                 run.end_progress();
                 let finding = finding_of(&summary.verdict);
                 let reason = search::reason(&summary);
-                let figures = Some(Figures::of(&summary));
+                let figures = Some(Figures::of(&summary, &self.found.check));
                 Ended { verdict: summary.verdict, reason, figures, finding }
             }
             Err(error @ Error::Target(_)) if has_held => {
