@@ -81,7 +81,7 @@ pub fn of_run(state: &State) -> Vec<Metric> {
                 text("scenario", &facts.scenario),
                 text("plan", &facts.plan),
                 text("segment", &facts.segment),
-                ("seed", facts.seed.to_string()),
+                text("seed", &facts.seed),
             ]),
         },
         Metric::gauge(

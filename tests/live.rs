@@ -162,6 +162,10 @@ fn the_rate_is_changed_from_outside_and_files_events_and_ledger_agree_to_the_req
         (&json!("rate"), &json!(250.0))
     );
     assert_eq!(state["facts"]["planned"], due);
+    assert_eq!(
+        state["facts"]["plan"].as_str(),
+        ended.rows("summary.csv").first().map(|row| row["plan"].as_str())
+    );
 }
 
 #[test]
@@ -181,7 +185,7 @@ fn a_run_that_was_changed_and_then_killed_is_replayed_with_its_change() {
 
 #[test]
 fn a_simulation_is_stopped_on_its_own_clock() {
-    let hours = LONG.replace("duration: 1m", "duration: 1000h");
+    let hours = LONG.replace("duration: 1m", "duration: 700h");
     let run = LiveRun::start(&hours, &["--simulate"], &[]);
     let elapsed = || run.get("/live").json()["now"]["elapsed_s"].as_f64();
     wait_for("an hour", || elapsed() > Some(3600.0));
@@ -200,6 +204,27 @@ fn a_change_before_a_stop_at_once_can_be_replayed() {
     }
     run.wait().assert_code(105);
     run.bench.call(&["replay", "out", "--dry-run"]).assert_code(0);
+}
+
+#[test]
+fn a_run_that_has_not_begun_cannot_be_changed_but_stopped() {
+    // A store that never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("redis://{}", silent.local_addr().expect("an address"));
+    let run = LiveRun::start(&format!("{LONG}redis: {{ timeout: 1m }}\n"), &["--redis", &url], &[]);
+    // It waits for its store.
+    let client = silent.accept().expect("a client");
+    wait_for("its plan", || run.get("/live").json()["facts"]["run_id"] != "");
+    for wish in [r#"{"action": "pause"}"#, r#"{"action": "rate", "rate": 5}"#] {
+        let refused = run.post("/control", wish);
+        assert_eq!(refused.error(), (409, "refused".to_owned()));
+        assert!(refused.body.contains("has not begun"), "{refused:?}");
+    }
+    assert_eq!(run.post("/control", r#"{"action": "stop"}"#).status, 200);
+    let ended = run.wait();
+    ended.assert_code(105);
+    assert!(last_line(&ended.stderr).contains("interrupted before the first request"), "{}", ended.stderr);
+    drop(client);
 }
 
 #[test]
@@ -319,7 +344,7 @@ fn a_run_that_writes_its_files_does_not_look_as_if_it_sent() {
     let now = run.get("/live").json()["now"].clone();
     assert_eq!((&now["sent"], &now["in_flight"]), (&json!(500), &json!(0)));
     assert_eq!((&now["rate_planned"], &now["rate_actual"]), (&json!(0.0), &json!(0.0)));
-    assert!(run.get("/metrics").body.contains("runner_run_active 0\n"));
+    assert!(run.get("/metrics").body.contains("runner_run_active 0.0\n"));
     std::fs::read(&slow).expect("it is written");
     run.wait().assert_code(0);
 }

@@ -83,7 +83,7 @@ impl Facts {
         Facts {
             scenario: plan.name.clone(),
             plan: plan.fingerprint.clone(),
-            seed: plan.seed,
+            seed: plan.seed.to_string(),
             segment: plan.segment.to_string(),
             closed: plan.closed.is_some(),
             planned: plan.total().map(|_| plan.scheduled()),
@@ -152,6 +152,7 @@ impl Board {
         let now = Facts::of(plan);
         let facts = Arc::make_mut(&mut self.state.facts);
         (facts.stages, facts.planned, facts.planned_s) = (now.stages, now.planned, now.planned_s);
+        facts.plan = now.plan;
     }
 
     /// Somebody has changed something. It is told at once.
@@ -249,6 +250,7 @@ impl Board {
         self.latencies.clear();
         self.latencies.merge(latencies);
         self.distribute();
+        Arc::make_mut(&mut self.state.facts).plan = summary.plan.clone();
         let verdict = &summary.verdict;
         self.state.thresholds = Arc::new(summary.thresholds.iter().map(at_the_end).collect());
         let ends = summary.connection_ends.iter();

@@ -40,10 +40,10 @@ pub struct Facts {
     pub run_id: String,
     /// The name of the scenario.
     pub scenario: String,
-    /// The fingerprint of its plan.
+    /// The fingerprint of its plan, another one once the run was changed.
     pub plan: String,
-    /// Every random choice follows from it.
-    pub seed: u64,
+    /// Every random choice follows from it. As text, since not every reader of JSON knows whole numbers above 2^53.
+    pub seed: String,
     /// The part of the plan that this process sends, from 0, and of how many.
     pub segment: String,
     /// Whether users send (closed model), and not a schedule.

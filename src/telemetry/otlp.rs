@@ -49,6 +49,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest such time.
 const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// What tells those apart who send metrics of one name.
+const INSTANCE: &str = "service.instance.id";
+
 /// Runs of which it may still have to be sent how they ended.
 const ENDINGS: usize = 64;
 
@@ -403,11 +406,20 @@ impl hyper::body::Body for Whole {
 fn message(settings: &Settings, state: &State, now_ns: u64) -> Vec<u8> {
     let times = (state.facts.started_ns, now_ns);
     let metrics = of_run(state).into_iter().filter_map(|metric| encoded(metric, times)).collect();
+    let facts = &state.facts;
     let mut attributes: Vec<KeyValue> =
         settings.attributes.iter().map(|(name, value)| attribute(name, value)).collect();
-    attributes.push(attribute("runner.run_id", &state.facts.run_id));
-    attributes.push(attribute("runner.scenario", &state.facts.scenario));
-    attributes.push(attribute("runner.plan", &state.facts.plan));
+    // Segments of one plan may have begun in the same millisecond, and so have one name.
+    if !settings.attributes.iter().any(|(name, _)| name == INSTANCE) {
+        let whole = facts.segment == "0/1";
+        let instance =
+            if whole { facts.run_id.clone() } else { format!("{} {}", facts.run_id, facts.segment) };
+        attributes.push(attribute(INSTANCE, &instance));
+    }
+    attributes.push(attribute("runner.run_id", &facts.run_id));
+    attributes.push(attribute("runner.scenario", &facts.scenario));
+    attributes.push(attribute("runner.plan", &facts.plan));
+    attributes.push(attribute("runner.segment", &facts.segment));
     let scope = InstrumentationScope {
         name: "runner".to_string(),
         version: env!("CARGO_PKG_VERSION").to_string(),
@@ -542,6 +554,24 @@ mod tests {
     }
 
     #[test]
+    fn segments_are_told_apart_unless_somebody_has_said_who_they_are() {
+        let mut state = crate::telemetry::typical();
+        std::sync::Arc::make_mut(&mut state.facts).segment = "1/3".to_string();
+        let instances = |settings: &Settings| -> Vec<KeyValue> {
+            let bytes = message(settings, &state, 5);
+            let read = ExportMetricsServiceRequest::decode(&bytes[..]).expect("decoded");
+            let resource = read.resource_metrics[0].resource.clone().expect("a resource");
+            resource.attributes.into_iter().filter(|attribute| attribute.key == INSTANCE).collect()
+        };
+        assert_eq!(instances(&to("http://a")), [attribute(INSTANCE, "a-1 1/3")]);
+        let own = settings(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=mine"),
+        ]);
+        assert_eq!(instances(&own.expect("usable").expect("sends")), [attribute(INSTANCE, "mine")]);
+    }
+
+    #[test]
     fn a_message_has_the_sums_since_the_start_and_the_run_as_resource() {
         let bytes = message(&to("http://a"), &crate::telemetry::typical(), 5);
         let read = ExportMetricsServiceRequest::decode(&bytes[..]).expect("decoded");
@@ -549,6 +579,8 @@ mod tests {
         let resource = all.resource.as_ref().expect("a resource");
         assert!(resource.attributes.contains(&attribute("service.name", "runner")));
         assert!(resource.attributes.contains(&attribute("runner.run_id", "a-1")));
+        assert!(resource.attributes.contains(&attribute("runner.segment", "0/1")));
+        assert!(resource.attributes.contains(&attribute(INSTANCE, "a-1")));
         let metrics = &all.scope_metrics[0].metrics;
         let of = |name: &str| metrics.iter().find(|metric| metric.name == name).expect("the metric");
         let Some(Data::Histogram(times)) = &of("runner.response_time").data else { panic!("a histogram") };

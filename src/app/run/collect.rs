@@ -141,7 +141,7 @@ impl Run {
             self.hear_lanes()?;
             // A run that drains for another reason has a lane that failed, which is heard here, or in the run if the
             // workers are ready first: they wait for nothing any more.
-            if self.interrupts.seen() {
+            if self.heed_before_start() || self.interrupts.seen() {
                 return Err(give_up(&self.control, &mut self.crew.starts, Error::Interrupted));
             }
             match self.crew.events.recv_timeout(TICK) {

@@ -36,6 +36,10 @@ const AT_ONCE: usize = 16;
 
 const MILLISECOND: u64 = 1_000_000;
 
+/// What is said to who asks for a change before time zero.
+pub(super) const NOT_BEGUN: &str =
+    "the run has not begun to send: ask again when it does; it can be stopped by now";
+
 /// How a run is steered.
 #[derive(Debug)]
 pub(super) struct Wheel {
@@ -122,6 +126,10 @@ impl Run {
     pub(super) fn heed(&mut self, clock: &Clock, collected: &mut Collected) {
         for _ in 0..AT_ONCE {
             let Some(Asked { ask, answer }) = self.wheel.asked() else { return };
+            // Who was told that the run is busy is told the truth: it is not done later all the same.
+            if answer.is_closed() {
+                continue;
+            }
             let done = self.carry(ask, clock, collected);
             if let Ok(done) = done {
                 self.ui.changed(done, self.plan_now(), self.is_paused());
@@ -129,6 +137,25 @@ impl Run {
             // Who does not wait for the answer does not want it.
             let _ = answer.send(done);
         }
+    }
+
+    /// Before time zero there is no instant from which a change could hold. Whether the run was asked to stop.
+    pub(super) fn heed_before_start(&self) -> bool {
+        for _ in 0..AT_ONCE {
+            let Some(Asked { ask, answer }) = self.wheel.asked() else { return false };
+            let is_stop = ask == Ask::Stop && !answer.is_closed();
+            let done = match is_stop {
+                true => Ok(Done { ask, at: Nanos::ZERO }),
+                false => Err(senseless(NOT_BEGUN)),
+            };
+            // Who does not wait for the answer does not want it.
+            let _ = answer.send(done);
+            if is_stop {
+                self.interrupts.stop();
+                return true;
+            }
+        }
+        false
     }
 
     fn carry(&mut self, ask: Ask, clock: &Clock, collected: &mut Collected) -> Answer {
