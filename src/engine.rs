@@ -196,6 +196,8 @@ pub struct Gauges {
     pub in_flight: AtomicU64,
     /// Connections open.
     pub connections: AtomicU64,
+    /// Connections opened so far.
+    pub opened: AtomicU64,
     /// Processor time of the worker in nanoseconds.
     pub cpu_ns: AtomicU64,
 }

@@ -18,8 +18,8 @@ pub use board::{Board, Moment};
 pub use control::{Action, Control, Controlled};
 pub use link::{Wheel, tell_parent, watch_child};
 pub use state::{
-    Bar, Change, Closed, Counts, End, Facts, LatencyCounts, Now, OUTCOMES, Percentile, Phase, Point, Seen,
-    Spread, Stage, State, Threshold, ThresholdState, View,
+    Bar, Change, Closed, Counts, End, Facts, LatencyCounts, Now, OF_NO_SECOND, OUTCOMES, Percentile, Phase,
+    Point, Seen, Spread, Stage, State, Threshold, ThresholdState, View,
 };
 
 /// The most points of a history. A longer run has its seconds joined, two by two, as often as it takes.

@@ -8,7 +8,7 @@ pub mod otlp;
 pub mod prometheus;
 
 use crate::live::{BOUNDS_US, Counts, LatencyCounts, Phase, State, ThresholdState};
-use crate::live::{MAX_STAGES, OUTCOMES};
+use crate::live::{MAX_STAGES, OF_NO_SECOND, OUTCOMES};
 
 /// The most thresholds that are told apart.
 const MAX_THRESHOLDS: usize = 100;
@@ -81,7 +81,7 @@ pub fn of_run(state: &State) -> Vec<Metric> {
                 text("scenario", &facts.scenario),
                 text("plan", &facts.plan),
                 text("segment", &facts.segment),
-                ("seed", facts.seed.to_string()),
+                text("seed", &facts.seed),
             ]),
         },
         Metric::gauge(
@@ -153,7 +153,8 @@ fn by_stage(state: &State) -> Vec<Metric> {
     };
     let mut ended = Vec::new();
     for (name, counts) in stages() {
-        for (outcome, &number) in OUTCOMES.iter().zip(&counts.outcomes) {
+        let known = OUTCOMES.iter().zip(&counts.outcomes);
+        for (outcome, &number) in known.filter(|(outcome, _)| **outcome != OF_NO_SECOND) {
             ended.push((
                 vec![("stage", name.clone()), ("outcome", outcome.word().to_string())],
                 number as f64,
@@ -278,7 +279,8 @@ mod tests {
         let metrics = of_run(&typical());
         let of = |name: &str| metrics.iter().find(|metric| metric.name == name).expect("the metric");
         let Samples::Counter(ended) = &of("runner_requests_ended").samples else { panic!("a counter") };
-        assert_eq!(ended.len(), 2 * OUTCOMES.len());
+        // What was not reached has no second that could count it.
+        assert_eq!(ended.len(), 2 * (OUTCOMES.len() - 1));
         assert_eq!(ended.iter().map(|(_, number)| number).sum::<f64>(), 20.0);
         assert_ne!(ended[0].0[0].1, ended[OUTCOMES.len()].0[0].1);
         let Samples::Gauge(holds) = &of("runner_threshold_holds").samples else { panic!("a gauge") };

@@ -12,6 +12,7 @@ mod python;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::process::Command;
 use std::thread::JoinHandle;
 
 use http::Client;
@@ -161,6 +162,69 @@ fn the_rate_is_changed_from_outside_and_files_events_and_ledger_agree_to_the_req
         (&json!("rate"), &json!(250.0))
     );
     assert_eq!(state["facts"]["planned"], due);
+    assert_eq!(
+        state["facts"]["plan"].as_str(),
+        ended.rows("summary.csv").first().map(|row| row["plan"].as_str())
+    );
+}
+
+#[test]
+fn a_run_that_was_changed_and_then_killed_is_replayed_with_its_change() {
+    let run = LiveRun::start(LONG, &[], &[]);
+    wait_for("the first requests", || run.get("/live").json()["now"]["sent"].as_u64() > Some(0));
+    let done = run.post("/control", r#"{"action": "rate", "rate": 250}"#);
+    assert_eq!(done.status, 200, "{done:?}");
+    let at_ms = (done.json()["at_s"].as_f64().expect("an instant") * 1000.0).round() as u64;
+    let ended = run.kill();
+    assert!(!ended.has_file("summary.csv"));
+    let replayed = run.bench.call(&["replay", "out", "--dry-run", "--json"]);
+    replayed.assert_code(0);
+    let plan: Value = serde_json::from_str(&replayed.stdout).expect("JSON");
+    assert_eq!(plan["scheduled"], (at_ms * 100 + (60_000 - at_ms) * 250).div_ceil(1000));
+}
+
+#[test]
+fn a_simulation_is_stopped_on_its_own_clock() {
+    let hours = LONG.replace("duration: 1m", "duration: 700h");
+    let run = LiveRun::start(&hours, &["--simulate"], &[]);
+    let elapsed = || run.get("/live").json()["now"]["elapsed_s"].as_f64();
+    wait_for("an hour", || elapsed() > Some(3600.0));
+    let done = run.post("/control", r#"{"action": "stop"}"#);
+    assert_eq!(done.status, 200, "{done:?}");
+    assert!(done.json()["at_s"].as_f64() > Some(3600.0), "{done:?}");
+    run.wait().assert_code(105);
+}
+
+#[test]
+fn a_change_before_a_stop_at_once_can_be_replayed() {
+    let run = LiveRun::start(LONG, &[], &[]);
+    wait_for("the first requests", || run.get("/live").json()["now"]["sent"].as_u64() > Some(0));
+    for wish in [r#"{"action": "rate", "rate": 250}"#, r#"{"action": "stop"}"#] {
+        assert_eq!(run.post("/control", wish).status, 200);
+    }
+    run.wait().assert_code(105);
+    run.bench.call(&["replay", "out", "--dry-run"]).assert_code(0);
+}
+
+#[test]
+fn a_run_that_has_not_begun_cannot_be_changed_but_stopped() {
+    // A store that never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("redis://{}", silent.local_addr().expect("an address"));
+    let run = LiveRun::start(&format!("{LONG}redis: {{ timeout: 1m }}\n"), &["--redis", &url], &[]);
+    // It waits for its store.
+    let client = silent.accept().expect("a client");
+    wait_for("its plan", || run.get("/live").json()["facts"]["run_id"] != "");
+    for wish in [r#"{"action": "pause"}"#, r#"{"action": "rate", "rate": 5}"#] {
+        let refused = run.post("/control", wish);
+        assert_eq!(refused.error(), (409, "refused".to_owned()));
+        assert!(refused.body.contains("has not begun"), "{refused:?}");
+    }
+    assert_eq!(run.post("/control", r#"{"action": "stop"}"#).status, 200);
+    let ended = run.wait();
+    ended.assert_code(105);
+    assert!(last_line(&ended.stderr).contains("interrupted before the first request"), "{}", ended.stderr);
+    drop(client);
 }
 
 #[test]
@@ -269,6 +333,23 @@ fn browsers_that_do_not_read_are_not_felt() {
 }
 
 #[test]
+fn a_run_that_writes_its_files_does_not_look_as_if_it_sent() {
+    let run = LiveRun::start(SHORT, &[], &[]);
+    let folder = run.bench.path().join("out");
+    wait_for("its folder", || folder.is_dir());
+    // Writing there takes until somebody reads.
+    let slow = folder.join("junit.xml.part");
+    assert!(Command::new("mkfifo").arg(&slow).status().expect("mkfifo runs").success());
+    wait_for("the last request", || run.get("/live").json()["phase"] == "stopping");
+    let now = run.get("/live").json()["now"].clone();
+    assert_eq!((&now["sent"], &now["in_flight"]), (&json!(500), &json!(0)));
+    assert_eq!((&now["rate_planned"], &now["rate_actual"]), (&json!(0.0), &json!(0.0)));
+    assert!(run.get("/metrics").body.contains("runner_run_active 0.0\n"));
+    std::fs::read(&slow).expect("it is written");
+    run.wait().assert_code(0);
+}
+
+#[test]
 fn a_series_is_one_story_on_one_page() {
     let matrix =
         format!("{SHORT}matrix: {{ connections.count: [1, 2] }}\n").replace("duration: 2s", "duration: 1s");
@@ -286,13 +367,41 @@ fn a_series_is_one_story_on_one_page() {
     );
 }
 
+/// The last line that was said.
+fn last_line(stderr: &str) -> &str {
+    stderr.trim_end().lines().last().unwrap_or_default()
+}
+
+#[test]
+fn a_stop_ends_a_series_and_not_only_the_run_that_goes() {
+    let matrix = format!("{LONG}matrix: {{ connections.count: [1, 2, 3] }}\n");
+    let run = LiveRun::start(&matrix, &[], &[]);
+    wait_for("the first requests", || run.get("/live").json()["now"]["sent"].as_u64() > Some(0));
+    assert_eq!(run.get("/live").json()["facts"]["can_change"], false);
+    let refused = run.post("/control", r#"{"action": "rate", "rate": 5}"#);
+    assert_eq!(
+        refused.error(),
+        (409, "refused".to_owned()),
+        "its row counts for the rate that it was planned with"
+    );
+    assert!(refused.body.contains("several runs"), "{refused:?}");
+    assert_eq!(run.post("/control", r#"{"action": "stop"}"#).status, 200);
+    let ended = run.wait();
+    ended.assert_code(105);
+    assert_eq!(ended.rows("matrix.csv").len(), 1, "the others do not begin");
+    let last = last_line(&ended.stderr);
+    assert!(last.ends_with("(exit 105): interrupted after 1 of 3 runs"), "{last}");
+}
+
 const PACKAGES: &str = "live/requirements.txt";
 
 #[test]
 fn prometheus_reads_the_metrics() {
     let run = LiveRun::start(LONG, &[], &[]);
     let answer = || run.get("/metrics");
-    wait_for("two seconds", || answer().body.contains("runner_requests_sent_total{stage=\"all\"} 2"));
+    let is_sent =
+        |line: &str| line.starts_with("runner_requests_sent_total{stage=\"all\",") && line.contains("} 2");
+    wait_for("two seconds", || answer().body.lines().any(is_sent));
     let answer = answer();
     assert!(answer.headers["content-type"].starts_with("application/openmetrics-text; version=1.0.0"));
     let file = run.bench.file("metrics.txt", &answer.body);
@@ -410,9 +519,83 @@ fn a_collector_that_is_away_refuses_or_is_silent_is_said_once_and_not_felt() {
         ended.assert_code(0);
         assert_eq!(ended.summary(&["scheduled", "sent", "matched"]), [500; 3]);
         assert_eq!(ended.stderr.matches("metrics could not be sent").count(), 1, "{}", ended.stderr);
+        assert!(last_line(&ended.stderr).starts_with("PASSED"), "{}", ended.stderr);
     }
     end(refusing);
     assert!(taken.join().expect("it took them").len() >= 2, "it was tried again");
+}
+
+#[test]
+fn what_there_is_to_say_of_a_collector_comes_before_the_last_line() {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let away = free.local_addr().expect("an address");
+    drop(free);
+    let matrix =
+        format!("{SHORT}matrix: {{ connections.count: [1, 2] }}\n").replace("duration: 2s", "duration: 1s");
+    for scenario in [SHORT, &matrix] {
+        let bench = Bench::new();
+        let file = bench.file("scenario.yaml", scenario);
+        let mut command = bench.command(&[file.to_str().expect("text"), "--out", "out"]);
+        // Nothing is sent before the end.
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{away}"));
+        command.env("OTEL_METRIC_EXPORT_INTERVAL", "3600000");
+        let ended = bench.ended(command.output().expect("the binary runs"));
+        ended.assert_code(0);
+        let said =
+            ended.stderr.lines().find(|line| line.contains("metrics could not be sent")).expect("it is said");
+        assert!(!said.contains("the run goes on"), "{said}");
+        assert!(last_line(&ended.stderr).starts_with("PASSED"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_collector_has_the_end_of_every_run_of_a_series() {
+    let (addr, taken) = collector("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    let bench = Bench::new();
+    let matrix = format!("{SHORT}matrix: {{ connections.count: [1, 2, 3] }}\n")
+        .replace("duration: 2s", "duration: 1s");
+    let file = bench.file("scenario.yaml", &matrix);
+    let mut command = bench.command(&[file.to_str().expect("text"), "--out", "out"]);
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{addr}"));
+    command.env("OTEL_METRIC_EXPORT_INTERVAL", "3600000");
+    bench.ended(command.output().expect("the binary runs")).assert_code(0);
+    end(addr);
+    let taken = taken.join().expect("it took them");
+    let mut runs = BTreeMap::new();
+    for (_, body) in &taken {
+        let message = ExportMetricsServiceRequest::decode(&body[..]).expect("a message");
+        let resource = message.resource_metrics[0].resource.as_ref().expect("a resource");
+        let run_id = resource.attributes.iter().find(|attribute| attribute.key == "runner.run_id");
+        runs.insert(format!("{:?}", run_id.expect("the run")), number(&message, "runner.requests_sent"));
+    }
+    assert_eq!(runs.into_values().collect::<Vec<_>>(), [300; 3]);
+}
+
+#[test]
+fn a_message_that_hangs_does_not_hold_up_the_end_of_a_run() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = listener.local_addr().expect("an address");
+    // The first message is read and not answered; the next is taken when the first has been given up.
+    let collecting = std::thread::spawn(move || {
+        let mut first = listener.accept().expect("a message").0;
+        first.read_to_end(&mut Vec::new()).expect("it is given up");
+        let mut next = listener.accept().expect("a message").0;
+        next.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            .expect("it reads");
+        let mut taken = Vec::new();
+        // A client that has its answer may be gone before all is read.
+        let _ = next.read_to_end(&mut taken);
+        taken
+    });
+    let bench = Bench::new();
+    let file = bench.file("scenario.yaml", SHORT);
+    let mut command = bench.command(&[file.to_str().expect("text"), "--out", "out"]);
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{addr}"));
+    command.env("OTEL_METRIC_EXPORT_INTERVAL", "100").env("OTEL_EXPORTER_OTLP_TIMEOUT", "60000");
+    let ended = bench.ended(command.output().expect("the binary runs"));
+    ended.assert_code(0);
+    assert!(!ended.stderr.contains("could not be sent"), "{}", ended.stderr);
+    assert!(collecting.join().expect("it took both").starts_with(b"POST /v1/metrics"));
 }
 
 #[test]

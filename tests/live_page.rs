@@ -78,13 +78,25 @@ fn a_browser_shows_a_run_stops_it_and_keeps_what_it_showed() {
     browser.press("#pause");
     browser.until(&state_is("PAUSED"));
     browser.until("/pause: from [0-9.]+ s on/.test(document.querySelector('#said').textContent)");
+    // However long it lasts, it goes no further.
+    let at = "document.querySelector('#plan rect.done').getAttribute('width')";
+    browser.until("view.now.elapsed_s > view.changes[0].at_s + 1");
+    let paused_at = browser.value(at);
+    browser.until("view.now.elapsed_s > view.changes[0].at_s + 2");
+    assert_eq!(browser.value(at), paused_at);
     browser.press("#resume");
     browser.until(&state_is("RUNNING"));
     set_rate(&mut browser, "120");
     browser.until("view.changes.length === 3 && view.now.rate_planned === 120");
     browser.until("document.querySelector('#rates .marks')?.textContent === 'pause'");
-    set_rate(&mut browser, "many");
-    browser.until("/must be a number/.test(document.querySelector('#said').textContent)");
+    for wrong in ["many", "1,5", "1,00,000"] {
+        set_rate(&mut browser, wrong);
+        browser.until("/must be a number/.test(document.querySelector('#said').textContent)");
+        browser.value("say('')");
+    }
+    let numbers = "['1,000', '1,234,567.5', '0.5', '.5', '1 000', '12'].map(number)";
+    assert_eq!(browser.value(numbers), json!([1000, 1234567.5, 0.5, 0.5, 1000, 12]));
+    assert_eq!(browser.value("perSecond('sent')({ sent: 6, seconds: 3 })"), 2);
 
     browser.press("#stop");
     browser.until("view.end !== null && view.over");
@@ -130,6 +142,21 @@ fn a_browser_follows_a_run_of_a_server() {
     browser.until(&report);
     assert_eq!(serve.get(&format!("/api/v1/runs/{id}/files/report.html")).status, 200);
     assert!(browser.complaints.is_empty(), "{:?}", browser.complaints);
+}
+
+#[test]
+fn a_browser_finds_the_report_of_a_run_among_several() {
+    let series = "name: rows\nrecords: { range: 1..100 }\nload: { stages: [ { hold: 50, duration: 1s } ] }\n\
+                  matrix: { connections.count: [1, 2] }\n";
+    let serve = Serve::with(&[], &[], &[("rows.yaml", series)]);
+    let started = serve.post("/api/v1/runs", r#"{"scenario": "rows.yaml"}"#).json();
+    let id = started["id"].as_str().expect("a name");
+    let mut browser = Browser::open(&format!("http://{}/watch#{id}", serve.addr()));
+    browser.until("view.over");
+    let place = browser.value("document.querySelector('#ending a')?.getAttribute('href')");
+    let place = place.as_str().expect("a link");
+    assert!(place.ends_with("2-connections.count%3D2%2Freport.html"), "{place}");
+    assert_eq!(serve.get(place).status, 200);
 }
 
 /// A run that has something to show: a ramp, reconnects, and a target that fails now and then.

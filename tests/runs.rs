@@ -423,6 +423,23 @@ fn expected_failures_have_their_exit_codes() {
 }
 
 #[test]
+fn what_fails_before_the_first_request_is_no_interruption_however_many_workers_there_are() {
+    let bench = Bench::new();
+    bench.file("hook.lua", "function request(ctx, record) error('no such luck') end\n");
+    let cases = [
+        (steady(10, "1s", "script: { file: hook.lua }\n"), 107, "no such luck"),
+        (steady(10, "1s", "").replace("1..10000", "1..10000, on_missing: fail"), 1, "on_missing is `fail`"),
+    ];
+    for (yaml, code, why) in cases {
+        for workers in ["2", "4"] {
+            let ended = bench.run(&yaml, &["--workers", workers]);
+            ended.assert_code(code);
+            assert!(ended.stderr.contains(why) && !ended.stderr.contains("interrupted"), "{}", ended.stderr);
+        }
+    }
+}
+
+#[test]
 fn a_dry_run_opens_nothing_and_says_so() {
     let bench = Bench::new();
     // Neither the store nor the target exists, and nobody notices.

@@ -176,3 +176,24 @@ fn each_row_of_a_matrix_has_a_search_of_its_own() {
             && ended.has_file("2-connections.count=4/search.html")
     );
 }
+
+#[test]
+fn a_rate_at_which_a_trial_would_measure_nothing_is_refused() {
+    let bench = Bench::new();
+    let search = "metric: response_time p(99), limit: 50ms, from: 0.01, to: 100, trial: 2s, warmup: 1s";
+    let ended = bench.run(&scenario(search), &["--simulate"]);
+    ended.assert_code(104);
+    assert!(ended.stderr.contains("no request is due in a trial of 2s"), "{}", ended.stderr);
+}
+
+#[test]
+fn what_is_wrong_with_a_threshold_of_the_scenario_is_said_in_its_place() {
+    let bench = Bench::new();
+    let search = "metric: response_time p(99), limit: 50ms, from: 10, to: 100";
+    let threshold = "response_time{stage:nowhere} max < 1s";
+    let yaml = format!("{}thresholds:\n  - lag max < 1s\n  - \"{threshold}\"\n", scenario(search));
+    let ended = bench.run(&yaml, &[]);
+    ended.assert_code(104);
+    let place = ended.stderr.lines().find(|line| line.contains("scenario.yaml:")).expect("a place");
+    assert!(place.contains("scenario.yaml:9:"), "{}", ended.stderr);
+}

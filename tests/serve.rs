@@ -93,6 +93,20 @@ fn a_run_is_followed_in_full_steered_and_counted() {
 }
 
 #[test]
+fn a_run_that_could_not_begin_has_ended_for_those_who_follow_it() {
+    let steady = "name: steady\nload: { stages: [ { hold: 10, duration: 1s } ] }\n";
+    let env = [("OTEL_EXPORTER_OTLP_ENDPOINT", "nowhere")];
+    let serve = Serve::with(&[], &env, &[("steady.yaml", steady)]);
+    let started = serve.post("/api/v1/runs", r#"{"scenario": "steady.yaml"}"#).json();
+    let path = format!("/api/v1/runs/{}", started["id"].as_str().expect("a name"));
+    let (name, state) = serve.events(&format!("{path}/live/events")).rest().pop().expect("an end");
+    let end = &state["end"];
+    assert_eq!((name.as_str(), &end["passed"], &end["exit_code"]), ("end", &json!(false), &json!(2)));
+    assert_eq!(end["reason"], serve.get(&path).json()["reason"]);
+    assert_ne!(end["reason"], "");
+}
+
+#[test]
 fn a_run_that_is_killed_is_over_for_those_who_look() {
     let long = SCENARIO.replace("2s", "1m");
     let serve = Serve::with(&[], &[], &[("long.yaml", &long)]);
@@ -106,7 +120,11 @@ fn a_run_that_is_killed_is_over_for_those_who_look() {
     assert!(Command::new("kill").args(["-9", &child]).status().expect("kill runs").success(), "{child}");
     let events = events.rest();
     let (name, last) = events.last().expect("an end");
-    assert_eq!((name.as_str(), &last["over"], &last["end"]), ("end", &json!(true), &json!(null)));
+    assert_eq!((name.as_str(), &last["over"]), ("end", &json!(true)));
+    assert_eq!(
+        (&last["end"]["passed"], &last["end"]["reason"]),
+        (&json!(false), &json!("ended by signal 9"))
+    );
 }
 
 #[test]

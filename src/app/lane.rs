@@ -104,12 +104,18 @@ pub(super) fn run(common: Common, own: Own, events: mpsc::Sender<Event>) {
     let control = common.control.clone();
     let done = LocalSet::new().block_on(&runtime, work(common, own, &events));
     if let Err(error) = done {
-        control.drain();
-        // A run that is gone needs no lane.
-        let _ = events.send(Event::Failed(error));
+        fail(error, &control, &events);
         // Nothing was fed and nothing taken: the run must not wait for the account of this lane.
         let _ = events.send(Event::Settled(Box::default()));
     }
+}
+
+/// Tells the run what has failed, and ends it: in this order, so that what ends a run which nobody has interrupted is
+/// on its way to whoever asks why.
+fn fail(error: Error, control: &Control, events: &mpsc::Sender<Event>) {
+    // A run that is gone needs no lane.
+    let _ = events.send(Event::Failed(error));
+    control.drain();
 }
 
 async fn work(common: Common, own: Own, events: &mpsc::Sender<Event>) -> Result<(), Error> {
@@ -124,7 +130,6 @@ async fn work(common: Common, own: Own, events: &mpsc::Sender<Event>) -> Result<
     };
     let wants_replies = script.as_ref().is_some_and(|script| script.borrow().hooks().response);
     let kept: Option<Kept> = wants_replies.then(Kept::default);
-    let mut totals = Totals::default();
     let feeding = feed::run(feed::Parts {
         course: common.course.clone(),
         keys: common.keys.clone(),
@@ -142,25 +147,23 @@ async fn work(common: Common, own: Own, events: &mpsc::Sender<Event>) -> Result<
         clock: common.clock.clone(),
         max_lateness: common.max_lateness,
     });
+    // What fails is told at once. Completions may come to no end before it is: a worker that is ready waits for time
+    // zero, which never comes for a run whose feed has failed.
     let feeding = async {
-        let fed = feeding.await;
-        if fed.is_err() {
-            common.control.drain();
-        }
-        fed
+        feeding.await.unwrap_or_else(|error| {
+            fail(error.into(), &common.control, events);
+            feed::Totals::default()
+        })
     };
     let taking =
         take_completions(&common, own.worker, own.completions, own.journal, datastore, script.clone(), kept);
-    let (fed, taken) = tokio::join!(feeding, taking);
-    let failures = [store(fed.map_err(Error::from), &mut totals.feed), store(taken, &mut totals.mapping)];
-    for error in failures.into_iter().flatten() {
-        common.control.drain();
-        // A run that is gone needs no lane.
-        let _ = events.send(Event::Failed(error));
-    }
-    if let Some(script) = &script {
-        totals.tallies = script.borrow().tallies();
-    }
+    let (feed, taken) = tokio::join!(feeding, taking);
+    let mapping = taken.unwrap_or_else(|error| {
+        fail(error, &common.control, events);
+        mapping::Totals::default()
+    });
+    let tallies = script.as_ref().map(|script| script.borrow().tallies()).unwrap_or_default();
+    let totals = Totals { feed, mapping, tallies };
     let _ = events.send(Event::Settled(Box::new(totals)));
     let mut failed = None;
     if let (Ok(summary), Some(script)) = (own.summary.await, &script) {
@@ -168,16 +171,6 @@ async fn work(common: Common, own: Own, events: &mpsc::Sender<Event>) -> Result<
     }
     let _ = events.send(Event::Done(failed));
     Ok(())
-}
-
-fn store<T>(result: Result<T, Error>, place: &mut T) -> Option<Error> {
-    match result {
-        Ok(value) => {
-            *place = value;
-            None
-        }
-        Err(error) => Some(error),
-    }
 }
 
 /// Shows completions to whoever wants to see them and writes mappings, until the worker is done.

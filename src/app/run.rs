@@ -95,7 +95,7 @@ pub(super) fn run_one(args: &RunArgs, path: &Path, prepared: Prepared) -> Result
     let (mut run, summary) = match carried {
         Ok(done) => done,
         Err(error) => {
-            finish(ui);
+            finish(ui, &interrupts);
             return Err(error);
         }
     };
@@ -108,7 +108,7 @@ pub(super) fn run_one(args: &RunArgs, path: &Path, prepared: Prepared) -> Result
         run.interrupts.wait_for_next();
     }
     drop(run);
-    finish(ui);
+    finish(ui, &interrupts);
     Ok(code)
 }
 
@@ -120,10 +120,10 @@ pub(super) fn plan_json(prepared: &Prepared, run_id: &str, folder: &Path) -> Str
 }
 
 /// Tells those who look that nothing follows.
-fn finish(ui: Rc<ui::Ui>) {
+fn finish(ui: Rc<ui::Ui>, interrupts: &interrupt::Interrupts) {
     // The runs that knew it are gone.
     if let Some(ui) = Rc::into_inner(ui) {
-        ui.finish();
+        ui.finish(interrupts);
     }
 }
 
@@ -146,6 +146,8 @@ struct Order {
     folder: PathBuf,
     /// What the run is held against.
     baseline: Option<Baseline>,
+    /// Why it must go as it was planned, where that does not follow from its plan.
+    fixed: Option<&'static str>,
 }
 
 impl Order {
@@ -166,7 +168,15 @@ impl Order {
             run_id,
             folder,
             baseline: None,
+            fixed: None,
         }
+    }
+
+    /// One of several runs, or of a search, in which each counts for what it was planned to be.
+    fn of_several(path: &Path, prepared: Prepared, folder: PathBuf) -> Order {
+        let fixed =
+            Some("this is one of several runs, which are held against each other; it can only be stopped");
+        Order { fixed, ..Order::new(path, prepared, None, Some(folder)) }
     }
 
     fn sheet(&self) -> dry_run::Sheet<'_> {
@@ -221,6 +231,7 @@ impl Order {
             scenario: &run.prepared.loaded.scenario,
             run_id: &run.run_id,
             folder: run.folder.path(),
+            can_change: run.wheel.can_change(),
         };
         ui.begin(&begins, turn, run.steering.clone());
         let mut summary = run.execute()?;
@@ -312,7 +323,7 @@ impl Run {
         interrupts: Rc<interrupt::Interrupts>,
         ui: Rc<ui::Ui>,
     ) -> Result<Run, Error> {
-        let Order { path, prepared, machine, run_id, baseline, .. } = order;
+        let Order { path, prepared, machine, run_id, baseline, fixed, .. } = order;
         let scenario = &prepared.loaded.scenario;
         let control = Arc::new(Control::default());
         interrupts.attend(&control);
@@ -348,7 +359,7 @@ impl Run {
         };
         let progress = Progress::new(&prepared.plan, mode);
         let workers = parts::workers(args.workers, machine.cores, prepared.plan.expected_connections().slots);
-        let (steering, wheel) = steering::Wheel::new(&prepared.plan, scenario);
+        let (steering, wheel) = steering::Wheel::new(&prepared.plan, scenario, fixed);
         let common = lane::Common {
             course: wheel.course.clone(),
             mix: prepared.plan.mix.clone(),
@@ -418,6 +429,7 @@ impl Run {
         if let Some(compared) = self.compared.as_ref().filter(|_| !self.quiet) {
             say(&report::compare::text(std::slice::from_ref(compared), colour()));
         }
+        self.ui.settle(&self.interrupts);
         if let Some(url) = self.store_url().filter(|_| keeps_store) {
             say(&stays(&url));
         }

@@ -75,7 +75,7 @@ impl Feed {
             on_missing,
             clock: clock.clone(),
             max_lateness,
-            is_open: course.is_some(),
+            course: course.clone(),
             needs_values: script.is_some() || payloads.use_values(),
             hungry: sink.hunger(),
             totals: RefCell::default(),
@@ -94,7 +94,8 @@ impl Feed {
                 if wanted.is_empty() {
                     break;
                 }
-                fetches.push_back((upcoming.version, spawn_local(fetcher.clone().fetch(wanted))));
+                let version = upcoming.version;
+                fetches.push_back((version, spawn_local(fetcher.clone().fetch(wanted, version))));
             }
             let Some((version, next)) = fetches.pop_front() else {
                 let now = clock.get().map_or(Nanos::ZERO, Clock::now);
@@ -199,6 +200,20 @@ impl Upcoming {
     }
 }
 
+/// When the last of some requests is due by the schedule that holds now: it may have been changed since they were
+/// stamped, and nothing is due in a pause. `None` where none of them is wanted any more.
+fn last_due(wanted: &[Wanted], version: u64, course: Option<&Course>) -> Option<Nanos> {
+    let Some(course) = course.filter(|course| course.version() != version) else {
+        return wanted.last().map(|wanted| wanted.due);
+    };
+    let heading = course.heading();
+    // What is behind that is not in the plan, or is fetched anew.
+    let limit = heading.limit_since(version);
+    let last = wanted.iter().rfind(|wanted| wanted.n < limit)?;
+    let is_stamped_by_it = heading.version == version;
+    Some(if is_stamped_by_it { last.due } else { heading.schedule.due_at(last.n) })
+}
+
 struct Fetcher {
     generator: Arc<Generator>,
     /// `None` where records are made from the template.
@@ -206,7 +221,8 @@ struct Fetcher {
     on_missing: OnMissing,
     clock: Arc<OnceLock<Clock>>,
     max_lateness: Nanos,
-    is_open: bool,
+    /// `None` in the closed model.
+    course: Option<Arc<Course>>,
     needs_values: bool,
     /// Whether the worker has used up all that was read ahead.
     hungry: Arc<AtomicBool>,
@@ -215,8 +231,8 @@ struct Fetcher {
 
 impl Fetcher {
     /// Reads the records of some requests, again and again while the datastore is away, until it is
-    /// too late for them.
-    async fn fetch(self: Rc<Self>, wanted: Vec<Wanted>) -> Result<Fetched, Error> {
+    /// too late for them. `version`: that of the schedule which they are stamped by.
+    async fn fetch(self: Rc<Self>, wanted: Vec<Wanted>, version: u64) -> Result<Fetched, Error> {
         let keys: Vec<Vec<u8>> = wanted
             .iter()
             .map(|wanted| {
@@ -243,10 +259,10 @@ impl Fetcher {
                 }
                 Err(error) => return Err(error),
             }
-            if !self.is_open && !self.hungry.load(Relaxed) {
+            if self.course.is_none() && !self.hungry.load(Relaxed) {
                 asked_ns = self.clock.get().map_or(0, Clock::now_ns);
             }
-            if self.is_too_late(&wanted, asked_ns) {
+            if self.is_too_late(&wanted, version, asked_ns) {
                 let values = vec![None; keys.len()];
                 return Ok(Fetched { wanted, keys, values });
             }
@@ -273,9 +289,10 @@ impl Fetcher {
         Fetched { wanted, keys, values }
     }
 
-    fn is_too_late(&self, wanted: &[Wanted], asked_ns: u64) -> bool {
-        let (Some(clock), Some(last)) = (self.clock.get(), wanted.last()) else { return false };
-        clock.now_ns() > last.due.0.max(asked_ns).saturating_add(self.max_lateness.0)
+    fn is_too_late(&self, wanted: &[Wanted], version: u64, asked_ns: u64) -> bool {
+        let Some(clock) = self.clock.get() else { return false };
+        let Some(due) = last_due(wanted, version, self.course.as_deref()) else { return true };
+        clock.now_ns() > due.0.max(asked_ns).saturating_add(self.max_lateness.0)
     }
 
     async fn try_fetch(
@@ -320,5 +337,61 @@ impl Fetcher {
             values[at] = Some(value);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::schedule::{Arrivals, Change, Piece, Schedule, Shape};
+    use crate::units::Tps;
+
+    /// 100 per second for 10 seconds.
+    fn planned() -> Schedule {
+        let rate = Tps::per_second(100).units();
+        let piece = Piece { duration_ns: 10_000_000_000, from: rate, to: rate };
+        Schedule::new(vec![Shape::Pieces(vec![piece])], Arrivals::Uniform)
+    }
+
+    /// Requests as they are stamped by a schedule.
+    fn wanted(schedule: &Schedule, upto: u64) -> Vec<Wanted> {
+        let stamped = (0..upto).map(|n| Wanted { n, id: n, due: schedule.due_at(n), stage: 0, kind: 0 });
+        stamped.collect()
+    }
+
+    fn changed(course: &Course, schedule: Schedule) {
+        assert_eq!(course.change(Arc::new(schedule), || true), Ok(()));
+    }
+
+    #[test]
+    fn a_request_is_due_when_the_schedule_says_that_holds_by_now() {
+        let (paused, length) = (Nanos::from_secs(2), Nanos::from_secs(60));
+        let schedule = planned();
+        let course = Course::new(Arc::new(schedule.clone()), true);
+        let before = wanted(&schedule, 301);
+        let due = |wanted: &[Wanted], version| last_due(wanted, version, Some(&course));
+        assert_eq!(due(&before, 0), Some(Nanos::from_secs(3)));
+        // In a pause nothing is due, whenever it was stamped.
+        let held = schedule.changed(paused, Change::Pause(crate::plan::schedule::FOREVER));
+        let in_pause = wanted(&held, 301);
+        changed(&course, held);
+        assert!(due(&before, 0) > Some(Nanos::from_secs(1 << 30)));
+        assert_eq!(due(&in_pause, 1), in_pause.last().map(|wanted| wanted.due));
+        // And when it goes on it is due when that is over, whenever it was stamped.
+        changed(&course, schedule.changed(paused, Change::Pause(length)));
+        for (wanted, version) in [(&before, 0), (&in_pause, 1)] {
+            assert_eq!(due(wanted, version), Some(Nanos::from_secs(63)));
+        }
+        assert_eq!(last_due(&before, 0, None), Some(Nanos::from_secs(3)));
+    }
+
+    #[test]
+    fn what_is_in_the_plan_no_more_is_not_waited_for() {
+        let schedule = planned();
+        let course = Course::new(Arc::new(schedule.clone()), true);
+        let ahead = wanted(&schedule, 400);
+        changed(&course, schedule.changed(Nanos(2_995_000_000), Change::Rate(Tps::ZERO)));
+        assert_eq!(last_due(&ahead, 0, Some(&course)), Some(Nanos(2_990_000_000)));
+        assert_eq!(last_due(&ahead[300..], 0, Some(&course)), None);
     }
 }

@@ -83,7 +83,7 @@ impl Facts {
         Facts {
             scenario: plan.name.clone(),
             plan: plan.fingerprint.clone(),
-            seed: plan.seed,
+            seed: plan.seed.to_string(),
             segment: plan.segment.to_string(),
             closed: plan.closed.is_some(),
             planned: plan.total().map(|_| plan.scheduled()),
@@ -114,6 +114,11 @@ impl Board {
     /// For somebody who looks.
     pub fn watch(&self) -> watch::Receiver<State> {
         self.states.subscribe()
+    }
+
+    /// How the run stands, as far as it was told.
+    pub fn state(&self) -> &State {
+        &self.state
     }
 
     /// Another run: what was known of the one before is forgotten.
@@ -147,6 +152,7 @@ impl Board {
         let now = Facts::of(plan);
         let facts = Arc::make_mut(&mut self.state.facts);
         (facts.stages, facts.planned, facts.planned_s) = (now.stages, now.planned, now.planned_s);
+        facts.plan = now.plan;
     }
 
     /// Somebody has changed something. It is told at once.
@@ -177,6 +183,7 @@ impl Board {
         let opened = self.state.now.opened.max(window.connections).max(self.opened);
         let point = Point {
             second,
+            seconds: 1,
             stage,
             planned,
             scheduled: window.scheduled,
@@ -243,6 +250,7 @@ impl Board {
         self.latencies.clear();
         self.latencies.merge(latencies);
         self.distribute();
+        Arc::make_mut(&mut self.state.facts).plan = summary.plan.clone();
         let verdict = &summary.verdict;
         self.state.thresholds = Arc::new(summary.thresholds.iter().map(at_the_end).collect());
         let ends = summary.connection_ends.iter();
@@ -268,8 +276,12 @@ impl Board {
         });
     }
 
-    /// Tells that the run has ended without a summary.
+    /// Tells that the run has ended without a summary. One that fails before it has begun takes nothing from the one
+    /// before it.
     pub fn failed(&mut self, exit_code: u8, reason: &str) {
+        if self.state.end.is_some() {
+            return;
+        }
         self.ended(End {
             passed: false,
             outcome: "failed".to_string(),
@@ -287,7 +299,7 @@ impl Board {
 
     /// Nothing follows.
     pub fn close(&mut self) {
-        self.state.conclude();
+        self.state.conclude(None);
         self.publish();
     }
 
@@ -431,12 +443,15 @@ mod tests {
             add_point(
                 Arc::make_mut(&mut board.state.points),
                 &mut board.state.step_s,
-                Point { second, sent: 1, planned: 2, ..Point::default() },
+                Point { second, seconds: 1, sent: 1, planned: 2, ..Point::default() },
             );
         }
         let points = &board.state.points;
         assert_eq!((board.state.step_s, points.len()), (4, seconds.div_ceil(4) as usize));
         assert_eq!(points.iter().map(|point| point.sent).sum::<u64>(), seconds);
+        // Also of the last one, which is not full, a second has as many as of the others.
+        assert_eq!(points.last().map(|point| point.seconds), Some(3));
+        assert!(points.iter().all(|point| point.sent == point.seconds));
         assert!(points.iter().all(|point| point.second % 4 == 0));
         assert!(points.windows(2).all(|pair| pair[0].second + 4 == pair[1].second));
     }

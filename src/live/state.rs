@@ -11,6 +11,9 @@ use crate::live::{BOUNDS_US, MAX_CHANGES};
 /// How requests can end, in the order in which they are counted.
 pub const OUTCOMES: [Outcome; Outcome::ALL.len()] = Outcome::ALL;
 
+/// How no request of a second ends: what a run has not reached is known when it is over.
+pub const OF_NO_SECOND: Outcome = Outcome::NotReached;
+
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -23,7 +26,7 @@ pub enum Phase {
     Running,
     /// It has been told to send nothing for now.
     Paused,
-    /// It sends nothing more, and waits for what is in flight.
+    /// It sends nothing more, and waits for what is in flight or writes its files.
     Stopping,
     /// It is over.
     Ended,
@@ -37,10 +40,10 @@ pub struct Facts {
     pub run_id: String,
     /// The name of the scenario.
     pub scenario: String,
-    /// The fingerprint of its plan.
+    /// The fingerprint of its plan, another one once the run was changed.
     pub plan: String,
-    /// Every random choice follows from it.
-    pub seed: u64,
+    /// Every random choice follows from it. As text, since not every reader of JSON knows whole numbers above 2^53.
+    pub seed: String,
     /// The part of the plan that this process sends, from 0, and of how many.
     pub segment: String,
     /// Whether users send (closed model), and not a schedule.
@@ -63,6 +66,8 @@ pub struct Facts {
     pub turn: u64,
     /// How many runs the series has.
     pub turns: u64,
+    /// Whether it can be paused and given another rate. Any run can be stopped.
+    pub can_change: bool,
 }
 
 /// A stage of the load.
@@ -148,6 +153,8 @@ impl Spread {
 pub struct Point {
     /// When it begins, in seconds of the schedule.
     pub second: u64,
+    /// Of how many seconds it is made: the last point may have fewer than `step_s`.
+    pub seconds: u64,
     /// The stage it begins in, from 0.
     pub stage: usize,
     /// Requests that the plan has here; 0 in the closed model.
@@ -185,6 +192,7 @@ impl Point {
     pub(super) fn and(self, next: Point) -> Point {
         Point {
             second: self.second,
+            seconds: self.seconds + next.seconds,
             stage: self.stage,
             planned: self.planned + next.planned,
             scheduled: self.scheduled + next.scheduled,
@@ -435,9 +443,12 @@ impl State {
         self.over
     }
 
-    /// Nothing will be told any more: it ends here, if it has not ended before.
-    pub fn conclude(&mut self) {
+    /// Nothing will be told any more: it ends here, and so, if it has not ended before.
+    pub fn conclude(&mut self, end: Option<End>) {
         (self.phase, self.over) = (Phase::Ended, true);
+        if self.end.is_none() {
+            self.end = end.map(Arc::new);
+        }
     }
 
     /// What is to be told to somebody who has seen so much.

@@ -11,7 +11,7 @@ use crate::plan::schedule::{Change, FOREVER};
 use crate::plan::{Plan, fingerprint};
 use crate::units::{Nanos, Tps};
 
-/// The most events of one run.
+/// The most events of one run that change its plan. A stop is none of them.
 pub const MAX_EVENTS: usize = 1000;
 
 /// What was done.
@@ -94,25 +94,28 @@ impl Plan {
     }
 
     /// The plan of a run to which this was done. A stop, and a pause that was not ended, change nothing, since nobody
-    /// knows how it would have gone on.
+    /// knows how it would have gone on. A stop holds at once, so it may be earlier than a change that was to hold
+    /// in a moment.
     ///
     /// # Errors
     /// [`Error`] when no run has these events.
     pub fn with_events(mut self, events: &[Event]) -> Result<Plan, Error> {
-        if events.len() > MAX_EVENTS {
-            return Err(Error::TooMany(events.len()));
+        let changes = events.iter().enumerate().filter(|(_, event)| event.deed != Deed::Stop);
+        let count = changes.clone().count();
+        if count > MAX_EVENTS {
+            return Err(Error::TooMany(count));
         }
+        let mut done: Vec<Event> = Vec::with_capacity(count);
+        // Since when it is paused; the last event then.
         let mut paused: Option<Nanos> = None;
-        let mut last = Nanos::ZERO;
-        for (index, event) in events.iter().enumerate() {
+        for (index, event) in changes {
             let misplaced = Error::Misplaced(index + 1, event.deed.word());
-            let changes = event.deed != Deed::Stop;
+            let last = done.last().map_or(Nanos::ZERO, |event| event.at);
             let is_within = paused.is_some() || event.at < self.schedule.end();
-            if event.at < last || changes && (self.closed.is_some() || !is_within) {
+            if event.at < last || self.closed.is_some() || !is_within {
                 return Err(misplaced);
             }
             self = match (event.deed, paused) {
-                (Deed::Stop, _) => self,
                 (Deed::Pause, None) => {
                     paused = Some(event.at);
                     self
@@ -124,12 +127,13 @@ impl Plan {
                 (Deed::Rate(rate), None) => self.changed(event.at, Change::Rate(rate)),
                 _ => return Err(misplaced),
             };
-            last = event.at;
+            done.push(*event);
         }
         // What changed nothing is not done again.
-        let is_lasting =
-            |event: &&Event| event.deed != Deed::Stop && paused.is_none_or(|since| event.at < since);
-        self.events = events.iter().filter(is_lasting).copied().collect();
+        if paused.is_some() {
+            done.pop();
+        }
+        self.events = done;
         Ok(self)
     }
 }
@@ -177,6 +181,31 @@ mod tests {
         let changed = plan().with_events(&[at(20, Deed::Pause), at(200, Deed::Stop)]).expect("a plan");
         assert_eq!((changed.total(), &changed.fingerprint), (plan().total(), &plan().fingerprint));
         assert_eq!(changed.events, []);
+    }
+
+    #[test]
+    fn a_stop_may_be_earlier_than_a_change_that_was_to_hold_in_a_moment() {
+        let rate = at(31, Deed::Rate(Tps::per_second(250)));
+        let changed = plan().with_events(&[rate, at(30, Deed::Stop)]).expect("a plan");
+        assert_eq!(changed.fingerprint, plan().with_events(&[rate]).expect("a plan").fingerprint);
+        assert_eq!(changed.events, [rate]);
+    }
+
+    #[test]
+    fn what_was_done_at_the_instant_of_a_pause_that_was_not_ended_is_done_again() {
+        let rate = at(20, Deed::Rate(Tps::per_second(250)));
+        let changed = plan().with_events(&[rate, at(20, Deed::Pause)]).expect("a plan");
+        assert_eq!(changed.events, [rate]);
+        let shifted = [at(10, Deed::Pause), at(20, Deed::Resume)];
+        let changed = plan().with_events(&[shifted[0], shifted[1], at(20, Deed::Pause)]).expect("a plan");
+        assert_eq!(changed.events, shifted);
+    }
+
+    #[test]
+    fn a_stop_is_no_change_of_which_there_may_be_only_so_many() {
+        let mut events = vec![at(1, Deed::Rate(Tps::per_second(1))); MAX_EVENTS];
+        events.push(at(1, Deed::Stop));
+        assert_eq!(plan().with_events(&events).expect("a plan").events.len(), MAX_EVENTS);
     }
 
     #[test]

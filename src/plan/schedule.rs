@@ -396,6 +396,9 @@ struct Span {
     area_before: u128,
     first: u64,
     scheduled: u64,
+    /// The number that its first request would have if all arrivals were even: from it on their area is counted. Random
+    /// ones have another number there once a change has cut a stage.
+    even: u64,
     /// With Poisson arrivals.
     draw: Option<Draw>,
 }
@@ -405,6 +408,29 @@ impl Span {
     fn upto(&self) -> u64 {
         self.first + self.scheduled
     }
+
+    /// Doubled area that is gathered by an instant of it.
+    fn area_at(&self, at_ns: u64) -> u128 {
+        self.area_before + self.curve.area_upto(at_ns - self.origin_ns)
+    }
+
+    /// The number of the first request that is not due before an instant of it, if all arrivals were even.
+    fn even_at(&self, at_ns: u64) -> u64 {
+        if at_ns <= self.start_ns {
+            return self.even;
+        }
+        // Due strictly before means reached one nanosecond earlier.
+        self.even.max((self.area_at(at_ns - 1) / AREA_PER_REQUEST) as u64 + 1)
+    }
+}
+
+/// What lies behind the next part of a schedule that is laid.
+#[derive(Debug, Clone, Copy)]
+struct Behind {
+    /// Doubled area.
+    area: u128,
+    /// Requests, if all arrivals were even.
+    even: u64,
 }
 
 /// A place in a stage: one piece and what came before it.
@@ -495,29 +521,22 @@ impl Schedule {
             settled_ns: 0,
             speed: Speed::PLANNED,
         };
-        let mut area_before = 0;
+        let mut behind = Behind { area: 0, even: 0 };
         for (stage, shape) in shapes.into_iter().enumerate() {
-            let curve = Arc::new(Curve::new(shape));
-            area_before = schedule.lay(stage, curve, area_before, schedule.total, None);
+            behind = schedule.lay(stage, Arc::new(Curve::new(shape)), behind, None);
         }
         schedule
     }
 
-    /// Puts a stage, or the rest of one, behind the others, and returns the doubled area at its end. `first`: the
-    /// number of its first request. `change`: the number of the change that it comes from.
-    fn lay(
-        &mut self,
-        stage: usize,
-        curve: Arc<Curve>,
-        area_before: u128,
-        first: u64,
-        change: Option<u64>,
-    ) -> u128 {
-        let start_ns = self.end_ns;
+    /// Puts a stage, or the rest of one, behind the others, and returns what is behind it then. `change`: the number of
+    /// the change that it comes from.
+    fn lay(&mut self, stage: usize, curve: Arc<Curve>, behind: Behind, change: Option<u64>) -> Behind {
+        let Behind { area: area_before, even } = behind;
+        let (start_ns, first) = (self.end_ns, self.total);
         // Due strictly before the end means reached one nanosecond earlier.
         let reached = area_before + curve.area_without_last_ns();
-        let upto = (reached / AREA_PER_REQUEST) as u64 + 1;
-        let points = upto.saturating_sub(first);
+        let upto = ((reached / AREA_PER_REQUEST) as u64 + 1).max(even);
+        let points = upto - even;
         let draw = match self.arrivals {
             Arrivals::Uniform => None,
             Arrivals::Poisson { seed } => {
@@ -537,10 +556,11 @@ impl Schedule {
             area_before,
             first,
             scheduled,
+            even,
             draw,
         });
         (self.end_ns, self.total) = (end_ns, first + scheduled);
-        area
+        Behind { area, even: upto }
     }
 
     /// The same schedule cut off after `total` requests.

@@ -230,10 +230,11 @@ pub fn trial_of(scenario: &Scenario, search: &Search, rate: Tps) -> Scenario {
     if search.warmup > Nanos::ZERO {
         trial.load.stages.insert(0, stage(Search::WARMUP, search.warmup, true));
     }
-    trial.thresholds.insert(0, Threshold::new(search.condition.clone()));
+    // Behind those that are written, so that what is wrong with one of these is said in its place.
+    trial.thresholds.push(Threshold::new(search.condition.clone()));
     // Cannot fail: a share is written as it is read.
     if let Ok(errors) = Condition::parse(&format!("error rate <= {}", search.errors)) {
-        trial.thresholds.insert(1, Threshold::new(errors));
+        trial.thresholds.push(Threshold::new(errors));
     }
     trial
 }
@@ -257,7 +258,14 @@ pub(super) fn first_trial(
         return Err(vec![Violation::new("search", message, help)]);
     }
     compile(&trial_of(scenario, search, search.to), segment, rate_at)?;
-    compile(&trial_of(scenario, search, search.from), segment, rate_at)
+    let first = compile(&trial_of(scenario, search, search.from), segment, rate_at)?;
+    if first.stages.last().is_some_and(|trial| trial.totals.scheduled == 0) {
+        let message =
+            format!("at {} per second no request is due in a trial of {}", search.from, search.trial);
+        let help = "begin at a higher rate, or write a longer search.trial";
+        return Err(vec![Violation::new("search.from", message, help)]);
+    }
+    Ok(first)
 }
 
 #[cfg(test)]

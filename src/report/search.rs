@@ -85,9 +85,9 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Those of a run whose first threshold is that of the search.
-    pub fn of(summary: &Summary) -> Figures {
-        let row = summary.thresholds.first();
+    /// Those of a run. `check`: the limit of the search, which stands behind the thresholds of the scenario.
+    pub fn of(summary: &Summary, check: &str) -> Figures {
+        let row = summary.thresholds.iter().rfind(|row| row.check == check);
         let value = row.and_then(|row| row.measured);
         let scale = if row.is_some_and(|row| row.unit == Unit::Time) { 1e-3 } else { 1.0 };
         let latencies = &summary.latencies;
@@ -167,7 +167,10 @@ impl Search {
         let cut = if self.cut_short.is_empty() { String::new() } else { format!("; {}", self.cut_short) };
         let Some(low) = holds else {
             let Some((rate, finding)) = breaks else {
-                return format!("no trial was made{cut}");
+                return match self.trials.len() as u64 {
+                    0 => format!("no trial was made{cut}"),
+                    made => format!("{} came to no result{cut}", count(made, "trial")),
+                };
             };
             let why = self.at(rate).map_or_else(String::new, |trial| format!(" ({})", self.shown(trial)));
             return match finding {
@@ -475,9 +478,19 @@ mod tests {
     }
 
     #[test]
+    fn a_search_that_is_cut_short_has_made_the_trials_that_it_has_made() {
+        let mut search = typical_search();
+        (search.bounds, search.cut_short) = (Bounds::default(), "interrupted".to_string());
+        search.trials.truncate(1);
+        assert_eq!(search.found(), "1 trial came to no result; interrupted");
+        search.trials.clear();
+        assert_eq!(search.found(), "no trial was made; interrupted");
+    }
+
+    #[test]
     fn figures_of_a_run_without_numbers_are_zeros() {
-        let figures = Figures::of(&blank());
+        let figures = Figures::of(&blank(), "none");
         assert_eq!((figures.measured, figures.response_p99_us, figures.cpu), (None, 0, 0.0));
-        assert!(Figures::of(&typical()).rate_actual > 0.0);
+        assert!(Figures::of(&typical(), "none").rate_actual > 0.0);
     }
 }

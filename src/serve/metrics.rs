@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use crate::serve::{Shared, live};
-use crate::telemetry::{self, Metric, prometheus};
+use crate::telemetry::{Metric, prometheus};
 
 /// Where they are.
 const PATH: &str = "/metrics";
@@ -23,7 +23,7 @@ pub(super) fn live_router() -> Router<live::Shared> {
 }
 
 async fn of_run(State(shared): State<live::Shared>) -> Response {
-    answer(telemetry::of_run(&shared.state()))
+    answer(prometheus::of_run(&shared.state()))
 }
 
 async fn of_server(State(shared): State<Shared>) -> Response {
@@ -47,7 +47,7 @@ async fn of_server(State(shared): State<Shared>) -> Response {
         metrics.push(Metric::counter("runner_runs_ended", "Runs by how they ended", samples.collect()));
     }
     if let Some(state) = shared.runs.newest() {
-        metrics.extend(telemetry::of_run(&state));
+        metrics.extend(prometheus::of_run(&state));
     }
     answer(metrics)
 }

@@ -20,6 +20,7 @@ use utoipa::ToSchema;
 use crate::clock::{self, Stopwatch};
 use crate::live::{self, Control, Controlled, View, Wheel};
 use crate::report;
+use crate::report::figures::plain;
 use crate::report::follow::Second;
 use crate::serve::Shared;
 use crate::serve::body::JsonBody;
@@ -47,6 +48,15 @@ const HURRY: Duration = Duration::from_secs(5);
 
 /// How a program ends that was stopped before its end.
 const INTERRUPTED: i32 = crate::serve::INTERRUPTED;
+
+/// The code shown for a process that was killed, and so has none: that of what should not have happened.
+const KILLED: u8 = 1;
+
+/// How long the link to a run may stay open after its end, should somebody else hold it.
+const LINK: Duration = Duration::from_secs(1);
+
+/// The most characters of its last line that are shown with how it stands.
+const MAX_REASON: usize = 300;
 
 /// What is to be run.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -272,6 +282,18 @@ impl Standing {
         self.summary = serde_json::from_slice(&ended.stdout).ok().map(Arc::new);
     }
 
+    /// How it ended, for a process that could not say so itself: it was killed, or could not begin.
+    fn how_it_ended(&self) -> live::End {
+        let code = self.exit_code.and_then(|code| u8::try_from(code).ok());
+        live::End {
+            passed: self.state == RunState::Passed,
+            outcome: self.state.word().to_owned(),
+            exit_code: code.unwrap_or(KILLED),
+            reason: self.log.last().map(|line| plain(line, MAX_REASON)).unwrap_or_default(),
+            warnings: Vec::new(),
+        }
+    }
+
     fn brief(&self) -> Run {
         let told = &self.told;
         let elapsed = self.took.unwrap_or_else(|| told.since.elapsed());
@@ -438,21 +460,28 @@ impl Runs {
         book.entries.truncate(MAX_REMEMBERED - 1);
         book.entries.push_front(Entry { standing: watched.clone(), stop, live, wheel });
         drop(book);
-        tokio::spawn(async move {
+        let live_states = Arc::new(live_states);
+        let told = live_states.clone();
+        let mut link = tokio::spawn(async move {
             let (reader, writer) = socket.into_split();
-            live::watch_child(reader, writer, &live_states, helm).await;
-            // One that was killed has not said that it is over.
-            live_states.send_modify(live::State::conclude);
+            live::watch_child(reader, writer, &told, helm).await;
         });
         let ended_book = self.book.clone();
         let folder = order.folder.clone();
         tokio::spawn(async move {
             let tell = |event| states.send_modify(|standing: &mut Standing| standing.hear(event));
             let ended = child::follow(process, folder, stops, tell).await;
+            // What it has told is read to its end, unless somebody else holds the socket open.
+            if clock::timeout(LINK, &mut link).await.is_none() {
+                link.abort();
+            }
+            let mut standing = states.borrow().clone();
+            standing.end(ended);
+            live_states.send_modify(|state| state.conclude(Some(standing.how_it_ended())));
             // Who hears that it has ended may start another one at once.
             drop(turn);
-            states.send_modify(|standing| standing.end(ended));
-            let word = states.borrow().state.word();
+            let word = standing.state.word();
+            states.send_replace(standing);
             *open(&ended_book).ended.entry(word).or_default() += 1;
         });
         Ok(watched)

@@ -1,11 +1,14 @@
 //! OTLP: the metrics of a run, sent to an OpenTelemetry collector over HTTP.
 //!
-//! 1. A thread of its own sends, every few seconds and once more when the run is over. It takes the newest state and
-//!    nobody waits for it.
-//! 2. A collector that is away, slow or refuses is said once. Nothing is sent twice: sums are those since the start of
+//! 1. A thread of its own sends, every few seconds. It takes the newest state and nobody waits for it.
+//! 2. How each run has ended is sent too, as soon as it has. It cuts a message short that is on its way: it says the
+//!    same and more.
+//! 3. A collector that is away, slow or refuses is said once. Nothing is sent twice: sums are those since the start of
 //!    the run, so the next message makes up for a lost one.
-//! 3. What is set is what OpenTelemetry names: see [`Settings::from`].
+//! 4. When all is over what is left to be sent has as long as one message may take, and no longer.
+//! 5. What is set is what OpenTelemetry names: see [`Settings::from`].
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -27,9 +30,9 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::clock;
+use crate::clock::{self, Stopwatch};
 use crate::live::State;
 use crate::telemetry::{Labels, Metric, Samples, bounds_s, of_run};
 
@@ -45,6 +48,15 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest such time.
 const MAX_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What tells those apart who send metrics of one name.
+const INSTANCE: &str = "service.instance.id";
+
+/// Runs of which it may still have to be sent how they ended.
+const ENDINGS: usize = 64;
+
+/// How often it is looked whether the last message is sent.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Why metrics cannot be sent. Fits after "failed to".
 #[derive(Debug, thiserror::Error)]
@@ -195,15 +207,17 @@ fn unescaped(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Sends the metrics of a run while it goes.
+/// Sends the metrics of runs while they go, one after the other.
 #[derive(Debug)]
 pub struct Pusher {
     thread: JoinHandle<()>,
+    endings: mpsc::Sender<State>,
+    cut: oneshot::Sender<()>,
+    timeout: Duration,
 }
 
 impl Pusher {
-    /// Begins on a thread of its own; ends when nothing follows the newest state, or nobody tells any more. `warn` is told
-    /// the first thing that goes wrong.
+    /// Begins on a thread of its own. `warn` is told the first thing that goes wrong.
     ///
     /// # Errors
     /// [`Error::System`].
@@ -217,46 +231,110 @@ impl Pusher {
             .enable_all()
             .build()
             .map_err(failed("start a runtime"))?;
-        let push = move || runtime.block_on(push(settings, states, warn));
+        let (endings, ended) = mpsc::channel(ENDINGS);
+        let (cut, is_cut) = oneshot::channel();
+        let timeout = settings.timeout;
+        let push = move || {
+            let complaints = Complaints { place: settings.place(), warn, said: Cell::new(false) };
+            runtime.block_on(async {
+                tokio::select! {
+                    () = push(&settings, states, ended, &complaints) => {}
+                    // A pusher that was dropped is not listened to any more.
+                    _ = is_cut => complaints.hear("it takes too long", ""),
+                }
+            });
+            // A name that is still being looked up is not waited for.
+            runtime.shutdown_background();
+        };
         let thread = std::thread::Builder::new().name("otlp".to_string()).spawn(push);
-        Ok(Pusher { thread: thread.map_err(failed("start a thread"))? })
+        Ok(Pusher { thread: thread.map_err(failed("start a thread"))?, endings, cut, timeout })
     }
 
-    /// Waits until the last message has been sent, or given up: not longer than two may take.
-    pub fn finish(self) {
+    /// A run has ended, and this is how. Says whether there was room to remember it; nobody waits for that.
+    #[must_use]
+    pub fn ended(&self, state: State) -> bool {
+        self.endings.try_send(state).is_ok()
+    }
+
+    /// Waits until it has been sent how all runs ended, for as long as one message may take, and until somebody
+    /// `hurries`. What has not been sent by then is given up.
+    pub fn finish(self, hurries: impl Fn() -> bool) {
+        let Pusher { thread, endings, cut, timeout } = self;
+        drop(endings);
+        let since = Stopwatch::start();
+        while !thread.is_finished() && since.elapsed() < timeout && !hurries() {
+            clock::sleep_thread(LOOK_EVERY);
+        }
+        // One that has ended needs no word.
+        let _ = cut.send(());
         // A thread that panicked has said so on stderr.
-        let _ = self.thread.join();
+        let _ = thread.join();
     }
 }
 
-async fn push(settings: Settings, mut states: watch::Receiver<State>, warn: impl Fn(&str)) {
-    let mut has_warned = false;
+/// What goes wrong: the first is said.
+struct Complaints<F> {
+    place: String,
+    warn: F,
+    said: Cell<bool>,
+}
+
+impl<F: Fn(&str)> Complaints<F> {
+    fn hear(&self, why: &str, but: &str) {
+        if !self.said.replace(true) {
+            (self.warn)(&format!("metrics could not be sent to {}: {why}{but}", self.place));
+        }
+    }
+}
+
+/// Sends until nobody tells any more how runs end.
+async fn push(
+    settings: &Settings,
+    states: watch::Receiver<State>,
+    mut endings: mpsc::Receiver<State>,
+    complaints: &Complaints<impl Fn(&str)>,
+) {
+    // What came while a message was on its way.
+    let mut next: Option<State> = None;
     loop {
-        // The end does not wait for the interval. Nobody telling any more is an end too.
-        let is_over = clock::timeout(settings.every, states.wait_for(State::has_ended)).await.is_some();
-        let state = states.borrow().clone();
-        if state.facts.run_id.is_empty() {
-            // Nothing has begun, and maybe never will.
-            if is_over {
-                return;
+        let ended = match next.take() {
+            Some(state) => Some(state),
+            None => match clock::timeout(settings.every, endings.recv()).await {
+                Some(None) => return,
+                Some(ended) => ended,
+                None => None,
+            },
+        };
+        if let Some(state) = ended {
+            if let Err(why) = deliver(settings, &state).await {
+                complaints.hear(&why, "");
             }
             continue;
         }
-        let body = message(&settings, &state, now_ns());
-        let sent = clock::timeout(settings.timeout, send(&settings, body)).await;
-        let trouble = match sent {
-            Some(Ok(())) => None,
-            Some(Err(why)) => Some(why),
-            None => Some(format!("no answer within {:?}", settings.timeout)),
-        };
-        if let Some(why) = trouble.filter(|_| !has_warned) {
-            has_warned = true;
-            warn(&format!("metrics could not be sent to {}: {why}; the run goes on", settings.place()));
+        let state = states.borrow().clone();
+        if state.facts.run_id.is_empty() {
+            // Nothing has begun, and maybe never will.
+            continue;
         }
-        if is_over {
-            return;
+        tokio::select! {
+            sent = deliver(settings, &state) => {
+                if let Err(why) = sent {
+                    complaints.hear(&why, "; the run goes on");
+                }
+            }
+            ended = endings.recv() => match ended {
+                Some(state) => next = Some(state),
+                None => return,
+            },
         }
     }
+}
+
+/// Sends how a run stands, within the time that one message may take.
+async fn deliver(settings: &Settings, state: &State) -> Result<(), String> {
+    let body = message(settings, state, now_ns());
+    let sent = clock::timeout(settings.timeout, send(settings, body)).await;
+    sent.unwrap_or_else(|| Err(format!("no answer within {:?}", settings.timeout)))
 }
 
 fn now_ns() -> u64 {
@@ -328,11 +406,20 @@ impl hyper::body::Body for Whole {
 fn message(settings: &Settings, state: &State, now_ns: u64) -> Vec<u8> {
     let times = (state.facts.started_ns, now_ns);
     let metrics = of_run(state).into_iter().filter_map(|metric| encoded(metric, times)).collect();
+    let facts = &state.facts;
     let mut attributes: Vec<KeyValue> =
         settings.attributes.iter().map(|(name, value)| attribute(name, value)).collect();
-    attributes.push(attribute("runner.run_id", &state.facts.run_id));
-    attributes.push(attribute("runner.scenario", &state.facts.scenario));
-    attributes.push(attribute("runner.plan", &state.facts.plan));
+    // Segments of one plan may have begun in the same millisecond, and so have one name.
+    if !settings.attributes.iter().any(|(name, _)| name == INSTANCE) {
+        let whole = facts.segment == "0/1";
+        let instance =
+            if whole { facts.run_id.clone() } else { format!("{} {}", facts.run_id, facts.segment) };
+        attributes.push(attribute(INSTANCE, &instance));
+    }
+    attributes.push(attribute("runner.run_id", &facts.run_id));
+    attributes.push(attribute("runner.scenario", &facts.scenario));
+    attributes.push(attribute("runner.plan", &facts.plan));
+    attributes.push(attribute("runner.segment", &facts.segment));
     let scope = InstrumentationScope {
         name: "runner".to_string(),
         version: env!("CARGO_PKG_VERSION").to_string(),
@@ -467,6 +554,24 @@ mod tests {
     }
 
     #[test]
+    fn segments_are_told_apart_unless_somebody_has_said_who_they_are() {
+        let mut state = crate::telemetry::typical();
+        std::sync::Arc::make_mut(&mut state.facts).segment = "1/3".to_string();
+        let instances = |settings: &Settings| -> Vec<KeyValue> {
+            let bytes = message(settings, &state, 5);
+            let read = ExportMetricsServiceRequest::decode(&bytes[..]).expect("decoded");
+            let resource = read.resource_metrics[0].resource.clone().expect("a resource");
+            resource.attributes.into_iter().filter(|attribute| attribute.key == INSTANCE).collect()
+        };
+        assert_eq!(instances(&to("http://a")), [attribute(INSTANCE, "a-1 1/3")]);
+        let own = settings(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=mine"),
+        ]);
+        assert_eq!(instances(&own.expect("usable").expect("sends")), [attribute(INSTANCE, "mine")]);
+    }
+
+    #[test]
     fn a_message_has_the_sums_since_the_start_and_the_run_as_resource() {
         let bytes = message(&to("http://a"), &crate::telemetry::typical(), 5);
         let read = ExportMetricsServiceRequest::decode(&bytes[..]).expect("decoded");
@@ -474,6 +579,8 @@ mod tests {
         let resource = all.resource.as_ref().expect("a resource");
         assert!(resource.attributes.contains(&attribute("service.name", "runner")));
         assert!(resource.attributes.contains(&attribute("runner.run_id", "a-1")));
+        assert!(resource.attributes.contains(&attribute("runner.segment", "0/1")));
+        assert!(resource.attributes.contains(&attribute(INSTANCE, "a-1")));
         let metrics = &all.scope_metrics[0].metrics;
         let of = |name: &str| metrics.iter().find(|metric| metric.name == name).expect("the metric");
         let Some(Data::Histogram(times)) = &of("runner.response_time").data else { panic!("a histogram") };

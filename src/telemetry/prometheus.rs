@@ -1,4 +1,7 @@
 //! The text that Prometheus fetches, in the OpenMetrics format.
+//!
+//! What is counted carries the run in which it was counted: another run at the same address begins at nothing, and would
+//! be taken for more of the one before as soon as it had counted further. Gauges are of the moment, whoever's it is.
 
 use std::fmt;
 
@@ -8,11 +11,25 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::live::LatencyCounts;
-use crate::telemetry::{Labels, Metric, Samples, bounds_s};
+use crate::live::{LatencyCounts, State};
+use crate::telemetry::{self, Labels, Metric, Samples, bounds_s};
 
 /// What the text is, for those who fetch it.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Everything that is told of a run. Nothing, where none has begun.
+pub fn of_run(state: &State) -> Vec<Metric> {
+    let mut metrics = telemetry::of_run(state);
+    for metric in &mut metrics {
+        let name = |labels: &mut Labels| labels.push(("run_id", state.facts.run_id.clone()));
+        match &mut metric.samples {
+            Samples::Counter(samples) => samples.iter_mut().for_each(|(labels, _)| name(labels)),
+            Samples::Histogram(samples) => samples.iter_mut().for_each(|(labels, _)| name(labels)),
+            Samples::Gauge(_) | Samples::Info(_) => {}
+        }
+    }
+    metrics
+}
 
 /// Metrics as text.
 pub fn text(metrics: Vec<Metric>) -> String {
@@ -95,7 +112,7 @@ fn each<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::{of_run, typical};
+    use crate::telemetry::typical;
 
     #[test]
     fn the_text_has_names_units_and_labels_as_prometheus_wants_them() {
@@ -105,8 +122,8 @@ mod tests {
             "# UNIT runner_response_time_seconds seconds",
             "# TYPE runner_response_time_seconds histogram",
             "runner_run_elapsed_seconds 2.25",
-            "runner_connections_opened_total 19",
-            "runner_connections_ended_total{end=\"limit\"} 9",
+            "runner_connections_opened_total{run_id=\"a-1\"} 19",
+            "runner_connections_ended_total{end=\"limit\",run_id=\"a-1\"} 9",
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found.starts_with(line)), "{line}:\n{text}");
@@ -125,5 +142,13 @@ mod tests {
             ["2", "8", "8", "9"]
         );
         assert!(text.ends_with("# EOF\n"));
+        // Whatever is counted would be taken for more of the run before, if it did not say of which run it is.
+        let counted = |line: &&str| {
+            ["_total", "_bucket", "_count", "_sum"]
+                .iter()
+                .any(|end| line.split(['{', ' ']).next().is_some_and(|name| name.ends_with(end)))
+        };
+        let mut lines = text.lines().filter(|line| !line.starts_with('#')).filter(counted);
+        assert!(lines.all(|line| line.contains("run_id=\"a-1\"")), "{text}");
     }
 }

@@ -52,6 +52,12 @@ impl LiveRun {
         LiveRun { bench, child: RefCell::new(Some(child)), client: Client::of(addr), said, printed }
     }
 
+    /// Ends it as a crash of the machine would.
+    pub fn kill(&self) -> Ended {
+        self.child.borrow_mut().as_mut().expect("not yet waited for").kill().expect("it can be killed");
+        self.wait()
+    }
+
     /// Waits for its end. Its files stay until this is dropped.
     pub fn wait(&self) -> Ended {
         let mut child = self.child.take().expect("not yet waited for");

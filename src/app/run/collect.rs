@@ -81,6 +81,7 @@ impl Run {
         }
         self.take_in(&clock, &mut collected);
         self.wheel.let_go();
+        self.tell_that_all_is_sent(&clock, &mut collected);
         if collected.totals.len() < self.crew.workers as usize {
             // Without its account nobody knows what it has sent: where only time ends the load, sums would fit.
             collected.failure.get_or_insert_with(|| vanished("go on with a worker"));
@@ -138,7 +139,9 @@ impl Run {
         let (mut ready, mut silent) = (0, 0);
         while ready < self.crew.workers {
             self.hear_lanes()?;
-            if self.control.is_draining() {
+            // A run that drains for another reason has a lane that failed, which is heard here, or in the run if the
+            // workers are ready first: they wait for nothing any more.
+            if self.heed_before_start() || self.interrupts.seen() {
                 return Err(give_up(&self.control, &mut self.crew.starts, Error::Interrupted));
             }
             match self.crew.events.recv_timeout(TICK) {
@@ -195,8 +198,7 @@ impl Run {
                 self.heed(clock, collected);
                 let flushed = write_to(&mut collected.connections_csv, ConnectionsCsv::flush);
                 self.or_drain(flushed, collected);
-                let now = self.dial.as_ref().map_or_else(|| clock.now(), |dial| dial.now());
-                let live = self.live(now, collected);
+                let live = self.live(self.now(clock), collected);
                 if let Some(progress) = &mut self.progress {
                     progress.tick(&live);
                 }
@@ -272,6 +274,11 @@ impl Run {
         }
     }
 
+    /// How far the run is, on the clock that it goes by.
+    pub(super) fn now(&self, clock: &Clock) -> Nanos {
+        self.dial.as_ref().map_or_else(|| clock.now(), |dial| dial.now())
+    }
+
     fn live(&self, elapsed: Nanos, collected: &mut Collected) -> Live {
         let sum = |of: fn(&Gauges) -> &std::sync::atomic::AtomicU64| {
             self.crew.gauges.iter().map(|gauges| of(gauges).load(Relaxed)).sum::<u64>()
@@ -315,9 +322,19 @@ impl Run {
         }
     }
 
+    /// No worker sends any more. What follows (mappings, files) may take a while, in which nothing is told.
+    fn tell_that_all_is_sent(&self, clock: &Clock, collected: &mut Collected) {
+        if !self.ui.is_on() {
+            return;
+        }
+        let live = self.live(self.now(clock), collected);
+        let live = Live { in_flight: 0, rate_planned: 0.0, rate_actual: 0.0, ..live };
+        self.ui.tell(Moment { phase: Phase::Stopping, ..self.moment(&live, collected) });
+    }
+
     /// What those who look at the run are told.
     fn moment(&self, live: &Live, collected: &Collected) -> Moment {
-        let ended: u64 = collected.ends.values().sum();
+        let opened: u64 = self.crew.gauges.iter().map(|gauges| gauges.opened.load(Relaxed)).sum();
         let cpu_ns: u64 = self.crew.gauges.iter().map(|gauges| gauges.cpu_ns.load(Relaxed)).sum();
         Moment {
             phase: self.phase(),
@@ -331,7 +348,7 @@ impl Run {
                 dropped: live.dropped,
                 in_flight: live.in_flight,
                 connections: live.connections,
-                opened: ended + live.connections,
+                opened,
                 rate_planned: live.rate_planned,
                 rate_actual: live.rate_actual,
                 worker_cpu_s: cpu_ns as f64 / 1e9,

@@ -1,4 +1,5 @@
-//! Ctrl-C and SIGTERM: the first drains the run, the second ends it at once.
+//! Ctrl-C and SIGTERM: the first drains the run, the second ends it at once. Of several runs, neither they nor a run
+//! that was asked to stop let another one begin.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -15,6 +16,8 @@ pub(super) struct Interrupts {
     /// The run that a signal ends.
     control: Arc<Mutex<Arc<Control>>>,
     seen: Arc<AtomicBool>,
+    /// Somebody has asked a run to stop.
+    stopped: std::cell::Cell<bool>,
     signals: mpsc::Receiver<()>,
     announced: std::cell::Cell<usize>,
     quiet: bool,
@@ -62,7 +65,8 @@ impl Interrupts {
             .name("signals".to_string())
             .spawn(watching)
             .map_err(failed("start a thread"))?;
-        Ok(Interrupts { control, seen, signals, announced: std::cell::Cell::new(0), quiet })
+        let (stopped, announced) = Default::default();
+        Ok(Interrupts { control, seen, stopped, signals, announced, quiet })
     }
 
     /// From now on signals end this run; at once, if one has come already.
@@ -78,6 +82,16 @@ impl Interrupts {
         self.seen.load(Ordering::SeqCst)
     }
 
+    /// A run was asked to stop.
+    pub(super) fn stop(&self) {
+        self.stopped.set(true);
+    }
+
+    /// Whether no other run is to begin: a signal has come, or a run was asked to stop.
+    pub(super) fn is_last(&self) -> bool {
+        self.seen() || self.stopped.get()
+    }
+
     /// Says what a signal that has just come will do.
     pub(super) fn announce(&self) {
         while self.signals.try_recv().is_ok() {
@@ -90,6 +104,11 @@ impl Interrupts {
                 _ => "stopping at once",
             });
         }
+    }
+
+    /// Whether one has come since it was last looked: who waits for something that is not needed gives up.
+    pub(super) fn hurries(&self) -> bool {
+        self.signals.try_recv().is_ok()
     }
 
     /// Signals that have come so far do not count for [`Interrupts::wait_for_next`].

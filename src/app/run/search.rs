@@ -5,7 +5,7 @@
 //!    refuses or does not answer, breaks; one whose generator was saturated bounds the search from above.
 //! 2. Whatever else a trial ends with ends the search, with the same exit code.
 //! 3. A target that cannot be reached has broken at this rate if it held a lower one before.
-//! 4. Ctrl-C ends the trial that goes, and the search.
+//! 4. Ctrl-C, or a stop that was asked for, ends the trial that goes, and the search.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -55,7 +55,7 @@ pub(super) fn run(args: &RunArgs, path: &Path, rows: Vec<Prepared>) -> Result<u8
     let interrupts = Rc::new(Interrupts::watch(args.quiet)?);
     let ui = Rc::new(Ui::start(args)?);
     let hunted = hunts(args, path, &rows, (&run_id, &base), mode, &interrupts, &ui);
-    finish(ui);
+    finish(ui, &interrupts);
     let (codes, json) = hunted?;
     if args.json {
         let text = match &json[..] {
@@ -81,7 +81,7 @@ fn hunts(
     let (mut codes, mut json) = (Vec::new(), Vec::new());
     for (index, row) in rows.iter().enumerate() {
         let Some(search) = &row.loaded.scenario.search else { continue };
-        if interrupts.seen() {
+        if interrupts.is_last() {
             codes.push(exit::INTERRUPTED);
             break;
         }
@@ -98,6 +98,7 @@ fn hunts(
             mode,
             interrupts,
             ui,
+            is_last: index + 1 == rows.len(),
             course: Course::new(Terms::of(search)),
             found: nothing_yet(row, search, run_id, args),
             folder: Folder::create(&folder)?,
@@ -176,6 +177,8 @@ struct Hunt<'a> {
     mode: Mode,
     interrupts: &'a Rc<Interrupts>,
     ui: &'a Rc<Ui>,
+    /// Whether no other search follows.
+    is_last: bool,
     course: Course,
     found: Search,
     folder: Folder,
@@ -198,7 +201,7 @@ impl Hunt<'_> {
         let most = most_trials(self.search);
         let mut stopped = None;
         while let Some(trial) = self.course.next() {
-            if self.interrupts.seen() {
+            if self.interrupts.is_last() {
                 stopped = Some(exit::INTERRUPTED);
                 self.found.cut_short = "interrupted".to_string();
                 break;
@@ -246,7 +249,7 @@ impl Hunt<'_> {
     fn trial(&mut self, trial: Trial, folder: &str) -> Result<Ended, Error> {
         let prepared = prepare_trial(self.row, self.search, trial.rate)?;
         let folder: PathBuf = self.folder.path().join(folder);
-        let order = Order::new(self.path, prepared, None, Some(folder));
+        let order = Order::of_several(self.path, prepared, folder);
         let has_held = self.course.bounds().holds.is_some();
         if let Some(concern) = order.concerns.iter().find(|concern| concern.fatal && !self.args.simulate) {
             if !has_held {
@@ -273,7 +276,7 @@ impl Hunt<'_> {
                 run.end_progress();
                 let finding = finding_of(&summary.verdict);
                 let reason = search::reason(&summary);
-                let figures = Some(Figures::of(&summary));
+                let figures = Some(Figures::of(&summary, &self.found.check));
                 Ended { verdict: summary.verdict, reason, figures, finding }
             }
             Err(error @ Error::Target(_)) if has_held => {
@@ -301,7 +304,7 @@ impl Hunt<'_> {
 
     /// The files, the screen, and the last line.
     fn conclude(self, stopped: Option<u8>) -> Result<(u8, String), Error> {
-        let Hunt { args, folder, found, .. } = self;
+        let Hunt { args, folder, found, ui, interrupts, is_last, .. } = self;
         let json = found.json();
         folder.write(search::CSV, &found.csv())?;
         folder.write(search::JSON, json.as_bytes())?;
@@ -314,6 +317,9 @@ impl Hunt<'_> {
             say(&format!(
                 "\n{sentence}\n\n{trials}\nFILES\n  {place}\n  {files}, and a folder for each trial"
             ));
+        }
+        if is_last || interrupts.is_last() {
+            ui.settle(interrupts);
         }
         let code = stopped.unwrap_or_else(|| code_of(&found));
         let word = if code == exit::PASSED { "PASSED" } else { "FAILED" };

@@ -4,7 +4,7 @@
 //! 1. Every row is compiled, and held against the machine, before the first begins.
 //! 2. With two targets each row is run against the first, then the second, as often as is asked.
 //! 3. A run that fails does not keep the next from running; the exit code is the worst of all.
-//! 4. Ctrl-C ends the run that goes, and those behind it do not begin.
+//! 4. Ctrl-C, or a stop that was asked for, ends the run that goes, and those behind it do not begin.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -103,8 +103,7 @@ pub(super) fn run(args: &RunArgs, path: &Path, rows: Vec<Prepared>) -> Result<u8
     let base = args.out.clone().unwrap_or(dir);
     let turns = turns(rows);
     let digits = turns.last().map_or(1, |turn| turn.row.to_string().len());
-    let order =
-        |turn: &Turn| Order::new(path, turn.prepared.clone(), None, Some(base.join(turn.folder(digits))));
+    let order = |turn: &Turn| Order::of_several(path, turn.prepared.clone(), base.join(turn.folder(digits)));
     if args.dry_run {
         return Ok(dry_run(args, &turns, order));
     }
@@ -127,18 +126,34 @@ pub(super) fn run(args: &RunArgs, path: &Path, rows: Vec<Prepared>) -> Result<u8
     let mode = start_logging(args)?;
     let interrupts = Rc::new(Interrupts::watch(args.quiet)?);
     let ui = Rc::new(Ui::start(args)?);
-    let folder = Folder::create(&base)?;
+    let ran = run_all(args, (&name, &run_id, &base), &turns, order, mode, &interrupts, &ui);
+    finish(ui, &interrupts);
+    ran
+}
+
+/// All runs one after the other, and the table; gives the exit code.
+fn run_all(
+    args: &RunArgs,
+    (name, run_id, base): (&str, &str, &Path),
+    turns: &[Turn],
+    order: impl Fn(&Turn) -> Order,
+    mode: Mode,
+    interrupts: &Rc<Interrupts>,
+    ui: &Rc<Ui>,
+) -> Result<u8, Error> {
+    let folder = Folder::create(base)?;
+    let name = name.to_string();
     let mut done = Series { folder, name, passes: Vec::new(), json: Vec::new(), kept: None };
     let of = turns.len();
     for (number, turn) in turns.iter().enumerate() {
-        if interrupts.seen() {
+        if interrupts.is_last() {
             break;
         }
         if !args.quiet {
             say(&format!("run {} of {of}: {}", number + 1, turn.title()));
         }
-        let lookers = (&ui, (number as u64 + 1, of as u64));
-        done.take(args, turn, order(turn), mode, &interrupts, lookers);
+        let lookers = (ui, (number as u64 + 1, of as u64));
+        done.take(args, turn, order(turn), mode, interrupts, lookers);
         // What is there after each run is there if the next one is killed.
         done.folder.write("matrix.csv", &series::csv(&done.passes))?;
     }
@@ -148,12 +163,10 @@ pub(super) fn run(args: &RunArgs, path: &Path, rows: Vec<Prepared>) -> Result<u8
         interrupts.forget_earlier();
     }
     let store = kept.as_ref().and_then(|run| run.store_url());
-    let code = done.conclude(args, &run_id, of, store.as_deref())?;
+    let code = done.conclude(args, run_id, of, store.as_deref(), || ui.settle(interrupts))?;
     if kept.is_some() {
         interrupts.wait_for_next();
     }
-    drop(kept);
-    finish(ui);
     Ok(code)
 }
 
@@ -251,8 +264,15 @@ impl Series {
         self.passes.push(pass);
     }
 
-    /// The table, the picture, and the last line.
-    fn conclude(self, args: &RunArgs, run_id: &str, of: usize, store: Option<&str>) -> Result<u8, Error> {
+    /// The table, the picture, and the last line, before which everything is to `settle`.
+    fn conclude(
+        self,
+        args: &RunArgs,
+        run_id: &str,
+        of: usize,
+        store: Option<&str>,
+        settle: impl FnOnce(),
+    ) -> Result<u8, Error> {
         let passes = &self.passes;
         self.folder.write("matrix.csv", &series::csv(passes))?;
         self.folder.write("matrix.svg", series::svg(&self.name, passes).as_bytes())?;
@@ -274,6 +294,7 @@ impl Series {
             let folder = self.folder.path().display();
             say(&format!("\n{tables}\nFILES\n  {folder}\n  {}, and a folder for each run", files.join(", ")));
         }
+        settle();
         if let Some(url) = store {
             say(&stays(url));
         }

@@ -5,7 +5,7 @@
 //! 2. A pause is a change to a plan in which the rest is due when nobody waits any more; going on makes of it a pause
 //!    of the length that it had.
 //! 3. What changes due times is refused where somebody else would not know of it: the other machines of a segment, or
-//!    the run that a replay repeats. Stopping is always possible.
+//!    the run that a replay repeats, or the others that a run is held against. Stopping is always possible.
 //! 4. Each event is in the plan, and the plan of the reports is the one that it was in the end.
 
 use std::sync::Arc;
@@ -36,6 +36,10 @@ const AT_ONCE: usize = 16;
 
 const MILLISECOND: u64 = 1_000_000;
 
+/// What is said to who asks for a change before time zero.
+pub(super) const NOT_BEGUN: &str =
+    "the run has not begun to send: ask again when it does; it can be stopped by now";
+
 /// How a run is steered.
 #[derive(Debug)]
 pub(super) struct Wheel {
@@ -52,10 +56,10 @@ pub(super) struct Wheel {
 }
 
 impl Wheel {
-    /// For a run of a plan.
-    pub(super) fn new(plan: &Plan, scenario: &Scenario) -> (Steering, Wheel) {
+    /// For a run of a plan. `fixed`: why it must go as it was planned, where that does not follow from the plan.
+    pub(super) fn new(plan: &Plan, scenario: &Scenario, fixed: Option<&'static str>) -> (Steering, Wheel) {
         let (steering, helm) = helm();
-        let fixed = fixed(plan);
+        let fixed = fixed_by(plan).or(fixed);
         let course = plan.closed.is_none().then(|| Course::new(plan.schedule.clone(), fixed.is_none()));
         let exhausts = matches!(plan.keys.order(), Order::Sequential | Order::Shuffle);
         let bound = exhausts && scenario.records.on_exhausted == OnExhausted::Fail;
@@ -76,6 +80,11 @@ impl Wheel {
         (steering, Wheel { helm: Some(helm), course: None, fixed, records: None, paused: None })
     }
 
+    /// Whether anything but to stop can be asked.
+    pub(super) fn can_change(&self) -> bool {
+        self.fixed.is_none()
+    }
+
     fn asked(&self) -> Option<Asked> {
         self.helm.as_ref().and_then(Helm::asked)
     }
@@ -86,7 +95,7 @@ impl Wheel {
     }
 }
 
-fn fixed(plan: &Plan) -> Option<&'static str> {
+fn fixed_by(plan: &Plan) -> Option<&'static str> {
     if plan.closed.is_some() {
         return Some("in the closed model users decide when requests are sent; it can only be stopped");
     }
@@ -117,6 +126,10 @@ impl Run {
     pub(super) fn heed(&mut self, clock: &Clock, collected: &mut Collected) {
         for _ in 0..AT_ONCE {
             let Some(Asked { ask, answer }) = self.wheel.asked() else { return };
+            // Who was told that the run is busy is told the truth: it is not done later all the same.
+            if answer.is_closed() {
+                continue;
+            }
             let done = self.carry(ask, clock, collected);
             if let Ok(done) = done {
                 self.ui.changed(done, self.plan_now(), self.is_paused());
@@ -126,14 +139,40 @@ impl Run {
         }
     }
 
+    /// Before time zero there is no instant from which a change could hold. Whether the run was asked to stop.
+    pub(super) fn heed_before_start(&self) -> bool {
+        for _ in 0..AT_ONCE {
+            let Some(Asked { ask, answer }) = self.wheel.asked() else { return false };
+            let is_stop = ask == Ask::Stop && !answer.is_closed();
+            let done = match is_stop {
+                true => Ok(Done { ask, at: Nanos::ZERO }),
+                false => Err(senseless(NOT_BEGUN)),
+            };
+            // Who does not wait for the answer does not want it.
+            let _ = answer.send(done);
+            if is_stop {
+                self.interrupts.stop();
+                return true;
+            }
+        }
+        false
+    }
+
     fn carry(&mut self, ask: Ask, clock: &Clock, collected: &mut Collected) -> Answer {
         if self.control.is_draining() {
             return Err(Refused::Ended);
         }
         let is_paused = self.wheel.paused.is_some();
+        let room = MAX_EVENTS.saturating_sub(self.prepared.plan.events.len());
+        let needed = match ask {
+            // Whoever pauses it may let it go on.
+            Ask::Pause => 2,
+            Ask::Rate(_) => 1,
+            Ask::Resume | Ask::Stop => 0,
+        };
         let (at, deed) = match ask {
             Ask::Stop => (self.stop(clock, collected), Deed::Stop),
-            _ if self.prepared.plan.events.len() >= MAX_EVENTS => {
+            _ if !is_paused && room < needed => {
                 return Err(senseless(format!("a run can be changed at most {MAX_EVENTS} times")));
             }
             Ask::Pause if is_paused => return Err(senseless("the run is paused already")),
@@ -151,8 +190,9 @@ impl Run {
 
     fn stop(&self, clock: &Clock, collected: &mut Collected) -> Nanos {
         collected.stopped = true;
+        self.interrupts.stop();
         self.control.drain();
-        clock.now()
+        self.now(clock)
     }
 
     fn pause(&mut self, clock: &Clock) -> Result<Nanos, Refused> {
@@ -221,11 +261,13 @@ impl Run {
         Err(senseless("the machine is too busy to change the run at an instant that lies ahead: try again"))
     }
 
-    /// Writes an event down, and lets everything know that follows the plan.
+    /// Writes an event down, and lets everything know that follows the plan. What is written is whole, so that a run
+    /// that is killed can be replayed with all that was done to it.
     fn note(&mut self, event: Event, collected: &mut Collected) {
         self.prepared.plan.events.push(event);
-        let written = self.folder.write(events::NAME, &events::csv(&event_rows(&self.prepared.plan)));
-        self.or_drain(written, collected);
+        for written in self.keep_events() {
+            self.or_drain(written, collected);
+        }
         collected.follow(self.plan_now());
         let (plan, is_paused) = (self.plan_now().clone(), self.wheel.paused.is_some());
         if let Some(progress) = &mut self.progress {
@@ -233,7 +275,7 @@ impl Run {
         }
     }
 
-    /// Writes what follows from events when the run is over: the plan as it was in the end.
+    /// Writes what follows from events: what was done so far, and the plan that comes of it.
     pub(super) fn keep_events(&self) -> Vec<Result<(), report::Error>> {
         let plan = &self.prepared.plan;
         if plan.events.is_empty() {

@@ -66,10 +66,13 @@ fn go<T: Send + 'static>(
     let mut run = order.begin(&args, Mode::Quiet, &interrupts, &ui).expect("started");
     let steering = run.steering.clone();
     let asking = std::thread::spawn(move || {
-        steer(&|ask| match steering.ask(ask) {
+        let ask = |ask| match steering.ask(ask) {
             Ok(answer) => answer.blocking_recv().unwrap_or(Err(Refused::Ended)),
             Err(refused) => Err(refused),
-        })
+        };
+        // Before time zero nothing can be changed. Nothing is paused by then, so this changes nothing either.
+        while ask(Ask::Resume) == Err(Refused::Senseless(steering::NOT_BEGUN.to_string())) {}
+        steer(&ask)
     });
     let mut summary = run.execute().expect("a summary");
     run.keep_books(&mut summary);

@@ -11,9 +11,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use crate::app::error::Error;
+use crate::app::run::interrupt::Interrupts;
 use crate::app::{parts, say};
 use crate::cli::RunArgs;
-use crate::live::{self, Board, Change, Controlled, Facts, Moment, Phase, Wheel};
+use crate::live::{self, Board, Change, Controlled, Facts, Moment, Phase, State, Wheel};
 use crate::plan::Plan;
 use crate::recorder::summary::{SecondRow, Summary};
 use crate::scenario::schema::{ReportFile, Scenario};
@@ -29,7 +30,7 @@ pub(super) struct Ui {
     board: Option<RefCell<Board>>,
     wheel: Wheel,
     server: Option<LiveServer>,
-    pusher: Option<Pusher>,
+    pusher: RefCell<Option<Pusher>>,
     link: Option<Link>,
 }
 
@@ -48,7 +49,8 @@ impl Ui {
             .collect();
         let settings = Settings::from(&env)?;
         let is_wanted = args.ui.is_some() || args.link || settings.is_some();
-        let mut ui = Ui { board: None, wheel: Wheel::default(), server: None, pusher: None, link: None };
+        let mut ui =
+            Ui { board: None, wheel: Wheel::default(), server: None, pusher: RefCell::default(), link: None };
         if !is_wanted {
             return Ok(ui);
         }
@@ -66,7 +68,8 @@ impl Ui {
             ui.server = Some(server);
         }
         if let Some(settings) = settings {
-            ui.pusher = Some(Pusher::start(settings, board.watch(), |why| tracing::warn!("{why}"))?);
+            let pusher = Pusher::start(settings, board.watch(), |why| tracing::warn!("{why}"))?;
+            ui.pusher.replace(Some(pusher));
         }
         if args.link {
             ui.link = Some(Link::start(&board, ui.wheel.clone())?);
@@ -89,7 +92,7 @@ impl Ui {
     /// A run begins, one of several maybe.
     pub(super) fn begin(&self, run: &Begins<'_>, (turn, turns): (u64, u64), steering: Steering) {
         self.wheel.attend(steering);
-        let Begins { plan, scenario, run_id, folder } = *run;
+        let Begins { plan, scenario, run_id, folder, can_change } = *run;
         let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
         self.with(|board| {
             let facts = Facts {
@@ -99,6 +102,7 @@ impl Ui {
                     && scenario.report.files.contains(&ReportFile::Html),
                 turn,
                 turns,
+                can_change,
                 ..Facts::of(plan)
             };
             board.begin(facts, plan);
@@ -133,22 +137,48 @@ impl Ui {
         });
     }
 
+    /// How the run stands, whenever that was told before.
+    pub(super) fn tell(&self, moment: Moment) {
+        self.with(|board| board.tell(moment));
+    }
+
     /// The run has ended, and its files are written.
     pub(super) fn ended(&self, ended: Result<&Summary, &Error>) {
-        self.with(|board| match ended {
-            Ok(summary) => board.end(summary),
-            Err(error) => board.failed(error.code(), &format!("failed to {error}")),
+        self.with(|board| {
+            match ended {
+                Ok(summary) => board.end(summary),
+                Err(error) => board.failed(error.code(), &format!("failed to {error}")),
+            }
+            self.push_end(board.state());
         });
     }
 
+    /// A collector has the end of each run, also of one that another follows at once.
+    fn push_end(&self, state: &State) {
+        let run_id = &state.facts.run_id;
+        let is_lost = match &*self.pusher.borrow() {
+            Some(pusher) if !run_id.is_empty() => !pusher.ended(state.clone()),
+            _ => false,
+        };
+        if is_lost {
+            tracing::warn!("the metrics of {run_id} at its end could not be sent: the collector is too slow");
+        }
+    }
+
+    /// Nothing more is measured: what is left to be sent to a collector is sent, or given up, in a bounded time and not
+    /// later than with the next signal. What there is to say of that comes before the last line.
+    pub(super) fn settle(&self, interrupts: &Interrupts) {
+        if let Some(pusher) = self.pusher.take() {
+            pusher.finish(|| interrupts.hurries());
+        }
+    }
+
     /// Nothing follows: those who look are told, for a bounded time.
-    pub(super) fn finish(self) {
+    pub(super) fn finish(self, interrupts: &Interrupts) {
         self.with(Board::close);
+        self.settle(interrupts);
         if let Some(server) = self.server {
             server.finish();
-        }
-        if let Some(pusher) = self.pusher {
-            pusher.finish();
         }
         if let Some(link) = self.link {
             link.finish();
@@ -163,6 +193,8 @@ pub(super) struct Begins<'a> {
     pub scenario: &'a Scenario,
     pub run_id: &'a str,
     pub folder: &'a std::path::Path,
+    /// Whether it can be paused and given another rate.
+    pub can_change: bool,
 }
 
 impl Link {

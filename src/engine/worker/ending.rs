@@ -100,6 +100,7 @@ impl Worker {
         gauges.dropped.store(outcomes.dropped(), Relaxed);
         gauges.in_flight.store(self.in_flight, Relaxed);
         gauges.connections.store(self.connections.len() as u64, Relaxed);
+        gauges.opened.store(self.totals.opened, Relaxed);
         gauges.cpu_ns.store(clock::thread_cpu().as_nanos() as u64, Relaxed);
     }
 

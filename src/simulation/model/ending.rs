@@ -98,6 +98,7 @@ impl Model<'_> {
         gauges.dropped.store(outcomes.dropped(), Relaxed);
         gauges.in_flight.store(self.in_flight, Relaxed);
         gauges.connections.store(self.connections.len() as u64, Relaxed);
+        gauges.opened.store(self.totals.opened, Relaxed);
         self.ports.dial.now_ns.store(self.now_ns, Relaxed);
         self.ports.dial.issued.store(self.issued, Relaxed);
     }
