@@ -84,6 +84,8 @@ pub struct Plan {
     pub events: Vec<Event>,
     /// A hash from which it shows whether two plans have the same due times and keys.
     pub fingerprint: String,
+    /// The same without what the seed draws, before anything was done to the run: [`Plan::load`].
+    pub(in crate::plan) undrawn: String,
 }
 
 /// What a segment sends in one stage.
@@ -96,6 +98,12 @@ pub struct StageShare {
 }
 
 impl Plan {
+    /// A hash that is the same for plans that differ in nothing but what their seeds draw; `None` of a run that was
+    /// changed while it went, which is no load that was asked for.
+    pub fn load(&self) -> Option<&str> {
+        self.events.is_empty().then_some(self.undrawn.as_str())
+    }
+
     /// Requests that this segment sends; 0 where only time ends a closed load.
     pub fn scheduled(&self) -> u64 {
         match &self.only {
@@ -169,11 +177,16 @@ impl Plan {
 
     /// What this segment is to send in one second of the schedule; 0 in the closed model, which plans none.
     pub fn due_in_second(&self, second: u64) -> u64 {
+        self.due_in_seconds(second, second.saturating_add(1))
+    }
+
+    /// The same for the seconds from one to before another.
+    pub fn due_in_seconds(&self, from: u64, to: u64) -> u64 {
         let before = |second: u64| {
             let at = Nanos(second.saturating_mul(NANOS_PER_SEC));
             self.count_below(self.schedule.due_before(at))
         };
-        before(second.saturating_add(1)) - before(second)
+        before(to).saturating_sub(before(from))
     }
 
     /// The highest rate of any stage.

@@ -154,6 +154,99 @@ fn what_cannot_be_compared_is_refused_before_anything_is_sent() {
     bench.call(&["compare", "out", "out", "--min-change", "5"]).assert_code(2);
 }
 
+/// A minute of 50 requests a second, which takes no time on a clock of its own.
+fn minute(load: &str, more: &str) -> String {
+    format!(
+        "name: minute\nrecords: {{ range: 1..10000, source: template, order: random }}\nmapping: {{ into: none }}\n\
+         load: {{ stages: [ {load} ] }}\nresponder: {{ delay: 5ms }}\n{more}"
+    )
+}
+
+fn simulate(bench: &Bench, name: &str, scenario: &str, more: &[&str]) -> Ended {
+    let file = bench.file(&format!("{name}.yaml"), scenario);
+    bench.call(&[&[file.to_str().expect("text"), "--simulate", "--out", name], more].concat())
+}
+
+#[test]
+fn what_a_run_that_was_cut_short_has_done_is_compared() {
+    let bench = Bench::new();
+    let hold = "{ hold: 50, duration: 60s }";
+    simulate(&bench, "base", &minute(hold, ""), &[]).assert_code(0);
+    let ends = "thresholds: [ { check: response_time count < 2825, abort: true } ]\n";
+    simulate(&bench, "short", &minute(hold, ends), &[]).assert_code(99);
+    let said = ["NO SIGNIFICANT CHANGE", "57 s in 10 blocks"];
+    assert_says(&bench.call(&["compare", "base", "short"]), 0, &said);
+    assert_says(&bench.call(&["compare", "short/summary.json", "base/summary.json"]), 0, &said);
+    // What is told of one that has hardly begun, and that it is no base for a verdict.
+    let ends = ends.replace("2825", "425");
+    simulate(&bench, "begun", &minute(hold, &ends), &[]).assert_code(99);
+    assert_says(&bench.call(&["compare", "base", "begun"]), 2, &["TOO SHORT TO TELL", "9 blocks in common"]);
+    let held = ["--baseline", "begun", "--fail-on-regression"];
+    let refused = simulate(&bench, "no", &minute(hold, ""), &held);
+    assert_says(&refused, 2, &["begun", "it has 9 blocks of seconds in common with the plan"]);
+    assert!(!bench.path().join("no").exists());
+}
+
+#[test]
+fn seconds_in_which_nothing_is_due_are_no_blocks() {
+    let bench = Bench::new();
+    let pause = "{ hold: 50, duration: 20s }, { pause: {}, duration: 10s }";
+    simulate(&bench, "pause", &minute(pause, ""), &[]).assert_code(0);
+    assert_says(&bench.call(&["compare", "pause", "pause"]), 0, &["20 s in 10 blocks"]);
+    let rare = minute("{ hold: \"6/m\", duration: 60s }", "");
+    simulate(&bench, "rare", &rare, &[]).assert_code(0);
+    assert_says(&bench.call(&["compare", "rare", "rare"]), 2, &["6 blocks in common"]);
+    let refused = simulate(&bench, "no", &rare, &["--baseline", "rare", "--fail-on-regression"]);
+    assert_says(&refused, 2, &["the plan is too short", "something to send in each"]);
+}
+
+#[test]
+fn a_run_of_which_nothing_can_be_told_ends_as_undecided_and_not_as_a_regression() {
+    let bench = Bench::new();
+    let users = |delay_ms: u32| {
+        format!(
+            "name: users\nrecords: {{ range: 1..10000, source: template }}\nmapping: {{ into: none }}\n\
+             load: {{ users: 10, requests: 10000 }}\nconnections: {{ limit: 0 }}\nresponder: {{ delay: {delay_ms}ms }}\n"
+        )
+    };
+    simulate(&bench, "slow", &users(20), &[]).assert_code(0);
+    // As many requests in a second: that shows when they are sent.
+    let held = ["--baseline", "slow", "--fail-on-regression"];
+    let quick = simulate(&bench, "quick", &users(1), &held);
+    assert_says(&quick, 2, &["(exit 2): too short to tell a regression against users-", "1 block in common"]);
+    let file = |name: &str| std::fs::read_to_string(bench.path().join("quick").join(name)).expect(name);
+    assert!(file("summary.csv").contains(",undecided,2,"));
+    let xml = file("junit.xml");
+    assert_eq!((xml.matches("<failure").count(), xml.matches("<error").count()), (0, 1));
+    bench.call(&["verify", "quick"]).assert_code(0);
+    // Of a base that was as short nothing is asked.
+    simulate(&bench, "short", &users(1), &[]).assert_code(0);
+    let refused = simulate(&bench, "no", &users(1), &["--baseline", "short", "--fail-on-regression"]);
+    assert_says(&refused, 2, &["it has 1 block of seconds in common with the plan"]);
+    assert!(!bench.path().join("no").exists());
+}
+
+#[test]
+fn another_seed_is_the_same_load_and_another_ramp_or_a_simulation_is_not() {
+    let bench = Bench::new();
+    let up = minute("{ ramp: { from: 0, to: 100 }, duration: 20s }", "");
+    simulate(&bench, "up", &up, &["--seed", "1"]).assert_code(0);
+    simulate(&bench, "again", &up, &["--seed", "2"]).assert_code(0);
+    assert_says(&bench.call(&["compare", "up", "again"]), 0, &["drawn with seed 1 and seed 2"]);
+    let down = up.replace("from: 0, to: 100", "from: 100, to: 0");
+    simulate(&bench, "down", &down, &["--seed", "2"]).assert_code(0);
+    assert_says(&bench.call(&["compare", "up", "down"]), 2, &["different loads", "--force"]);
+
+    let short = minute("{ hold: 50, duration: 1s }", "");
+    simulate(&bench, "model", &short, &[]).assert_code(0);
+    bench.run(&short, &[]).assert_code(0);
+    assert_says(&bench.call(&["compare", "out", "model"]), 2, &["one measured and one simulated", "--force"]);
+    let forced = bench.call(&["compare", "out", "model", "--force"]);
+    assert_says(&forced, 2, &["passed, SIMULATED", "DIFFERENT LOADS"]);
+    let held = bench.run(&short, &["--baseline", "model"]);
+    assert_says(&held, 2, &["it had another load: one simulated and one measured"]);
+}
+
 #[test]
 fn what_init_writes_runs_as_it_is_and_is_never_written_over() {
     let bench = Bench::new();

@@ -7,7 +7,8 @@ use crate::app::error::{Error, exit};
 use crate::app::{say, to_stdout};
 use crate::cli::{BoundsArgs, CompareArgs, RunArgs};
 use crate::plan::Plan;
-use crate::report::compare::{self, Bounds, Compared, Judgement, LEAST_SECONDS, Side};
+use crate::report::compare::{self, BLOCKS, Bounds, Compared, Judgement, LEAST_SECONDS, Side};
+use crate::report::figures::count;
 use crate::report::saved::Saved;
 use crate::report::{self, Folder};
 use crate::scenario::schema::{ReportFile, Scenario};
@@ -89,7 +90,7 @@ impl Baseline {
         let Some(path) = &args.baseline else { return Ok(None) };
         let refused = |why: String| Err(Error::Baseline { baseline: path.clone(), why });
         let side = side(path)?;
-        if let Some(differs) = side.differs_from(plan) {
+        if let Some(differs) = side.differs_from(plan, args.simulate) {
             return refused(format!("it had another load: {differs}"));
         }
         let files = &scenario.report.files;
@@ -100,7 +101,16 @@ impl Baseline {
         }
         if args.fail_on_regression && !compare::is_long_enough(plan) {
             return refused(format!(
-                "the plan is too short to tell a regression from chance: it needs {LEAST_SECONDS} seconds besides warm-up"
+                "the plan is too short to tell a regression from chance: it needs {LEAST_SECONDS} seconds besides \
+                 warm-up, with something to send in each"
+            ));
+        }
+        let blocks = side.blocks_with(plan);
+        if args.fail_on_regression && blocks < BLOCKS {
+            return refused(format!(
+                "it is too short to tell a regression from chance: it has {} of seconds in common with the plan, \
+                 and {BLOCKS} are needed",
+                count(blocks as u64, "block")
             ));
         }
         Ok(Some(Baseline { side, bounds: bounds(&args.bounds), fails: args.fail_on_regression }))

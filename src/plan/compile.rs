@@ -90,18 +90,20 @@ pub fn compile(
         }
     };
     let thresholds = thresholds::of(&scenario.thresholds, &stages, closed.as_ref())?;
-    let fingerprint = fingerprint::of(fingerprint::Of {
+    let of = fingerprint::Of {
         schedule: &schedule,
         closed: closed.as_ref(),
         keys: &keys,
         key_template: &scenario.records.key,
         kinds: &mix,
         seed: scenario.seed,
-    });
+    };
+    let (fingerprint, undrawn) = (fingerprint::of(of), fingerprint::undrawn(of));
     Ok(Plan {
         name: scenario.name.clone(),
         seed: scenario.seed,
         fingerprint,
+        undrawn,
         schedule: Arc::new(schedule),
         only: None,
         events: Vec::new(),

@@ -14,6 +14,8 @@
 //! 6. In a replay that changes the plan: the fingerprint of that plan, the speed, and the requests.
 //! 7. In a run that was changed while it went: the fingerprint from before each change, its instant, and what it was.
 //!
+//! `undrawn` is the same with no seed in it: equal for plans that differ in what their seeds draw and in nothing else.
+//!
 //! Equal fingerprints mean equal due times and keys, but for the chance of one in 2^64. In the closed
 //! model, whose times follow from the target, they mean equal requests under equal rules.
 
@@ -33,6 +35,7 @@ const REPLAYED: u64 = 0x7265_706c_6179;
 const MIXED: u64 = 0x6d69_7865_6400;
 const CONTENT: u64 = 0x636f_6e74_656e;
 const CHANGED: u64 = 0x6368_616e_6765;
+const UNDRAWN: u64 = 0x756e_6472_6177;
 
 /// What a fingerprint is taken of.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +56,17 @@ pub struct Of<'a> {
 
 /// The fingerprint in 16 hexadecimal digits.
 pub fn of(plan: Of<'_>) -> String {
-    let mut hash = Hash(mix(VERSION));
+    taken(plan, Hash::new())
+}
+
+/// The fingerprint of what a plan is before its seed draws anything.
+pub(super) fn undrawn(plan: Of<'_>) -> String {
+    let mut hash = Hash { seeded: false, ..Hash::new() };
+    hash.word(UNDRAWN);
+    taken(plan, hash)
+}
+
+fn taken(plan: Of<'_>, mut hash: Hash) -> String {
     match plan.closed {
         None => {
             curve(plan.schedule, &mut hash);
@@ -63,12 +76,12 @@ pub fn of(plan: Of<'_>) -> String {
     }
     records(plan.keys, plan.key_template, &mut hash);
     kinds(plan.kinds, &mut hash);
-    format!("{:016x}", hash.0)
+    hash.digits()
 }
 
 /// The fingerprint of a plan that is replayed at another speed, or of which only some requests are.
 pub(super) fn replayed(original: &str, speed: u64, only: Option<&[u64]>) -> String {
-    let mut hash = Hash(mix(VERSION));
+    let mut hash = Hash::new();
     hash.word(REPLAYED);
     hash.text(original);
     hash.word(speed);
@@ -79,20 +92,20 @@ pub(super) fn replayed(original: &str, speed: u64, only: Option<&[u64]>) -> Stri
             only.iter().for_each(|&n| hash.word(n));
         }
     }
-    format!("{:016x}", hash.0)
+    hash.digits()
 }
 
 /// A fingerprint of texts that the bytes of requests follow from, in an order that the caller keeps to.
 pub fn of_content(texts: &[&str]) -> String {
-    let mut hash = Hash(mix(VERSION));
+    let mut hash = Hash::new();
     hash.word(CONTENT);
     texts.iter().for_each(|text| hash.text(text));
-    format!("{:016x}", hash.0)
+    hash.digits()
 }
 
 /// The fingerprint of a plan that was changed while it ran.
 pub(super) fn changed(before: &str, at: Nanos, change: Change) -> String {
-    let mut hash = Hash(mix(VERSION));
+    let mut hash = Hash::new();
     hash.word(CHANGED);
     hash.text(before);
     hash.word(at.0);
@@ -102,7 +115,7 @@ pub(super) fn changed(before: &str, at: Nanos, change: Change) -> String {
     };
     hash.word(which);
     hash.word(how_much);
-    format!("{:016x}", hash.0)
+    hash.digits()
 }
 
 fn users(closed: &Closed, seed: u64, hash: &mut Hash) {
@@ -119,7 +132,7 @@ fn users(closed: &Closed, seed: u64, hash: &mut Hash) {
     hash.word(closed.think.from.0);
     hash.word(closed.think.to.0);
     if closed.think.from != closed.think.to {
-        hash.word(seed);
+        hash.seed(seed);
     }
     hash.word(closed.ramp_up.0);
 }
@@ -134,15 +147,32 @@ fn kinds(mix: &Mix, hash: &mut Hash) {
         hash.text(&kind.payload);
     }
     if let Some(seed) = mix.seed() {
-        hash.word(seed);
+        hash.seed(seed);
     }
 }
 
-struct Hash(u64);
+struct Hash {
+    state: u64,
+    /// Whether seeds count.
+    seeded: bool,
+}
 
 impl Hash {
+    fn new() -> Hash {
+        Hash { state: mix(VERSION), seeded: true }
+    }
+
     fn word(&mut self, word: u64) {
-        self.0 = mix(self.0 ^ mix(word)).wrapping_add(self.0.rotate_left(23));
+        self.state = mix(self.state ^ mix(word)).wrapping_add(self.state.rotate_left(23));
+    }
+
+    /// A seed from which something is drawn; that something is drawn counts in any case.
+    fn seed(&mut self, seed: u64) {
+        self.word(if self.seeded { seed } else { UNDRAWN });
+    }
+
+    fn digits(&self) -> String {
+        format!("{:016x}", self.state)
     }
 
     fn text(&mut self, text: &str) {
@@ -165,7 +195,7 @@ fn curve(schedule: &Schedule, hash: &mut Hash) {
     let by_stage = match schedule.arrivals() {
         Arrivals::Uniform => false,
         Arrivals::Poisson { seed } => {
-            hash.word(seed);
+            hash.seed(seed);
             true
         }
     };
@@ -204,7 +234,7 @@ fn records(keys: &Keys, key_template: &str, hash: &mut Hash) {
     hash.text(key_template);
     hash.word(keys.order() as u64);
     if let Some(seed) = keys.seed() {
-        hash.word(seed);
+        hash.seed(seed);
     }
     let mut open: Option<(u64, u64)> = None;
     for range in keys.ranges() {

@@ -128,7 +128,8 @@ impl Plan {
                 *rate = speed.rate(*rate);
             }
         }
-        self.fingerprint = fingerprint::replayed(&self.fingerprint, speed.thousandths(), only.as_deref());
+        let replayed = |of: &str| fingerprint::replayed(of, speed.thousandths(), only.as_deref());
+        (self.fingerprint, self.undrawn) = (replayed(&self.fingerprint), replayed(&self.undrawn));
         self.schedule = Arc::new(schedule);
         self.only = only.map(Arc::from);
         Ok(self)

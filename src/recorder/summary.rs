@@ -191,7 +191,7 @@ pub struct Verdict {
     /// The exit code.
     pub exit_code: u8,
     /// One word: `passed`, `interrupted`, `unbalanced`, `lost`, `unreachable`, `threshold`,
-    /// `regression`, `failed`.
+    /// `regression`, `undecided`, `failed`.
     pub word: Cow<'static, str>,
     /// Why, in a sentence; empty when it passed.
     pub reason: String,
@@ -319,6 +319,8 @@ pub struct Summary {
     pub scenario: String,
     /// The plan's fingerprint.
     pub plan: String,
+    /// The same without what the seed draws; `None` where the run was changed while it went.
+    pub load: Option<String>,
     /// The seed.
     pub seed: u64,
     /// The wall clock at time zero.
@@ -448,6 +450,7 @@ pub(crate) fn blank() -> Summary {
         segment: "0/1".to_string(),
         scenario: String::new(),
         plan: String::new(),
+        load: None,
         seed: 0,
         started_at: SystemTime::UNIX_EPOCH,
         duration: Nanos::ZERO,

@@ -2,30 +2,37 @@
 //!
 //! 1. Both must have had the same load: the same plan, or plans that differ in nothing but what their seeds
 //!    draw.
-//! 2. What is compared are the blocks that both have (`report/blocks.rs`), warm-up left out.
+//! 2. What is compared is what both have done (`report/blocks.rs`), warm-up left out, as [`BLOCKS`] blocks in each of
+//!    which both had something to send.
 //! 3. A metric has changed if its blocks say so ([`signs`]) **and** the change matters: that of the whole run
 //!    and the typical one of a block are both larger than the bounds, in the same direction.
-//! 4. Tail percentiles beyond p99, the maximum, the mean, lag and connecting are shown and do not decide: in
+//! 4. Besides, more requests may fail in a part of one run ([`failing`]).
+//! 5. Tail percentiles beyond p99, the maximum, the mean, lag and connecting are shown and do not decide: in
 //!    a block there are too few of the first, and the others are not the target's doing or said by what
 //!    decides.
 
+mod failing;
+mod pairs;
 mod signs;
 mod words;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
 use crate::recorder::histogram::{Latencies, percentile_ns};
 use crate::report::Error;
-use crate::report::blocks::{self, BLOCKS, Piece};
+pub use crate::report::blocks::BLOCKS;
+use crate::report::blocks::{Block, PIECES, Piece};
+use crate::report::compare::failing::Failures;
+use crate::report::figures::count;
 use crate::report::json::Whole;
 use crate::report::page;
 use crate::report::saved::{self, Saved};
 use crate::units::Nanos;
 
-pub(super) use words::{HEAD, basis, cells, terms};
+pub(super) use words::{HEAD, basis, cells, outcome, terms};
 pub use words::{json, markdown, text};
 
 /// How often chance alone may make any metric of two equal runs differ.
@@ -91,6 +98,9 @@ pub(super) enum Finding {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Named {
     pub run_id: String,
+    /// Nothing was sent: a model answered.
+    #[serde(default)]
+    pub simulated: bool,
     pub scenario: String,
     pub plan: String,
     pub seed: u64,
@@ -115,6 +125,9 @@ pub(super) struct Measure {
     pub noise: Option<f64>,
     /// How likely chance alone makes any metric differ so clearly.
     pub probability: Option<f64>,
+    /// In how many blocks of one run it is worse than anywhere in the other, where that is why it has changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<u64>,
     pub finding: Finding,
 }
 
@@ -163,17 +176,18 @@ impl Compared {
         Compared { decides: false, ..self }
     }
 
-    /// Why it fails, where it does. What cannot be told has not passed.
-    pub fn failure(&self) -> Option<String> {
+    /// What it fails with, where it does, and why. What cannot be told has not passed.
+    pub fn failure(&self) -> Option<(Judgement, String)> {
         let base = &self.base.run_id;
-        match self.judgement {
-            _ if !self.decides => None,
-            Judgement::Regression => Some(format!("regression against {base}: {}", self.reason)),
+        let why = match self.judgement {
+            _ if !self.decides => return None,
+            Judgement::Regression => format!("regression against {base}: {}", self.reason),
             Judgement::TooShort => {
-                Some(format!("too short to tell a regression against {base}: {}", self.reason))
+                format!("too short to tell a regression against {base}: {}", self.reason)
             }
-            Judgement::NoSignificantChange | Judgement::Improvement => None,
-        }
+            Judgement::NoSignificantChange | Judgement::Improvement => return None,
+        };
+        Some((self.judgement, why))
     }
 }
 
@@ -181,7 +195,9 @@ impl Compared {
 #[derive(Debug, Clone)]
 pub struct Side {
     pub(super) whole: Whole,
-    pieces: Vec<Piece>,
+    blocks: Vec<Block>,
+    /// Where its blocks stand.
+    file: PathBuf,
 }
 
 impl Side {
@@ -198,32 +214,48 @@ impl Side {
     ///
     /// # Errors
     /// When it holds no blocks.
-    pub fn of(saved: Saved, path: &Path) -> Result<Side, Error> {
-        let blocks = saved.whole.drawn.as_ref().map(|drawn| drawn.blocks.as_slice()).unwrap_or_default();
-        if blocks.is_empty() {
-            return Err(Error::NoBlocks(path.to_path_buf()));
+    pub fn of(mut saved: Saved, path: &Path) -> Result<Side, Error> {
+        let blocks = saved.whole.drawn.as_mut().map(|drawn| std::mem::take(&mut drawn.blocks));
+        let blocks = blocks.filter(|blocks| !blocks.is_empty());
+        let blocks = blocks.ok_or_else(|| Error::NoBlocks(path.to_path_buf()))?;
+        let file = if path.is_dir() { path.join(saved::NAME) } else { path.to_path_buf() };
+        let side = Side { whole: saved.whole, blocks, file };
+        if side.blocks.len() > PIECES {
+            let what = format!("{} blocks are more than the {PIECES} of a run", side.blocks.len());
+            return Err(side.wrong(what));
         }
-        let wrong = |what: String| {
-            let file = if path.is_dir() { path.join(saved::NAME) } else { path.to_path_buf() };
-            Error::Content { path: file, line: 0, what }
-        };
-        if blocks.len() > BLOCKS {
-            return Err(wrong(format!("{} blocks are more than the {BLOCKS} of a run", blocks.len())));
-        }
-        let pieces = blocks.iter().map(blocks::Block::piece).collect::<Result<Vec<_>, _>>();
-        let pieces = pieces.map_err(wrong)?;
-        Ok(Side { whole: saved.whole, pieces })
+        // What is wrong with them is said now, and not when the other run is over.
+        side.blocks.iter().try_for_each(|block| side.piece(&[block]).map(drop))?;
+        Ok(side)
     }
 
-    /// How the load of a plan differs from what this run had; `None` where it does not.
-    pub fn differs_from(&self, plan: &Plan) -> Option<String> {
-        Load::of(&self.whole).differs(&Load::of_plan(plan))
+    /// Some of its blocks as one.
+    fn piece(&self, blocks: &[&Block]) -> Result<Piece, Error> {
+        Piece::of(blocks.iter().copied()).map_err(|what| self.wrong(what))
+    }
+
+    fn wrong(&self, what: String) -> Error {
+        Error::Content { path: self.file.clone(), line: 0, what }
+    }
+
+    /// How many blocks a run of a plan can have in common with this one: [`BLOCKS`], or fewer where that is too short.
+    pub fn blocks_with(&self, plan: &Plan) -> usize {
+        match pairs::of_plan(plan) {
+            Some(planned) => pairs::alike(&self.blocks, &planned).len(),
+            None => pairs::alone(&self.blocks).len(),
+        }
+    }
+
+    /// How the load of a plan, sent or simulated, differs from what this run had; `None` where it does not.
+    pub fn differs_from(&self, plan: &Plan, simulated: bool) -> Option<String> {
+        Load::of(&self.whole).differs(&Load::of_plan(plan, simulated))
     }
 
     fn named(&self) -> Named {
         let whole = &self.whole;
         Named {
             run_id: whole.run_id.clone(),
+            simulated: whole.simulated,
             scenario: whole.scenario.clone(),
             plan: whole.plan.clone(),
             seed: whole.seed,
@@ -233,73 +265,58 @@ impl Side {
     }
 }
 
-/// Whether a plan is long enough for a comparison to come to anything. The closed model shows when it has
-/// ended.
+/// Whether a plan is long enough for a comparison to come to anything. Where a number of requests ends a closed load,
+/// that shows when it has ended.
 pub fn is_long_enough(plan: &Plan) -> bool {
-    let stages: Vec<_> = plan.stages.iter().map(|stage| (stage.duration(), stage.warmup)).collect();
-    plan.closed.is_some() || blocks::cuts(&stages).len() >= BLOCKS
+    pairs::of_plan(plan).is_none_or(|planned| pairs::alone(&planned).len() >= BLOCKS)
 }
 
-/// The fewest seconds besides warm-up that can be compared.
+/// The fewest seconds besides warm-up, with something to send in each, that can be compared.
 pub const LEAST_SECONDS: usize = BLOCKS;
 
 /// What a run was asked to send.
 #[derive(Debug, PartialEq)]
 struct Load {
     plan: String,
-    seed: u64,
-    model: String,
+    /// The fingerprint of the plan without what its seed draws; runs of earlier versions have none.
+    undrawn: Option<String>,
     segment: String,
-    /// Kind, duration, warm-up, and requests.
-    stages: Vec<(String, u64, bool, u64)>,
-    /// Name and weight.
-    kinds: Vec<(String, u64)>,
+    simulated: bool,
 }
 
 impl Load {
     fn of(whole: &Whole) -> Load {
-        let stages = whole.stages.iter().zip(blocks::stages_of(whole));
         Load {
             plan: whole.plan.clone(),
-            seed: whole.seed,
-            model: whole.model.clone(),
+            undrawn: whole.load.clone(),
             segment: whole.segment.clone(),
-            stages: stages
-                .map(|(stage, (duration, warmup))| (stage.kind.clone(), duration.0, warmup, stage.scheduled))
-                .collect(),
-            kinds: whole.mix.iter().map(|kind| (kind.kind.clone(), kind.weight)).collect(),
+            simulated: whole.simulated,
         }
     }
 
-    fn of_plan(plan: &Plan) -> Load {
-        let stages = plan.stages.iter().map(|stage| {
-            (stage.kind.to_string(), stage.duration().0, stage.warmup, plan.share_of(stage).scheduled)
-        });
+    fn of_plan(plan: &Plan, simulated: bool) -> Load {
         Load {
             plan: plan.fingerprint.clone(),
-            seed: plan.seed,
-            model: if plan.closed.is_some() { "closed" } else { "open" }.to_string(),
+            undrawn: plan.load().map(str::to_string),
             segment: plan.segment.to_string(),
-            stages: stages.collect(),
-            kinds: plan.mix.kinds().iter().map(|kind| (kind.name.clone(), kind.weight)).collect(),
+            simulated,
         }
     }
 
     /// How another load differs; `None` where it is the same in everything that can matter.
     ///
-    /// 1. Both send the same segment.
+    /// 1. Both send the same segment, or neither sends: a model says nothing about a service.
     /// 2. Equal fingerprints are equal plans.
-    /// 3. With other seeds, due times and keys are drawn anew: the same if stages and kinds are, in the open
-    ///    model. In the closed one nothing but the fingerprint tells.
+    /// 3. With other seeds, due times and keys are drawn anew: the same if all is that they are drawn from.
     fn differs(&self, other: &Load) -> Option<String> {
+        if self.simulated != other.simulated {
+            let how = |load: &Load| if load.simulated { "simulated" } else { "measured" };
+            return Some(format!("one {} and one {}", how(self), how(other)));
+        }
         if self.segment != other.segment {
             return Some(format!("segment {} and segment {}", self.segment, other.segment));
         }
-        if self.plan == other.plan {
-            return None;
-        }
-        let drawn_anew = self.seed != other.seed && self.model == "open" && self.model == other.model;
-        if drawn_anew && self.stages == other.stages && self.kinds == other.kinds {
+        if self.plan == other.plan || self.undrawn.is_some() && self.undrawn == other.undrawn {
             return None;
         }
         Some(format!("plan {} and plan {}", self.plan, other.plan))
@@ -381,29 +398,11 @@ impl Metric {
     }
 }
 
-/// Pieces in so many groups of neighbours.
-fn regrouped(pieces: &[Piece], groups: usize) -> Vec<Piece> {
-    let at = |group: usize| group * pieces.len() / groups.max(1);
-    (0..groups).filter_map(|group| joined(&pieces[at(group)..at(group + 1)])).collect()
-}
-
 fn joined<'a>(pieces: impl IntoIterator<Item = &'a Piece>) -> Option<Piece> {
     let mut pieces = pieces.into_iter();
     let mut sum = pieces.next()?.clone();
     pieces.for_each(|piece| sum.join(piece));
     Some(sum)
-}
-
-/// The blocks of both that belong together. Runs of one plan are cut alike, and where one was cut short, the
-/// other's blocks are left out that it does not have; runs of different plans are cut into as many parts.
-fn pairs(base: &Side, new: &Side, is_same: bool) -> Vec<(Piece, Piece)> {
-    let place = |piece: &Piece| (piece.from, piece.to);
-    if is_same && base.whole.model == "open" {
-        let with = |piece: &Piece| new.pieces.iter().find(|other| place(other) == place(piece)).cloned();
-        return base.pieces.iter().filter_map(|piece| Some((piece.clone(), with(piece)?))).collect();
-    }
-    let groups = base.pieces.len().min(new.pieces.len());
-    regrouped(&base.pieces, groups).into_iter().zip(regrouped(&new.pieces, groups)).collect()
 }
 
 /// Holds a run against an earlier one.
@@ -416,7 +415,12 @@ pub fn compare(base: &Side, new: &Side, bounds: &Bounds, force: bool) -> Result<
         let runs = [base.whole.run_id.clone(), new.whole.run_id.clone()];
         return Err(Error::Unlike { runs, differs });
     }
-    let pairs = pairs(base, new, differs.is_empty());
+    let pairs = match differs.is_empty() && base.whole.model == "open" {
+        true => pairs::alike(&base.blocks, &new.blocks),
+        false => pairs::unlike(&base.blocks, &new.blocks),
+    };
+    let pairs = pairs.iter().map(|pair| Ok((base.piece(&pair.base)?, new.piece(&pair.new)?)));
+    let pairs = pairs.collect::<Result<Vec<_>, Error>>()?;
     let mut metrics = measured(&pairs, bounds);
     metrics.extend(besides(&base.whole, &new.whole));
     let (judgement, reason) = judged(&metrics, pairs.len());
@@ -462,16 +466,22 @@ fn measured(pairs: &[(Piece, Piece)], bounds: &Bounds) -> Vec<Measure> {
         .collect();
     let mut probabilities = signs::probabilities(&decisive).into_iter();
     let enough = pairs.len() >= BLOCKS;
+    let failures = |pieces: &[&Piece]| -> Vec<Failures> {
+        pieces.iter().map(|piece| Failures { failed: piece.errors, of: piece.scheduled }).collect()
+    };
+    let matters = |than, by| Metric::Errors.matters(than, by, bounds);
+    let part = failing::part(&failures(&base), &failures(&new), matters);
+    let part = part.filter(|part| enough && part.probability <= CHANCE);
     let mut found = Vec::with_capacity(metrics.len());
     for ((name, metric, decides), blocks) in metrics.iter().zip(&differences) {
-        let probability = if *decides { probabilities.next() } else { None }.filter(|_| enough);
+        let mut probability = if *decides { probabilities.next() } else { None }.filter(|_| enough);
         let of = |piece: &Option<Piece>| piece.as_ref().and_then(|piece| metric.of(piece));
         let apart = |[even, odd]: &[Option<Piece>; 2]| Some((of(even)? - of(odd)?).abs());
         let (before, after) = (of(&all_of_base), of(&all_of_new));
         let known: Vec<f64> = blocks.iter().copied().flatten().collect();
         let typical = (!known.is_empty()).then(|| signs::typical(&known));
         let change = before.zip(after).map(|(before, after)| after - before);
-        let finding = match (probability, before, change, typical) {
+        let mut finding = match (probability, before, change, typical) {
             (Some(probability), Some(before), Some(change), Some(typical)) => {
                 let matters = |change| metric.matters(before, change, bounds);
                 let is_one_way = change.signum() == typical.signum();
@@ -483,6 +493,11 @@ fn measured(pairs: &[(Piece, Piece)], bounds: &Bounds) -> Vec<Measure> {
             }
             _ => Finding::Shown,
         };
+        let part = part.filter(|_| matches!(metric, Metric::Errors) && finding == Finding::Same);
+        if let Some(part) = part {
+            finding = if part.is_new { Finding::Worse } else { Finding::Better };
+            probability = probability.map(|signs| signs.min(part.probability));
+        }
         found.push(Measure {
             metric: name.clone(),
             unit: metric.unit().to_string(),
@@ -493,6 +508,7 @@ fn measured(pairs: &[(Piece, Piece)], bounds: &Bounds) -> Vec<Measure> {
             typical,
             noise: halves.iter().filter_map(apart).reduce(f64::max),
             probability,
+            part: part.map(|part| part.blocks as u64),
             finding,
         });
     }
@@ -518,6 +534,7 @@ fn besides(base: &Whole, new: &Whole) -> Vec<Measure> {
             typical: None,
             noise: None,
             probability: None,
+            part: None,
             finding: Finding::Shown,
         }
     };
@@ -535,7 +552,10 @@ fn besides(base: &Whole, new: &Whole) -> Vec<Measure> {
 
 fn judged(metrics: &[Measure], blocks: usize) -> (Judgement, String) {
     if blocks < BLOCKS {
-        let reason = format!("{blocks} blocks in common besides warm-up, and {BLOCKS} are needed");
+        let reason = format!(
+            "{} in common besides warm-up with something to send in each, and {BLOCKS} are needed",
+            count(blocks as u64, "block")
+        );
         return (Judgement::TooShort, reason);
     }
     let of = |finding: Finding| metrics.iter().filter(move |measure| measure.finding == finding);

@@ -30,6 +30,9 @@ pub(super) struct Whole {
     pub simulated: bool,
     pub scenario: String,
     pub plan: String,
+    /// The fingerprint of the plan without what its seed draws; null where the run was changed while it went.
+    #[serde(default)]
+    pub load: Option<String>,
     pub seed: u64,
     pub started_at: String,
     pub duration_s: f64,
@@ -491,6 +494,7 @@ pub(super) fn whole(summary: &Summary) -> Whole {
         simulated: summary.simulated,
         scenario: summary.scenario.clone(),
         plan: summary.plan.clone(),
+        load: summary.load.clone(),
         seed: summary.seed,
         started_at: timestamp(summary.started_at),
         duration_s: summary.duration.as_secs_f64(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use crate::recorder::summary::Summary;
-use crate::report::compare::Compared;
+use crate::report::compare::{Compared, Judgement};
 use crate::report::json::{Threshold, Whole, whole};
 
 /// The name of the file.
@@ -20,7 +20,10 @@ const RUN: &str = "the run is valid and complete";
 const BY_THRESHOLDS: &str = "threshold";
 
 /// The word of a verdict that an earlier run alone has made.
-const BY_BASELINE: &str = "regression";
+pub const REGRESSION: &str = "regression";
+
+/// The word of the verdict on a run of which nobody can tell whether it is worse than an earlier one.
+pub const UNDECIDED: &str = "undecided";
 
 /// The file of a run, and of what it came to against an earlier one.
 pub fn xml(summary: &Summary, compared: Option<&Compared>) -> String {
@@ -57,12 +60,13 @@ fn report(summary: &Whole) -> Report {
 }
 
 fn of_run(summary: &Whole, time: Duration) -> TestCase {
-    let status = if summary.passed || [BY_THRESHOLDS, BY_BASELINE].contains(&summary.outcome.as_str()) {
-        TestCaseStatus::success()
-    } else {
-        let message = format!("{} (exit {})", summary.reason, summary.exit_code);
-        not_ok(NonSuccessKind::Error, &summary.outcome, &message)
-    };
+    let status =
+        if summary.passed || [BY_THRESHOLDS, REGRESSION, UNDECIDED].contains(&summary.outcome.as_str()) {
+            TestCaseStatus::success()
+        } else {
+            let message = format!("{} (exit {})", summary.reason, summary.exit_code);
+            not_ok(NonSuccessKind::Error, &summary.outcome, &message)
+        };
     let mut case = TestCase::new(RUN, status);
     case.set_classname(summary.scenario.as_str()).set_time(time);
     case
@@ -82,7 +86,8 @@ fn of_threshold(row: &Threshold, summary: &Whole) -> TestCase {
 fn of_baseline(compared: &Compared, summary: &Whole) -> TestCase {
     let status = match compared.failure() {
         None => TestCaseStatus::success(),
-        Some(why) => not_ok(NonSuccessKind::Failure, BY_BASELINE, &why),
+        Some((Judgement::TooShort, why)) => not_ok(NonSuccessKind::Error, UNDECIDED, &why),
+        Some((_, why)) => not_ok(NonSuccessKind::Failure, REGRESSION, &why),
     };
     let mut case = TestCase::new(format!("no regression against {}", compared.names()[0]), status);
     case.set_classname(summary.scenario.as_str()).set_time(Duration::ZERO);

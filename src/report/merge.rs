@@ -347,6 +347,7 @@ fn summed_up(
         segment: Segment::WHOLE.to_string(),
         scenario: first.scenario.clone(),
         plan: first.plan.clone(),
+        load: first.load.clone(),
         seed: first.seed,
         started_at,
         duration: nanos(longest(|whole| whole.duration_s)),

@@ -33,6 +33,7 @@ pub(in crate::report) fn typical() -> Summary {
         run_id: run_id("ramp", afternoon()),
         scenario: "ramp".to_string(),
         plan: "9f3c".to_string(),
+        load: Some("10ad".to_string()),
         seed: 42,
         started_at: afternoon(),
         duration: Nanos(119_970_214_000),

@@ -21,9 +21,11 @@ use crate::recorder::summary::{
     ErrorRow, Health, KindRow, ReadBack, ResponderCount, ScriptCounts, StageRow, Summary, Verdict,
 };
 use crate::report;
+use crate::report::compare::Judgement;
 use crate::report::counts::{CountsCsv, Scope};
 use crate::report::figures::{count, found, plain};
 use crate::report::health::saturation;
+use crate::report::junit::{REGRESSION, UNDECIDED};
 use crate::report::requests::RequestsCsv;
 use crate::report::saved::{self, Saved};
 use crate::report::{PAGE, csv, junit};
@@ -150,6 +152,7 @@ impl Run {
             segment: plan.segment.to_string(),
             scenario: plan.name.clone(),
             plan: plan.fingerprint.clone(),
+            load: plan.load().map(str::to_string),
             seed: plan.seed,
             started_at: collected.started_at,
             duration,
@@ -362,7 +365,11 @@ impl Run {
             Ok(compared) => {
                 let failure = compared.failure();
                 self.compared = Some(compared);
-                failure.map(|reason| (exit::REGRESSION, "regression", reason))
+                failure.map(|(judgement, reason)| match judgement {
+                    // Nobody knows whether it is worse: what `runner compare` ends with.
+                    Judgement::TooShort => (exit::USAGE, UNDECIDED, reason),
+                    _ => (exit::REGRESSION, REGRESSION, reason),
+                })
             }
             // It was to be told and no more: a run that was changed while it went, or hardly begun, has passed.
             Err(error) if !baseline.decides() => {

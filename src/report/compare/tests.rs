@@ -1,7 +1,7 @@
 use super::*;
-use crate::report::blocks::cuts;
+use crate::report::blocks::{Cut, Laid, cuts};
 use crate::report::json::whole;
-use crate::report::tests::typical;
+use crate::report::tests::{plan, typical};
 use crate::seeded::{choice, mix};
 
 /// Numbers that look drawn, one after the other.
@@ -60,27 +60,20 @@ impl Service {
         let mut summary = typical();
         summary.run_id = format!("run-{seed}");
         summary.stages[0].duration = Nanos::from_secs(self.seconds);
-        let mut from = 0;
-        let cuts = cuts(&[(Nanos::from_secs(self.seconds), false)]);
-        let pieces = cuts.iter().map(|cut| {
-            let to = from + cut.len() as u64;
-            let mut latencies = Latencies::default();
-            of_second[from as usize..to as usize].iter().for_each(|second| latencies.merge(second));
-            let (requests, seconds) = (self.per_second * (to - from), (to - from) as f64);
-            let piece = Piece {
-                from,
-                to,
-                seconds,
-                scheduled: requests,
-                sent: requests,
-                matched: requests,
-                errors: 0,
-                latencies,
-            };
-            from = to;
-            piece
-        });
-        Side { pieces: pieces.collect(), whole: whole(&summary) }
+        // As few blocks as are compared: what is cut finer is joined to the same ones.
+        let laid = Laid { duration: Nanos::from_secs(self.seconds), warmup: false, sends: true };
+        let blocks = cuts(&[laid], BLOCKS).iter().map(|cut| self.block(cut, &of_second)).collect();
+        Side { blocks, whole: whole(&summary), file: PathBuf::new() }
+    }
+
+    fn block(self, cut: &Cut, of_second: &[Latencies]) -> Block {
+        let mut block = Block::of(cut);
+        let mut latencies = Latencies::default();
+        of_second[block.from as usize..block.to as usize].iter().for_each(|second| latencies.merge(second));
+        let requests = self.per_second * (block.to - block.from);
+        (block.scheduled, block.sent, block.matched) = (requests, requests, requests);
+        block.set_latencies(&latencies);
+        block
     }
 }
 
@@ -143,7 +136,9 @@ fn a_run_is_no_different_from_itself_and_one_long_hiccup_is_no_regression() {
     assert_eq!(same.judgement(), Judgement::NoSignificantChange);
     assert!(same.metrics.iter().all(|of| of.change.is_none_or(|change| change == 0.0)));
     let mut stalled = run.clone();
-    stalled.pieces[3].latencies.response.saturating_record_n(5_000_000_000, 100);
+    let mut latencies = stalled.blocks[3].latencies().expect("latencies");
+    latencies.response.saturating_record_n(5_000_000_000, 100);
+    stalled.blocks[3].set_latencies(&latencies);
     let compared = judge(&run, &stalled, &USUAL);
     let p99 = compared.metrics.iter().find(|of| of.metric == "response_time p99").expect("p99");
     assert!(p99.change.expect("a change") > 1e6, "{p99:?}");
@@ -154,9 +149,9 @@ fn a_run_is_no_different_from_itself_and_one_long_hiccup_is_no_regression() {
 fn failing_requests_and_a_lower_rate_are_regressions_too() {
     let base = SERVICE.run(1);
     let mut failing = SERVICE.run(2);
-    for piece in &mut failing.pieces {
-        piece.errors = piece.scheduled / 10;
-        piece.matched -= piece.errors;
+    for block in &mut failing.blocks {
+        block.errors = block.scheduled / 10;
+        block.matched -= block.errors;
     }
     let compared = judge(&base, &failing, &USUAL);
     let worse: Vec<&str> = compared
@@ -169,34 +164,119 @@ fn failing_requests_and_a_lower_rate_are_regressions_too() {
     assert_eq!(judge(&failing, &base, &USUAL).judgement(), Judgement::Improvement);
 }
 
+/// The same run with so many failures in each of its blocks.
+fn failing(run: &Side, failures: [u64; BLOCKS]) -> Side {
+    let mut run = run.clone();
+    for (block, failed) in run.blocks.iter_mut().zip(failures) {
+        (block.errors, block.matched) = (failed, block.scheduled - failed);
+    }
+    run
+}
+
+#[test]
+fn requests_that_fail_in_a_part_of_the_run_are_a_regression_and_one_burst_is_none() {
+    let (base, new) = (SERVICE.run(1), SERVICE.run(2));
+    let all = SERVICE.per_second * SERVICE.seconds / BLOCKS as u64;
+    let broken = failing(&new, [0, 0, 0, 0, 0, 0, 0, all, all, all]);
+    let compared = judge(&base, &broken, &USUAL);
+    assert_eq!(compared.judgement(), Judgement::Regression);
+    assert!(compared.reason().contains("errors from 0 % to 30 % in 3 of 10 blocks"), "{}", compared.reason());
+    let errors = compared.metrics.iter().find(|of| of.metric == "errors").expect("errors");
+    assert!(errors.probability.is_some_and(|probability| probability < 1e-9), "{errors:?}");
+    assert_eq!(judge(&broken, &base, &USUAL).judgement(), Judgement::Improvement);
+    // As it was before.
+    let before = failing(&base, [0, 0, 0, 0, 0, 0, all, all, all, 0]);
+    assert_eq!(judge(&before, &broken, &USUAL).judgement(), Judgement::NoSignificantChange);
+    let stalled = failing(&new, [0, 0, 0, all, all, 0, 0, 0, 0, 0]);
+    assert_eq!(judge(&base, &stalled, &USUAL).judgement(), Judgement::NoSignificantChange);
+    // Less than is to count.
+    let tolerant = Bounds { share: 0.4, ..USUAL };
+    assert_eq!(judge(&base, &broken, &tolerant).judgement(), Judgement::NoSignificantChange);
+}
+
+#[test]
+fn equal_services_that_fail_by_chance_are_not_called_different() {
+    let run = SERVICE.run(1);
+    let all = SERVICE.per_second * SERVICE.seconds / BLOCKS as u64;
+    for rate in [0.001, 0.01, 0.1] {
+        let of = |seed: u64| {
+            let mut drawn = Drawn { seed: mix(seed), next: 0 };
+            failing(&run, [(); BLOCKS].map(|()| (0..all).filter(|_| drawn.even() < rate).count() as u64))
+        };
+        let called = (0..50u64).filter(|&trial| {
+            let compared = judge(&of(2 * trial), &of(2 * trial + 1), &ANY);
+            compared.metrics.iter().any(|of| of.part.is_some())
+        });
+        assert_eq!(called.count(), 0, "{rate}");
+    }
+}
+
 #[test]
 fn other_loads_are_refused_and_other_seeds_are_not() {
     let base = SERVICE.run(1);
     let mut other = SERVICE.run(2);
-    other.whole.plan = "ffff".to_string();
+    (other.whole.plan, other.whole.load) = ("ffff".to_string(), Some("eeee".to_string()));
     let refused = compare(&base, &other, &USUAL, false).expect_err("another plan").to_string();
     assert!(refused.contains("plan 9f3c and plan ffff"), "{refused}");
     let forced = compare(&base, &other, &USUAL, true).expect("forced");
     assert!(forced.differs().contains("ffff") && forced.blocks == 10);
-    // The same stages, drawn with another seed.
-    other.whole.seed += 1;
+    // The same, drawn with another seed.
+    other.whole.load = base.whole.load.clone();
     assert_eq!(judge(&base, &other, &USUAL).differs(), "");
-    other.whole.stages[0].scheduled += 1;
-    assert!(compare(&base, &other, &USUAL, false).is_err());
+    // Of a run of an earlier version nobody knows what was drawn.
+    let mut old = base.clone();
+    (old.whole.load, other.whole.load) = (None, None);
+    assert!(compare(&old, &other, &USUAL, false).is_err());
+    assert_eq!(judge(&old, &base, &USUAL).differs(), "");
     let mut part = SERVICE.run(3);
     part.whole.segment = "0/2".to_string();
     assert!(compare(&base, &part, &USUAL, false).is_err());
+    let mut simulated = SERVICE.run(3);
+    simulated.whole.simulated = true;
+    let refused = compare(&base, &simulated, &USUAL, false).expect_err("no run").to_string();
+    assert!(refused.contains("one measured and one simulated"), "{refused}");
+    let forced = [compare(&base, &simulated, &USUAL, true).expect("forced")];
+    assert!(text(&forced, false).contains("SIMULATED") && markdown(&forced).contains("**simulated**"));
+    assert!(html(&base, &[simulated], &forced).contains("SIMULATED"));
+}
+
+#[test]
+fn loads_that_differ_in_more_than_their_seed_are_told_apart() {
+    let load =
+        |seed: u64, rest: &str| plan(&format!("seed: {seed}\n{rest}")).load().expect("a load").to_string();
+    let up = "load: { stages: [ { ramp: { from: 0, to: 200 }, duration: 20s } ] }";
+    let poisson = up.replace("load: {", "load: { arrivals: poisson,");
+    let users = "load: { users: 5, requests: 100, think: { from: 1ms, to: 9ms } }";
+    for same in [up, &poisson, users] {
+        assert_eq!(load(1, same), load(2, same), "{same}");
+    }
+    let others = [
+        up.to_string(),
+        up.replace("from: 0, to: 200", "from: 200, to: 0"),
+        poisson.clone(),
+        format!("{up}\nconnections: {{ count: 7 }}"),
+        up.replace("load: {", "load: { mix: [ { name: a, weight: 1, payload: x } ],"),
+        up.replace("load: {", "load: { mix: [ { name: a, weight: 1, payload: y } ],"),
+        users.to_string(),
+    ];
+    for (index, one) in others.iter().enumerate() {
+        for other in &others[..index] {
+            // Connections are no part of the load.
+            let is_same =
+                one.contains("connections") && other == up || other.contains("connections") && one == up;
+            assert_eq!(load(1, one) == load(2, other), is_same, "{one} and {other}");
+        }
+    }
 }
 
 #[test]
 fn of_a_run_that_was_cut_short_the_common_blocks_count() {
     let (base, mut cut) = (SERVICE.run(1), SERVICE.run(2));
-    cut.pieces.truncate(9);
+    cut.blocks.truncate(9);
     let compared = judge(&base, &cut, &USUAL);
     assert_eq!((compared.blocks, compared.seconds), (9, 54.0));
-    let forced = pairs(&base, &cut, false);
-    assert_eq!(forced.len(), 9);
-    assert_eq!(forced.iter().map(|(base, _)| base.seconds).sum::<f64>(), 60.0);
+    assert_eq!(compared.judgement(), Judgement::TooShort);
+    assert!(matches!(compared.failure(), Some((Judgement::TooShort, _))));
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::report::compare::{CHANCE, Compared, Finding, Judgement, Measure, Named};
+use crate::report::compare::failing::LEAST;
+use crate::report::compare::{BLOCKS, CHANCE, Compared, Finding, Judgement, Measure, Named};
 use crate::report::figures::{Tone, columns, exact_seconds, grouped, measure, paint, percent, plain};
 use crate::report::json::written;
 use crate::units::{Nanos, Unit};
@@ -51,7 +52,8 @@ fn signed_share(share: f64) -> String {
 pub(super) fn change(of: &Measure) -> String {
     let show = |side: Option<f64>| side.map_or_else(|| "–".to_string(), |number| value(number, &of.unit));
     let share = of.change_share.map_or_else(String::new, |share| format!(" ({})", signed_share(share)));
-    format!("{} from {} to {}{share}", of.metric, show(of.base), show(of.new))
+    let part = of.part.map_or_else(String::new, |blocks| format!(" in {blocks} of {BLOCKS} blocks"));
+    format!("{} from {} to {}{share}{part}", of.metric, show(of.base), show(of.new))
 }
 
 /// A row of the table: the cells of [`HEAD`], and the word at its end.
@@ -80,13 +82,14 @@ pub(in crate::report) fn cells(of: &Measure) -> (Vec<String>, &'static str) {
     (cells, word)
 }
 
+/// How a run came out, and that it was none.
+pub(in crate::report) fn outcome(named: &Named) -> String {
+    let simulated = if named.simulated { ", SIMULATED" } else { "" };
+    format!("{}{simulated}", plain(&named.outcome, SHOWN))
+}
+
 fn run(named: &Named) -> String {
-    format!(
-        "{} ({}, {})",
-        plain(&named.run_id, SHOWN),
-        plain(&named.outcome, SHOWN),
-        plain(&named.started_at, SHOWN)
-    )
+    format!("{} ({}, {})", plain(&named.run_id, SHOWN), outcome(named), plain(&named.started_at, SHOWN))
 }
 
 /// What was compared, in a line.
@@ -106,11 +109,13 @@ pub(in crate::report) fn basis(compared: &Compared) -> String {
 pub(in crate::report) fn terms(compared: &Compared) -> String {
     let bounds = &compared.bounds;
     format!(
-        "a change is one that chance makes in less than {} of comparisons, of at least {}, {} and {} of the requests",
+        "a change is one that chance makes in less than {} of comparisons, of at least {}, {} and {} of the requests; \
+         errors count in a part of the run too, from {} of the requests on",
         percent(CHANCE, 1.0),
         percent(bounds.change, 1.0),
         value(bounds.time_us as f64, "us"),
         value(bounds.share, "share"),
+        value(bounds.share.max(LEAST), "share"),
     )
 }
 
@@ -164,9 +169,11 @@ pub fn markdown(all: &[Compared]) -> String {
         let _ = writeln!(out, "### {mark} {name}: {}\n", safe(&judgement(compared)));
         let _ = writeln!(
             out,
-            "`{}` against `{}`; {}.\n",
+            "`{}`{} against `{}`{}; {}.\n",
             code(&compared.new.run_id),
+            simulated(&compared.new),
             code(&compared.base.run_id),
+            simulated(&compared.base),
             safe(&basis(compared))
         );
         let (decide, rest): (Vec<_>, Vec<_>) =
@@ -188,6 +195,10 @@ fn rows(out: &mut String, of: &[&Measure]) {
         let cells: Vec<String> = cells.iter().map(|cell| safe(cell)).collect();
         let _ = writeln!(out, "| {} | {word} |", cells.join(" | "));
     }
+}
+
+fn simulated(named: &Named) -> &'static str {
+    if named.simulated { " (**simulated**)" } else { "" }
 }
 
 /// A text from outside as Markdown: one line, no markup.

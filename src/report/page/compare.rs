@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::report::compare::{Compared, Finding, HEAD, Judgement, Named, Side, basis, cells, terms};
+use crate::report::compare::{Compared, Finding, HEAD, Judgement, Named, Side, basis, cells, outcome, terms};
 use crate::report::json::Whole;
 use crate::report::page::charts::{Along, Chart, Line, Of};
 use crate::report::page::{at, close, end, end_of, foreign, joined, opening, section, table};
@@ -66,7 +66,7 @@ fn facts(run: &Named, line: &str) -> Vec<String> {
         foreign(&run.started_at),
         foreign(&run.plan),
         run.seed.to_string(),
-        foreign(&run.outcome),
+        foreign(&outcome(run)),
     ]
 }
 
