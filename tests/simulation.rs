@@ -170,9 +170,18 @@ fn users_wait_for_their_responses_and_think() {
     assert_eq!(counted.rows("summary.csv")[0]["duration_s"], "0.995");
     let timed = bench.run(&load("users: 10, duration: 1s", "10ms"), &["--simulate"]);
     assert_eq!(timed.summary(&["sent", "matched"]), [1000, 1000]);
-    let endless = bench.run(&load("users: 10, duration: 1s", "0"), &["--simulate"]);
-    endless.assert_code(104);
-    assert!(endless.stderr.contains("responder.delay"), "{}", endless.stderr);
+    for endless in ["users: 10, duration: 1s", "users: 10, duration: 1s, think: 0s"] {
+        let endless = bench.run(&load(endless, "0"), &["--simulate"]);
+        endless.assert_code(104);
+        assert!(endless.stderr.contains("responder.delay"), "{}", endless.stderr);
+    }
+    // Who thinks now and then, or stops after so many, comes to an end.
+    bench
+        .run(&load("users: 10, duration: 1s, think: { from: 0s, to: 5ms }", "0"), &["--simulate"])
+        .assert_code(0);
+    let few = load("users: 10, duration: 1s", "0") + "records: { range: 1..50, on_exhausted: stop }\n";
+    let counted = bench.run(&few, &["--simulate"]);
+    assert_eq!(counted.summary(&["sent", "matched"]), [50, 50]);
 }
 
 #[test]
@@ -192,6 +201,25 @@ fn a_target_that_is_slower_than_the_time_out_times_out() {
     assert_eq!(counts[0], counts[1] + counts[4]);
     assert_eq!(counts[1], counts[2] + counts[3]);
     assert!(counts[2] > 0 && ended.summary(&["reconnects"])[0] > 0, "each time-out costs its connection");
+}
+
+#[test]
+fn all_that_is_overdue_on_a_connection_without_ids_times_out_together_as_in_a_real_run() {
+    // A full window at time zero, and no answer to any of it.
+    let silent = "name: silent\nrecords: { range: 1..100, source: template }\nmapping: { into: none }\n\
+                  load: { users: 16, requests: 16 }\n\
+                  connections: { count: 1, limit: 0, window: 16, request_timeout: 100ms }\n\
+                  responder: { delay: 10s }\ntarget: { correlate: order, length: { id: false } }\n";
+    let (one, two) = (Bench::new(), Bench::new());
+    let (simulated, real) = (one.run(silent, &["--simulate"]), two.run(silent, &[]));
+    let columns = ["sent", "matched", "timed_out", "failed", "failed_reset", "late", "dropped"];
+    assert_eq!(simulated.summary(&columns), [16, 0, 16, 0, 0, 0, 0]);
+    assert_eq!(simulated.summary(&columns), real.summary(&columns));
+    let ends = |ended: &Ended| {
+        let rows = ended.rows("connections.csv").into_iter();
+        rows.map(|row| (row["end"].clone(), row["sent"].clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(ends(&simulated), ends(&real));
 }
 
 #[test]

@@ -22,6 +22,10 @@ use crate::units::Nanos;
 /// Completions are handed over when there are this many.
 const BATCH_ITEMS: usize = 256;
 
+/// The most responses on their way to requests that will have timed out by then, of all connections: a target that
+/// is slower by any factor does not fill the memory. More of them never come.
+const MAX_OVERDUE: usize = 1 << 20;
+
 /// A request of the plan.
 #[derive(Debug, Clone, Copy)]
 struct Request {
@@ -37,12 +41,15 @@ impl Request {
     }
 }
 
-/// A request on its connection. It stays there until its response comes, also when it has timed out.
+/// A request on its connection. It stays there until its response comes, also when it has timed out; if none comes,
+/// until then.
 #[derive(Debug, Clone, Copy)]
 struct Sent {
     request: Request,
     sent_ns: u64,
     waits: bool,
+    /// Whether its response is on its way, also where that will be too late.
+    comes: bool,
 }
 
 /// One open connection.
@@ -308,13 +315,17 @@ impl<'a> Model<'a> {
         let Some(id) = self.connection_with_room(slot) else { return false };
         let (now_ns, timeout_ns) = (self.now_ns, self.config.connections.request_timeout.0);
         let connection = &mut self.connections[id];
-        connection.line.push_back(Sent { request, sent_ns: now_ns, waits: true });
+        let is_overdue = self.delay_ns > timeout_ns;
+        let comes = !is_overdue || self.responses.len() < MAX_OVERDUE;
+        connection.line.push_back(Sent { request, sent_ns: now_ns, waits: true, comes });
         connection.waiting += 1;
         connection.sent += 1;
         let serial = connection.serial;
         let needs_spare = connection.room() <= self.spare_room;
-        self.responses.push_back((now_ns.saturating_add(self.delay_ns), id, serial));
-        if self.delay_ns > timeout_ns {
+        if comes {
+            self.responses.push_back((now_ns.saturating_add(self.delay_ns), id, serial));
+        }
+        if is_overdue {
             self.expiries.push_back((now_ns.saturating_add(timeout_ns), id, serial));
         }
         self.in_flight += 1;
@@ -415,7 +426,8 @@ impl<'a> Model<'a> {
         let timeout_ns = self.config.connections.request_timeout.0;
         let connection = &mut self.connections[id];
         let slot = connection.slot;
-        let Some(sent) = connection.line.pop_front() else { return };
+        let answered = connection.line.iter().position(|sent| sent.comes);
+        let Some(sent) = answered.and_then(|index| connection.line.remove(index)) else { return };
         connection.received += 1;
         self.shard.receipts.received += 1;
         if !sent.waits {

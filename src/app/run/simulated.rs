@@ -124,7 +124,8 @@ pub(super) fn announce(args: &RunArgs, scenario: &Scenario) {
 fn takes_time(scenario: &Scenario, plan: &Plan) -> Result<(), Error> {
     let endless = plan.closed.as_ref().is_some_and(|closed| {
         closed.total().is_none()
-            && closed.think.from == Nanos::ZERO
+            && closed.at_most.is_none()
+            && closed.think.to == Nanos::ZERO
             && scenario.responder.delay == Nanos::ZERO
     });
     match endless {

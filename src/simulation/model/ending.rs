@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::engine::{End, Event, Trouble, Users};
 use crate::ledger::Outcome;
 use crate::recorder::shard::Closed;
-use crate::simulation::model::Model;
+use crate::simulation::model::{Model, Sent};
 use crate::units::Nanos;
 use crate::wire::Correlate;
 
@@ -46,12 +46,11 @@ impl Model<'_> {
             if sent.sent_ns.saturating_add(self.config.connections.request_timeout.0) != at_ns {
                 continue;
             }
-            sent.waits = false;
-            let sent = *sent;
-            connection.silent += 1;
-            connection.waiting -= 1;
             let (slot, address) = (connection.slot, self.config.addresses[connection.address]);
-            self.ended_after_sending(id, &sent, Outcome::TimedOut);
+            // As in the engine, all of the connection that are overdue by now: their own turns find them ended.
+            while let Some(sent) = self.overdue(id) {
+                self.ended_after_sending(id, &sent, Outcome::TimedOut);
+            }
             if self.connections[id].is_used_up() {
                 self.end(id, End::Limit);
             } else if self.config.codec.correlate == Correlate::Order {
@@ -62,6 +61,23 @@ impl Model<'_> {
             }
             self.refill(slot);
         }
+    }
+
+    /// Takes out the oldest request of a connection that has waited longer than its time-out.
+    fn overdue(&mut self, id: usize) -> Option<Sent> {
+        let timeout_ns = self.config.connections.request_timeout.0;
+        let connection = self.connections.get_mut(id)?;
+        let sent = connection.line.get_mut(connection.silent)?;
+        if self.now_ns.saturating_sub(sent.sent_ns) <= timeout_ns {
+            return None;
+        }
+        connection.waiting -= 1;
+        if !sent.comes {
+            return connection.line.remove(connection.silent);
+        }
+        sent.waits = false;
+        connection.silent += 1;
+        Some(*sent)
     }
 
     /// Nothing that is still to be sent is due before this.
