@@ -224,6 +224,78 @@ fn merged_segments_are_the_whole_to_the_request_and_to_the_bucket() {
     bench.call(&[other.to_str().expect("text"), "--segment", "2/3", "--out", "other"]).assert_code(0);
     refused(&["part-0", "part-1", "other"], &["has the plan"]);
     assert_fails(&bench.call(&["merge", "part-0", "--out", "part-1"]), 2, &["a run is in it already"]);
+    // One that was killed has no summary.
+    std::fs::create_dir(place("killed")).expect("made");
+    std::fs::copy(place("part-0/plan.json"), place("killed/plan.json")).expect("copied");
+    let parts = ["merge", "part-0", "part-1", "part-2", "--out", "killed"];
+    assert_fails(&bench.call(&parts), 2, &["a run is in it already"]);
+    // A stage that counts in one part and not in the other is not the same, whatever its plan.
+    let cold = bench.file("cold.yaml", &yaml.replace("duration: 1s, warmup: true", "duration: 1s"));
+    bench.call(&[cold.to_str().expect("text"), "--segment", "2/3", "--out", "cold"]).assert_code(0);
+    refused(&["part-0", "part-1", "cold"], &["has the stages", "(warm-up)"]);
+}
+
+#[test]
+fn a_part_that_a_threshold_has_ended_fails_the_whole_and_one_that_was_sent_to_its_end_is_judged_again() {
+    let bench = Bench::new();
+    let run = |abort: bool, out: &str| {
+        let check = format!("{{ check: response_time p(50) < 50ms, after: 2s, abort: {abort} }}");
+        let more = format!("thresholds: [ {check} ]\nresponder: {{ delay: 1ms }}\n");
+        let file = bench.file("s.yaml", &steady(30, "30s", &more));
+        let mut parts = Vec::new();
+        for index in 0..3 {
+            let (segment, part) = (format!("{index}/3"), format!("{out}-{index}"));
+            // Of three machines one is answered slowly, which is less than half of the requests.
+            let (delay, code) = if index == 0 { ("100ms", 99) } else { ("1ms", 0) };
+            let delay = format!("responder.delay={delay}");
+            let args = ["--simulate", "--segment", &segment, "--out", &part, "--set", &delay];
+            bench.call(&[&[file.to_str().expect("text")], &args[..]].concat()).assert_code(code);
+            parts.push(part);
+        }
+        let args = ["merge", &parts[2], &parts[0], &parts[1], "--out", out];
+        (bench.call(&args), json(&bench.path().join(out)))
+    };
+    let (merged, summary) = run(true, "short");
+    assert_fails(&merged, 99, &["FAILED", "segment 0/3", "response_time p(50) < 50ms"]);
+    assert!(summary["ledger"]["not_reached"].as_u64().is_some_and(|missing| missing > 0), "{summary}");
+    assert_eq!(summary["thresholds"][0]["passed"], true, "on the whole it holds, as far as that was sent");
+    bench.call(&["verify", "short"]).assert_code(0);
+    let (merged, summary) = run(false, "long");
+    assert_fails(&merged, 0, &["PASSED"]);
+    assert_eq!((&summary["ledger"]["not_reached"], &summary["ledger"]["sent"]), (&0.into(), &900.into()));
+}
+
+#[test]
+fn replays_are_merged_at_their_speed_and_not_judged_by_a_scenario_that_is_another() {
+    let bench = Bench::new();
+    let more = "thresholds: [ response_time count == 400 ]\nresponder: { delay: 1ms }\n";
+    let file = bench.file("s.yaml", &steady(20, "20s", more));
+    for index in 0..2 {
+        let (segment, out) = (format!("{index}/2"), format!("part-{index}"));
+        let args = [file.to_str().expect("text"), "--simulate", "--segment", &segment, "--out", &out];
+        bench.call(&args).assert_code(0);
+        let fast = format!("fast-{index}");
+        let replayed = bench.call(&["replay", &out, "--speed", "2", "--out", &fast]);
+        assert_fails(&replayed, 0, &["PASSED (SIMULATED)"]);
+    }
+    let plan = |run: &str| -> serde_json::Value {
+        let text = std::fs::read_to_string(bench.path().join(run).join("plan.json")).expect("a plan");
+        serde_json::from_str(&text).expect("JSON")
+    };
+    assert_eq!((&plan("fast-0")["speed"], &plan("fast-0")["simulated"]), (&2.0.into(), &true.into()));
+    assert!(plan("part-0")["speed"].is_null());
+    bench.call(&["merge", "fast-0", "fast-1", "--out", "fast"]).assert_code(0);
+    bench.call(&["verify", "fast"]).assert_code(0);
+    assert_eq!(plan("fast")["plan"], plan("fast-1")["plan"]);
+    assert_eq!(json(&bench.path().join("fast"))["thresholds"][0]["measured"], 400.0);
+    // What it was made from was changed since.
+    let path = bench.path().join("fast-0/effective.yaml");
+    let text = std::fs::read_to_string(&path).expect("there");
+    std::fs::write(&path, text.replace("hold: 20", "hold: 10")).expect("written");
+    let merged = bench.call(&["merge", "fast-0", "fast-1", "--out", "other"]);
+    assert_fails(&merged, 0, &["thresholds are not judged again"]);
+    assert!(!bench.path().join("other/plan.json").exists());
+    bench.call(&["verify", "other"]).assert_code(0);
 }
 
 fn sent(folder: &Path) -> Vec<(u64, String, u64)> {

@@ -13,6 +13,8 @@ pub(super) struct Sheet<'a> {
     pub preflight: Preflight,
     pub concerns: &'a [Concern],
     pub folder: &'a Path,
+    /// Whether nothing is sent.
+    pub simulated: bool,
 }
 
 impl Sheet<'_> {
@@ -32,6 +34,7 @@ impl Sheet<'_> {
             thresholds: &thresholds,
             scenario_path: &self.path.display().to_string(),
             folder: &self.folder.display().to_string(),
+            simulated: self.simulated,
             target: &target,
             redis: &scenario.redis.masked_url(),
         })

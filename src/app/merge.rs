@@ -6,18 +6,21 @@ use std::time::SystemTime;
 use crate::app::error::{Error, exit};
 use crate::app::prepare::{Prepared, SCRIPT_COPY, prepare_again};
 use crate::app::run::{decided, plan_json, worst};
-use crate::app::{say, to_stdout};
+use crate::app::{flush, replay, say, to_stdout};
 use crate::cli::{MergeArgs, OverrideArgs};
 use crate::plan::segment::Segment;
 use crate::recorder::summary::{SecondRow, Summary};
 use crate::report::hdr::LatencyLog;
 use crate::report::merge::{Judge, merge};
+use crate::report::saved::{self, Saved};
 use crate::report::{self, Folder};
 use crate::scenario::schema::ReportFile;
 use crate::thresholds::Watch;
 
 pub(super) fn merge_runs(args: &MergeArgs) -> Result<u8, Error> {
-    if args.out.join(crate::report::saved::NAME).exists() {
+    // A run that was killed has no summary, and what it has measured is still worth something.
+    let is_taken = [saved::NAME, report::PLAN].iter().any(|name| args.out.join(name).exists());
+    if is_taken || args.out.is_dir() && !flush::journals(&args.out)?.is_empty() {
         return Err(Error::OutTaken(args.out.clone()));
     }
     let folder = Folder::create(&args.out)?;
@@ -27,7 +30,10 @@ pub(super) fn merge_runs(args: &MergeArgs) -> Result<u8, Error> {
     let saved = merge(&args.runs, &folder, &mut judge)?;
     copy_of(first, &folder)?;
     if let Some(prepared) = &plan {
-        folder.write("plan.json", plan_json(prepared, saved.run_id(), &args.out).as_bytes())?;
+        folder.write(
+            "plan.json",
+            plan_json(prepared, saved.run_id(), &args.out, saved.is_simulated()).as_bytes(),
+        )?;
     }
     if args.json {
         to_stdout(saved.json().as_bytes());
@@ -40,13 +46,28 @@ pub(super) fn merge_runs(args: &MergeArgs) -> Result<u8, Error> {
     Ok(code)
 }
 
-/// The plan of the whole, from what the first part was made from. `None` where that is not there.
+/// The plan of the whole, from what the first part was made from. `None` where that is not there, or not what was
+/// sent.
 fn whole_plan(part: &Path) -> Result<Option<Prepared>, Error> {
-    if part.join("effective.yaml").exists() {
-        return prepare_again(part, &OverrideArgs::default(), Segment::WHOLE).map(Some);
+    if !part.join("effective.yaml").exists() {
+        say("effective.yaml is not there: thresholds are not judged again");
+        return Ok(None);
     }
-    say("effective.yaml is not there: thresholds are not judged again");
-    Ok(None)
+    let mut prepared = prepare_again(part, &OverrideArgs::default(), Segment::WHOLE)?;
+    if let Some(speed) = replay::speed_of(part)? {
+        let replayed = prepared.plan.replayed(speed, None);
+        prepared.plan = replayed.map_err(|error| Error::Replay(error.to_string()))?;
+    }
+    let sent = Saved::of_folder(part)?;
+    if sent.plan() != prepared.plan.fingerprint {
+        say(&format!(
+            "effective.yaml makes the plan {} and {} was sent: thresholds are not judged again",
+            prepared.plan.fingerprint,
+            sent.plan()
+        ));
+        return Ok(None);
+    }
+    Ok(Some(prepared))
 }
 
 /// Takes over what the first part was made from.
@@ -71,9 +92,12 @@ struct Bench<'a> {
 }
 
 impl Judge for Bench<'_> {
+    fn judges_again(&self, code: u8) -> bool {
+        code == exit::THRESHOLD && self.watch.is_some()
+    }
+
     fn worst(&self, codes: &[u8]) -> u8 {
-        let judged_again = |code: u8| code == exit::THRESHOLD && self.watch.is_some();
-        worst(codes.iter().copied().filter(|&code| !judged_again(code)))
+        worst(codes.iter().copied())
     }
 
     fn begins(&mut self, started_at: SystemTime) -> Result<(), report::Error> {

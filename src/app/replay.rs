@@ -11,6 +11,7 @@ use crate::app::error::{Error, exit};
 use crate::app::prepare::{Prepared, SCRIPT_COPY, prepare_again};
 use crate::app::{run, say};
 use crate::cli::{BoundsArgs, OnlyArg, OverrideArgs, ReplayArgs, RunArgs};
+use crate::plan::replay::Speed;
 use crate::plan::segment::Segment;
 use crate::report;
 use crate::report::events::PlannedEvent;
@@ -25,6 +26,10 @@ struct Planned {
     content: Option<String>,
     #[serde(default)]
     events: Vec<PlannedEvent>,
+    /// How fast a replay was sent.
+    speed: Option<f64>,
+    #[serde(default)]
+    simulated: bool,
 }
 
 pub(super) fn replay(args: &ReplayArgs) -> Result<u8, Error> {
@@ -65,7 +70,18 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<u8, Error> {
     let replayed = prepared.plan.replayed(args.speed, only);
     prepared.plan = replayed.map_err(|error| Error::Replay(error.to_string()))?;
     let path = args.run.join("effective.yaml");
-    run::run_one(&run_args(args, &path, segment), &path, prepared)
+    // Who asked for a model asked for nothing to be sent.
+    let args = RunArgs { simulate: planned.simulated, ..run_args(args, &path, segment) };
+    run::run_one(&args, &path, prepared)
+}
+
+/// How fast the run in a folder was replayed; `None` where it was as planned, or has no plan.json.
+pub(super) fn speed_of(run: &Path) -> Result<Option<Speed>, Error> {
+    if !run.join(report::PLAN).exists() {
+        return Ok(None);
+    }
+    let speed = planned(run)?.speed.map(|speed| speed.to_string().parse::<Speed>());
+    speed.transpose().map_err(|error| Error::Replay(error.to_string()))
 }
 
 /// Passwords are not written into run folders. That of a store can be typed again; what a script was given cannot.

@@ -113,10 +113,10 @@ pub(super) fn run_one(args: &RunArgs, path: &Path, prepared: Prepared) -> Result
 }
 
 /// What `plan.json` holds of a run that was not made here.
-pub(super) fn plan_json(prepared: &Prepared, run_id: &str, folder: &Path) -> String {
+pub(super) fn plan_json(prepared: &Prepared, run_id: &str, folder: &Path, simulated: bool) -> String {
     let path = folder.join("effective.yaml");
-    let order = Order::new(&path, prepared.clone(), Some(run_id.to_string()), Some(folder.to_path_buf()));
-    order.sheet().json()
+    let (run_id, folder) = (Some(run_id.to_string()), Some(folder.to_path_buf()));
+    Order { simulated, ..Order::new(&path, prepared.clone(), run_id, folder) }.sheet().json()
 }
 
 /// Tells those who look that nothing follows.
@@ -148,6 +148,8 @@ struct Order {
     baseline: Option<Baseline>,
     /// Why it must go as it was planned, where that does not follow from its plan.
     fixed: Option<&'static str>,
+    /// Whether a model answers and nothing is sent.
+    simulated: bool,
 }
 
 impl Order {
@@ -169,6 +171,7 @@ impl Order {
             folder,
             baseline: None,
             fixed: None,
+            simulated: false,
         }
     }
 
@@ -186,6 +189,7 @@ impl Order {
             preflight: self.preflight,
             concerns: &self.concerns,
             folder: &self.folder,
+            simulated: self.simulated,
         }
     }
 
@@ -241,7 +245,7 @@ impl Order {
 
     /// Writes what is known beforehand, and starts every part.
     fn begin(
-        self,
+        mut self,
         args: &RunArgs,
         mode: Mode,
         interrupts: &Rc<interrupt::Interrupts>,
@@ -252,6 +256,7 @@ impl Order {
             return Err(Error::JournalLeft(self.folder));
         }
         folder.begin_anew()?;
+        self.simulated = args.simulate;
         folder.write(report::PLAN, self.sheet().json().as_bytes())?;
         let effective = self.prepared.loaded.effective_yaml().unwrap_or_else(|error| format!("# {error}\n"));
         folder.write("effective.yaml", effective.as_bytes())?;
@@ -467,7 +472,8 @@ impl Run {
         let preflight = Preflight::of(&prepared.plan, target, self.machine);
         let concerns = &preflight.concerns(&prepared.plan);
         let (path, folder) = (&self.path, self.folder.path());
-        dry_run::Sheet { path, prepared, preflight, concerns, folder }.json()
+        let simulated = self.dial.is_some();
+        dry_run::Sheet { path, prepared, preflight, concerns, folder, simulated }.json()
     }
 
     /// Whether the embedded store stays up until Ctrl-C: where that was asked for.

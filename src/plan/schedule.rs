@@ -578,6 +578,11 @@ impl Schedule {
         Schedule { speed, ..self }
     }
 
+    /// How fast it is.
+    pub fn speed(&self) -> Speed {
+        self.speed
+    }
+
     /// Whether it is faster or slower than planned.
     pub fn is_at_another_speed(&self) -> bool {
         self.speed != Speed::PLANNED

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::plan::closed::Closed;
 use crate::plan::keys::Order;
 use crate::plan::preflight::{Concern, Preflight};
+use crate::plan::replay::Speed;
 use crate::plan::schedule::Arrivals;
 use crate::plan::{Plan, Stage};
 use crate::report::events::PlannedEvent;
@@ -39,6 +40,8 @@ pub struct DryRun<'a> {
     pub scenario_path: &'a str,
     /// The folder that would be made.
     pub folder: &'a str,
+    /// Whether a model answers and nothing is sent.
+    pub simulated: bool,
     /// Who would be sent to, in words.
     pub target: &'a str,
     /// Where records would come from, in words.
@@ -303,6 +306,10 @@ impl DryRun<'_> {
             folder: self.folder,
             files: self.files,
             events: plan.events.iter().map(PlannedEvent::of).collect(),
+            speed: Some(plan.schedule.speed())
+                .filter(|speed| *speed != Speed::PLANNED)
+                .map(|speed| speed.thousandths() as f64 / 1000.0),
+            simulated: self.simulated.then_some(true),
             concerns: self
                 .concerns
                 .iter()
@@ -376,6 +383,12 @@ struct Whole<'a> {
     /// What was done to the run while it went; left out where nothing was.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     events: Vec<PlannedEvent>,
+    /// How many times as fast as it was planned it is replayed; left out where it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    speed: Option<f64>,
+    /// Left out of a run that sends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    simulated: Option<bool>,
     concerns: Vec<ConcernJson<'a>>,
 }
 

@@ -108,9 +108,12 @@ impl LatencyLog {
             (&mut rest.lag, &self.written.lag),
         ];
         for (rest, written) in parts {
-            // What was written is part of the whole, so nothing falls below zero.
-            let subtracted = rest.subtract(written);
-            debug_assert!(subtracted.is_ok());
+            // What was written is part of the whole, so nothing falls below zero, unless the plan is not that of
+            // the run.
+            if rest.subtract(written).is_err() {
+                let why = "more was written than there is in all: the seconds are not those of the stages";
+                return Err(self.file.failed(io::Error::other(why)));
+            }
         }
         if let Some(span) = self.left_out {
             self.interval(&rest, span).map_err(|source| self.file.failed(source))?;

@@ -4,8 +4,8 @@
 //! 2. Counts are added; latencies are added bucket by bucket (`counts.csv`), so that the percentiles are those
 //!    of the whole. Nothing is averaged.
 //! 3. Seconds are those of the schedule, whenever each machine began with it.
-//! 4. Thresholds are judged again, on the whole. What else went wrong in a part went wrong: the verdict is that of
-//!    the worst part.
+//! 4. Thresholds are judged again, on the whole, of parts that were sent to their end. What else went wrong in a part
+//!    went wrong, and so did what a threshold has ended before its time: the verdict is that of the worst part.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -99,7 +99,10 @@ fn added(parts: &mut [OnePart], scope: Scope, index: u64) -> Result<Option<Laten
 
 /// What decides on the merged run, and is shown it second by second.
 pub trait Judge {
-    /// The worst of the exit codes of parts; 0 where none of them counts.
+    /// Whether what a part has failed with says nothing, since the whole is judged again.
+    fn judges_again(&self, code: u8) -> bool;
+
+    /// The worst of the exit codes of parts; 0 where there is none.
     fn worst(&self, codes: &[u8]) -> u8;
 
     /// Shown before everything else: when the first part began.
@@ -203,9 +206,15 @@ fn alike(parts: &[OnePart]) -> Result<(), Error> {
             return Err(Error::Parts(format!("of {one} and {two} one was simulated and the other measured")));
         }
         let stages = |whole: &Whole| {
-            let names: Vec<_> =
-                whole.stages.iter().map(|stage| format!("{} {}", stage.kind, stage.stage)).collect();
-            names.join(", ")
+            let names = whole.stages.iter().map(|stage| {
+                let warm = if stage.warmup { " (warm-up)" } else { "" };
+                // A closed stage is as long as its users took.
+                match whole.model.as_str() {
+                    "closed" => format!("{} {}{warm}", stage.kind, stage.stage),
+                    _ => format!("{} {} of {} s{warm}", stage.kind, stage.stage, stage.duration_s),
+                }
+            });
+            names.collect::<Vec<_>>().join(", ")
         };
         if stages(a) != stages(b) {
             return differs("the stages", &stages(a), &stages(b));
@@ -483,10 +492,13 @@ fn connect_time(parts: &[OnePart]) -> Result<Histogram<u64>, Error> {
 }
 
 fn verdict(wholes: &[&Whole], judge: &impl Judge) -> Verdict {
-    let codes: Vec<u8> = wholes.iter().filter(|whole| !whole.passed).map(|whole| whole.exit_code).collect();
-    let code = judge.worst(&codes);
-    let failed = wholes.iter().find(|whole| !whole.passed && whole.exit_code == code);
-    match failed {
+    // A part that was ended before its time is a part that nobody can judge again: the rest was never sent.
+    let stands = |whole: &&&Whole| {
+        !whole.passed && (whole.ledger.not_reached > 0 || !judge.judges_again(whole.exit_code))
+    };
+    let failed: Vec<&&Whole> = wholes.iter().filter(stands).collect();
+    let code = judge.worst(&failed.iter().map(|whole| whole.exit_code).collect::<Vec<_>>());
+    match failed.into_iter().find(|whole| whole.exit_code == code) {
         None => Verdict::passed(),
         Some(whole) => Verdict {
             passed: false,

@@ -164,6 +164,14 @@ impl Saved {
         Ok(Saved { whole: parsed(path, File::open(path))? })
     }
 
+    /// Reads `summary.json` of a folder as it stands there.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be read.
+    pub fn of_folder(folder: &Path) -> Result<Saved, Error> {
+        Ok(Saved { whole: read_whole(folder)? })
+    }
+
     /// What the run came to against an earlier one.
     pub fn against(&mut self, compared: Compared) {
         self.whole.baseline = Some(compared);
@@ -172,6 +180,16 @@ impl Saved {
     /// The name of the run.
     pub fn run_id(&self) -> &str {
         &self.whole.run_id
+    }
+
+    /// The fingerprint of its plan.
+    pub fn plan(&self) -> &str {
+        &self.whole.plan
+    }
+
+    /// Whether nothing was sent.
+    pub fn is_simulated(&self) -> bool {
+        self.whole.simulated
     }
 
     /// The exit code that the run ended with, and why; empty when it passed.

@@ -30,6 +30,7 @@ fn with<T>(plan: &Plan, descriptors: u64, then: impl Fn(&DryRun<'_>) -> T) -> T 
         thresholds: &thresholds,
         scenario_path: "scenarios/ramp.yaml",
         folder: "runs/ramp",
+        simulated: false,
         target: "the built-in responder on 127.0.0.1, 10 ports",
         redis: "embedded",
     })
