@@ -133,6 +133,29 @@ fn verify_holds_for_what_a_run_has_written_and_sees_every_change() {
     assert_fails(&change("summary.json", &one_more), 111, &["601 is not 600"]);
     let other_plan = |text: &str| text.replacen("\"plan\": \"", "\"plan\": \"0", 1);
     assert_fails(&change("plan.json", &other_plan), 111, &["plan.json"]);
+    // A digit in any column of a table that is made from the summary, in its only row or in that of a stage.
+    let columns = |file: &str| {
+        let text = std::fs::read_to_string(bench.path().join("out").join(file)).expect(file);
+        text.lines().next().expect("a head").split(',').map(str::to_string).collect::<Vec<_>>()
+    };
+    for file in ["summary.csv", "stages.csv"] {
+        for (index, column) in columns(file).iter().enumerate() {
+            let edited = |text: &str| {
+                let (head, row) = text.trim_end().split_once('\n').expect("two lines");
+                let mut cells: Vec<String> = row.split(',').map(str::to_string).collect();
+                cells[index].push('9');
+                format!("{head}\n{}\n", cells.join(","))
+            };
+            assert_fails(&change(file, &edited), 111, &["WRONG", file, column]);
+        }
+    }
+    for file in ["counts.csv", "latency.hlog", "requests.csv", "seconds.csv", "plan.json"] {
+        let place = bench.path().join("out").join(file);
+        let aside = bench.path().join("aside");
+        std::fs::rename(&place, &aside).expect("moved");
+        assert_fails(&bench.call(&["verify", "out"]), 111, &["WRONG", file, "effective.yaml asks for it"]);
+        std::fs::rename(&aside, &place).expect("moved back");
+    }
     let shown = bench.call(&["verify", "out", "--json"]);
     let shown: serde_json::Value = serde_json::from_str(&shown.stdout).expect("JSON");
     assert!(shown["checks"].as_array().expect("checks").iter().all(|check| check["finding"] == "holds"));

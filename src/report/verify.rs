@@ -5,6 +5,7 @@
 //! difference.
 
 mod requests;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
@@ -15,11 +16,11 @@ use serde::{Deserialize, Serialize};
 use crate::recorder::histogram::Latencies;
 use crate::report::counts::{Reader, Scope};
 use crate::report::events;
-use crate::report::figures::{Tone, columns, grouped, paint, plain};
+use crate::report::figures::{Tone, columns, count, grouped, paint, plain};
 use crate::report::json::{Account, Times, Whole, written};
 use crate::report::saved;
 use crate::report::timeline::{self, ConnectionLine, SecondLine, rows};
-use crate::report::{Error, hdr};
+use crate::report::{Error, csv, hdr};
 
 /// Differences that are named in one check; more are counted.
 const NAMED: usize = 5;
@@ -54,9 +55,25 @@ pub struct Verified {
     pub run_id: String,
     /// The checks, in the order in which they were made.
     pub checks: Vec<Check>,
+    /// Whether it is made of several runs.
+    #[serde(skip)]
+    merged: bool,
 }
 
 impl Verified {
+    /// The same where these files were asked for: one that is not there has been there. A merged run has those that
+    /// all of its parts had, and asks for none.
+    pub fn where_asked_for(mut self, files: &[String]) -> Verified {
+        let is_asked_for =
+            |what: &str| files.iter().any(|file| what.split(':').next() == Some(file.as_str()));
+        let absent = self.checks.iter_mut().filter(|check| check.finding == Finding::Absent);
+        for check in absent.filter(|check| !self.merged && is_asked_for(&check.what)) {
+            check.finding = Finding::Wrong;
+            check.detail = "effective.yaml asks for it, and it is not there".to_string();
+        }
+        self
+    }
+
     /// Whether nothing is wrong.
     pub fn holds(&self) -> bool {
         self.checks.iter().all(|check| check.finding != Finding::Wrong)
@@ -173,7 +190,7 @@ pub fn verify(folder: &Path) -> Result<Verified, Error> {
         // Everything else is held against it.
         Err(error) => {
             let check = or_wrong("summary.json: can be read", Err(error))?;
-            return Ok(Verified { run_id: folder.display().to_string(), checks: vec![check] });
+            return Ok(Verified { run_id: folder.display().to_string(), checks: vec![check], merged: false });
         }
     };
     let checks = CHECKS.iter().map(|(what, look)| or_wrong(what, look(folder, &whole, what)));
@@ -181,7 +198,7 @@ pub fn verify(folder: &Path) -> Result<Verified, Error> {
     if let Some(checked) = events(folder, &whole, EVENTS).transpose() {
         checks.push(or_wrong(EVENTS, checked)?);
     }
-    Ok(Verified { run_id: whole.run_id, checks })
+    Ok(Verified { merged: is_merged(&whole), run_id: whole.run_id, checks })
 }
 
 /// The equations of the ledger, and the sums of its kinds.
@@ -216,51 +233,47 @@ fn plus(sum: u64, more: u64) -> u64 {
     sum.saturating_add(more)
 }
 
-/// `summary.csv` says what `summary.json` says.
+/// `summary.csv` says what `summary.json` says, in every column.
 fn summary(folder: &Path, whole: &Whole, what: &'static str) -> Result<Check, Error> {
+    let expected = tables::summary(whole);
+    same_rows(folder, "summary.csv", csv::SUMMARY, &[(String::new(), expected)], what)
+}
+
+/// Holds the rows of a table against what should stand in them, cell by cell. A column that earlier versions did not
+/// write may be missing. `expected`: what each row is of, and its cells in the order of `columns`.
+fn same_rows(
+    folder: &Path,
+    name: &str,
+    columns: &str,
+    expected: &[(String, Vec<String>)],
+    what: &'static str,
+) -> Result<Check, Error> {
     let mut lines: Vec<BTreeMap<String, String>> = Vec::new();
-    if !rows(folder, "summary.csv", |line| {
-        lines.push(line);
+    let mut many = 0;
+    if !rows(folder, name, |line| {
+        many += 1;
+        // One more than there should be is enough to say so.
+        if lines.len() <= expected.len() {
+            lines.push(line);
+        }
         Ok(())
     })? {
         return Ok(absent(what));
     }
     let mut compared = Compared::default();
-    let [line] = &lines[..] else {
-        compared.wrong(format!("{} rows stand where one is expected", lines.len()));
-        return Ok(compared.check(what));
-    };
-    let account = &whole.ledger;
-    let (response, lag) = (&whole.response_time, &whole.lag);
-    let texts = [("run_id", &whole.run_id), ("plan", &whole.plan), ("outcome", &whole.outcome)];
-    let numbers = [
-        ("scheduled", account.scheduled),
-        ("sent", account.sent),
-        ("dropped", account.dropped),
-        ("not_reached", account.not_reached),
-        ("matched", account.matched),
-        ("failed", account.failed),
-        ("timed_out", account.timed_out),
-        ("duplicate", account.duplicate),
-        ("late", account.late),
-        ("unknown", account.unknown),
-        ("malformed", account.malformed),
-        ("received", account.received),
-        ("mapped", account.mapped.unwrap_or(0)),
-        ("map_failed", account.map_failed.unwrap_or(0)),
-        ("connections_opened", whole.connections.opened),
-        ("reconnects", whole.connections.reconnects),
-        ("response_p99_us", response.p99_us),
-        ("response_max_us", response.max_us),
-        ("service_p99_us", whole.service_time.p99_us),
-        ("lag_p99_us", lag.p99_us),
-    ];
-    let found = |name: &str| line.get(name).map_or("", String::as_str).to_string();
-    for (name, expected) in texts {
-        compared.same(name, found(name), expected.clone());
+    if many != expected.len() {
+        let rows = count(many as u64, "row");
+        compared.wrong(format!("{rows} where {} should be", grouped(expected.len() as u64)));
     }
-    for (name, expected) in numbers {
-        compared.same(name, found(name), expected.to_string());
+    for (line, (of, cells)) in lines.iter().zip(expected) {
+        for (column, cell) in columns.split(',').zip(cells) {
+            let of = if of.is_empty() { String::new() } else { format!(" of {}", plain(of, 40)) };
+            match line.get(column) {
+                Some(found) => compared.same(&format!("{column}{of}"), found, cell),
+                None if tables::LATER.contains(&column) => {}
+                None => compared.wrong(format!("there is no column {column}")),
+            }
+        }
     }
     Ok(compared.check(what))
 }
@@ -315,37 +328,26 @@ impl Sums {
     }
 }
 
+/// `stages.csv` says of each stage what `summary.json` says, and the stages add up.
 fn stages(folder: &Path, whole: &Whole, what: &'static str) -> Result<Check, Error> {
-    #[derive(Deserialize)]
-    struct Line {
-        stage: String,
-        scheduled: u64,
-        sent: u64,
-        matched: u64,
-        failed: u64,
-        timed_out: u64,
-        dropped: u64,
+    let expected: Vec<(String, Vec<String>)> =
+        whole.stages.iter().map(|stage| (stage.stage.clone(), tables::stage(stage))).collect();
+    let check = same_rows(folder, "stages.csv", csv::STAGES, &expected, what)?;
+    if check.finding != Finding::Holds {
+        return Ok(check);
     }
-    let (mut sums, mut scheduled, mut names) = (Sums::default(), 0, Vec::new());
-    let found = rows(folder, "stages.csv", |line: Line| {
-        sums.sent = plus(sums.sent, line.sent);
-        sums.matched = plus(sums.matched, line.matched);
-        sums.failed = plus(sums.failed, line.failed);
-        sums.timed_out = plus(sums.timed_out, line.timed_out);
-        sums.dropped = plus(sums.dropped, line.dropped);
-        scheduled = plus(scheduled, line.scheduled);
-        names.push(line.stage);
-        Ok(())
-    })?;
-    if !found {
-        return Ok(absent(what));
+    let (mut sums, mut scheduled) = (Sums::default(), 0);
+    for stage in &whole.stages {
+        sums.sent = plus(sums.sent, stage.sent);
+        sums.matched = plus(sums.matched, stage.matched);
+        sums.failed = plus(sums.failed, stage.failed);
+        sums.timed_out = plus(sums.timed_out, stage.timed_out);
+        sums.dropped = plus(sums.dropped, stage.dropped);
+        scheduled = plus(scheduled, stage.scheduled);
     }
     let mut compared = Compared::default();
     compared.same("scheduled", scheduled, whole.ledger.scheduled);
     sums.compare(&whole.ledger, &mut compared);
-    if !names.iter().eq(whole.stages.iter().map(|stage| &stage.stage)) {
-        compared.wrong("the stages are others than in summary.json".to_string());
-    }
     Ok(compared.check(what))
 }
 
