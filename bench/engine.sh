@@ -20,7 +20,7 @@ ours() {
     "$runner" "$bench/engine.yaml" --out "$work/run" --quiet --var "window=$1" --var "users=$(($1 * connections))" \
         --var "count=$connections" --var "limit=$2" --var "seconds=${seconds}s" 2>"$work/said" ||
         fail "the run does not pass: $(tail -n 1 "$work/said")"
-    awk -v matched="$(column "$work/run" matched)" -v time="$(column "$work/run" duration_s)" 'BEGIN { printf "%.0f\n", matched / time }'
+    rate_of "$work/run"
     rm -rf "$work/run"
 }
 

@@ -45,7 +45,7 @@ ours() {
         --var "count=$connections" --var "limit=$limit" --var "seconds=${seconds}s" --var "into=$3" 2>"$work/said" ||
         fail "the run does not pass: $(tail -n 1 "$work/said")"
     end_redis
-    awk -v matched="$(column "$work/run" matched)" -v time="$(column "$work/run" duration_s)" 'BEGIN { printf "%.0f\n", matched / time }'
+    rate_of "$work/run"
     rm -rf "$work/run"
 }
 

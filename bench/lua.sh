@@ -23,7 +23,7 @@ cp "$bench/engine.yaml" "$work/none.yaml"
 run() {
     "$runner" "$work/$1.yaml" --out "$work/run" --quiet --var "window=$window" --var "users=$((window * connections))" \
         --var "count=$connections" --var "seconds=${seconds}s" 2>"$work/said" || fail "$1: $(tail -n 1 "$work/said")"
-    awk -v matched="$(column "$work/run" matched)" -v time="$(column "$work/run" duration_s)" 'BEGIN { printf "%.0f\n", matched / time }'
+    rate_of "$work/run"
     rm -rf "$work/run"
 }
 

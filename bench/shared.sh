@@ -76,6 +76,11 @@ column() {
     printf '%s\n' "$value"
 }
 
+# rate_of FOLDER: answered requests a second, over the time of the run.
+rate_of() {
+    awk -v matched="$(column "$1" matched)" -v time="$(column "$1" duration_s)" 'BEGIN { printf "%.0f\n", matched / time }'
+}
+
 # field NAME: the value behind NAME= in a line on stdin.
 field() { sed -n "s/.*\b$1=\([^ ]*\).*/\1/p" | head -n 1; }
 

@@ -12,8 +12,8 @@
 //! 3. So is that of some of its blocks than that of *any* block of the other run. What the plan does to some of its
 //!    seconds it does in both.
 //! 4. Failures come in bursts (a stall, a restart), and requests of one burst do not fail by a chance of their own. One
-//!    burst, even if it lies across a border, is in two neighbours at most: two of these blocks must not
-//!    be neighbours.
+//!    burst that is no longer than a block, even if it lies across a border, is in two neighbours at most: two of
+//!    these blocks must not be neighbours.
 //!
 //! Sources: H. Chernoff, "A measure of asymptotic efficiency for tests of a hypothesis based on the sum of
 //! observations" (1952); W. Hoeffding, "Probability inequalities for sums of bounded random variables" (1963).
