@@ -60,7 +60,7 @@ impl Worker {
             }
         };
         self.read_buffer = buffer;
-        self.fire_users();
+        self.gather_users();
         Poll::Ready(alive)
     }
 
