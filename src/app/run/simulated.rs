@@ -202,6 +202,7 @@ impl Crew {
             events,
             lane_events,
             early: Vec::new(),
+            early_events: Vec::new(),
             threads: Vec::new(),
         };
         crew.spawn("simulation".to_string(), move || {
