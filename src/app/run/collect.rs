@@ -13,7 +13,7 @@ use crate::app::error::Error;
 use crate::app::run::{LEAD, Run, give_up, vanished};
 use crate::app::{lane, parts};
 use crate::clock::{self, Clock};
-use crate::engine::{Event, Gauges, Totals, Trouble};
+use crate::engine::{Cause, Event, Gauges, Totals, Trouble};
 use crate::live::{Moment, Now, Phase};
 use crate::plan::Plan;
 use crate::recorder::histogram::{histogram, percentile_us};
@@ -286,7 +286,7 @@ impl Run {
         self.or_drain(written, collected);
         self.ui.second(row, self.plan_now());
         if collected.watch.second(row) {
-            self.control.drain();
+            self.control.drain(Cause::Threshold);
         }
     }
 
@@ -294,7 +294,7 @@ impl Run {
     /// files go on.
     pub(super) fn or_drain(&self, written: Result<(), report::Error>, collected: &mut Collected) {
         if let Err(error) = written {
-            self.control.drain();
+            self.control.drain(Cause::Failed);
             collected.failure.get_or_insert(error.into());
         }
     }
