@@ -27,7 +27,7 @@ use crate::clock::{self, Alarm, Clock};
 use crate::engine::connection::{Connection, Queued};
 use crate::engine::pacer::{BURST, Pacer, Wait};
 use crate::engine::users::Users;
-use crate::engine::{Config, Event, OnOverload, Ports, Totals};
+use crate::engine::{Cause, Config, Event, OnOverload, Ports, Totals};
 use crate::handoff::{Batch, Chunk, Completion, Fate, Item};
 use crate::ledger::Outcome;
 use crate::plan::course::Heading;
@@ -492,7 +492,7 @@ impl Worker {
             OnOverload::Queue | OnOverload::Drop => Some(Outcome::Overload),
             OnOverload::Fail => {
                 self.tell(Event::Overloaded);
-                self.ports.control.drain();
+                self.ports.control.drain(Cause::Failed);
                 Some(Outcome::Overload)
             }
         }
