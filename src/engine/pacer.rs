@@ -5,7 +5,8 @@
 //! 1. What is due goes out at once, in order, at most [`BURST`] in a turn so that replies are read.
 //! 2. `exact`: the kernel's timer wakes the worker a guard early, and it polls its sockets until the
 //!    very instant. A send is then late by the cost of one poll. The guard follows what the machine
-//!    does: a wake-up later than the guard widens it at once, punctual ones narrow it slowly.
+//!    does: a wake-up later than the guard widens it at once, punctual ones narrow it slowly, down to what
+//!    is cheap: a small part of the time between requests.
 //! 3. `relaxed`: the timer wakes it at the due time, and what comes due within [`QUANTUM_NS`] of the
 //!    last send waits for it, to leave in one write.
 //! 4. `auto`: exact while requests are further apart than [`SPARSE_NS`] and another processor is left
@@ -30,6 +31,9 @@ const GUARD_MARGIN_NS: u64 = 20_000;
 
 /// Each punctual wake-up takes this part of the distance to the least guard away.
 const GUARD_DECAY: u64 = 512;
+
+/// Polling for this part of the time is cheap, and the guard is never less than that.
+const CHEAP: u64 = 16;
 
 /// How long a relaxed worker gathers what comes due.
 pub(crate) const QUANTUM_NS: u64 = 100_000;
@@ -106,9 +110,10 @@ impl Pacer {
     }
 
     /// The guard, but never so much that polling fills more than a quarter of the time, unless that
-    /// is less than the least guard.
+    /// is less than the least guard, and never less than what is cheap.
     fn guard(&self) -> u64 {
-        self.guard_ns.min((self.gap_ns / 4).max(GUARD_NS.0))
+        let (least, most) = GUARD_NS;
+        self.guard_ns.max((self.gap_ns / CHEAP).min(most)).min((self.gap_ns / 4).max(least))
     }
 
     fn is_exact(&self) -> bool {
@@ -152,8 +157,14 @@ mod tests {
         assert_eq!(pacer.guard_ns, 170_000);
         pacer.woke(5 * MS);
         assert_eq!(pacer.guard_ns, GUARD_NS.1);
+        // Requests 10 ms apart leave time for all of it, always.
+        (0..10_000).for_each(|_| pacer.woke(5_000));
+        (1..200).for_each(|n| pacer.sent(n * 10 * MS, n * 10 * MS));
+        assert_eq!(pacer.guard(), GUARD_NS.1);
+        pacer.woke(5 * MS);
         // Requests 200 µs apart leave no quarter of the time that is longer than the least guard.
-        (1..200).for_each(|n| pacer.sent(n * 200_000, n * 200_000));
+        let from = 200 * 10 * MS;
+        (1..200).for_each(|n| pacer.sent(from + n * 200_000, from + n * 200_000));
         assert_eq!(pacer.guard(), GUARD_NS.0);
     }
 
