@@ -164,7 +164,12 @@ impl Run {
             }
         }
         // A lane that failed after its first payload is heard before time zero too.
-        self.hear_lanes()
+        self.hear_lanes()?;
+        // Workers of a run that drains wait for nothing any more, and are ready.
+        if self.interrupts.seen() {
+            return Err(give_up(&self.control, &mut self.crew.starts, Error::Interrupted));
+        }
+        Ok(())
     }
 
     /// Before time zero: a lane that failed ends the run; one that has fed all it had to is remembered.
