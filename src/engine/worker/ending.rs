@@ -39,6 +39,10 @@ impl Worker {
     pub(super) fn time_out(&mut self, now_ns: u64) {
         let timeout_ns = self.config.connections.request_timeout.0;
         for index in 0..self.connections.capacity() {
+            if !self.connections.get(index).is_some_and(|c| c.inflight.is_overdue(now_ns, timeout_ns)) {
+                continue;
+            }
+            self.catch_up(index);
             let mut timed_out = false;
             while let Some(entry) =
                 self.connections.get_mut(index).and_then(|c| c.inflight.time_out(now_ns, timeout_ns))
@@ -150,6 +154,10 @@ impl Worker {
         self.keep_last_course();
         for id in open {
             if self.connections[id].outstanding() > 0 {
+                self.catch_up(id);
+            }
+            let Some(connection) = self.connections.get(id) else { continue };
+            if connection.outstanding() > 0 {
                 self.lose(id, End::Finished, Outcome::TimedOut);
             } else {
                 self.end(id, End::Finished);
