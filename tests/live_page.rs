@@ -230,16 +230,19 @@ const SHOWN: &str = "name: checkout\nrecords: { range: 1..5000 }\nload:\n  stage
                      responder: { delay: 3ms }\nconnections: { count: 20, limit: 100 }\n\
                      thresholds: [ 'response_time p(99) < 50ms', 'failed rate < 1%', 'lost count == 0' ]\n";
 
+/// The last that a picture shows.
+const LAST: &str = "#response_time > svg";
+
 #[test]
-#[ignore = "makes the pictures of docs/live.md, in target/tmp"]
+#[ignore = "makes the pictures for docs/pictures/live.sh, in the folder tmp of the target folder"]
 fn pictures() {
     let run = LiveRun::start(SHOWN, &[], &[]);
     let mut browser = Browser::open(&format!("http://{}/", run.addr()));
-    browser.until("view.points.length >= 25");
+    browser.until("view.points.length >= 24");
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
-    browser.picture(&folder.join("live-light.png"), 1200, false);
-    browser.picture(&folder.join("live-dark.png"), 1200, true);
+    browser.picture(&folder.join("live-light.png"), 1200, LAST, false);
+    browser.picture(&folder.join("live-dark.png"), 1200, LAST, true);
     browser.until("view.over");
-    browser.picture(&folder.join("live-ended.png"), 1200, false);
+    browser.picture(&folder.join("live-ended.png"), 1200, LAST, false);
     run.wait().assert_code(0);
 }
