@@ -10,17 +10,10 @@ mod program;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Child;
 use std::time::{Duration, Instant};
 
 use live::LiveRun;
 use program::{Bench, signal_to, wait_for};
-
-/// How long a request may wait, or the end of a run for its last responses.
-const PATIENCE: &str = "2s";
-
-/// More than that.
-const STILL: Duration = Duration::from_millis(2500);
 
 /// The end of a connection that the program has opened.
 struct Peer {
@@ -45,8 +38,8 @@ impl Peer {
     }
 }
 
-/// Lets a process stand still while `act` goes on, and then until nothing that it waits for is in time any more.
-fn suspended(process: u32, act: impl FnOnce()) {
+/// Lets a process stand still while `act` goes on, and then for so long.
+fn suspended(process: u32, still: Duration, act: impl FnOnce()) {
     signal_to(process, "-STOP");
     wait_for("its threads to stand still", || {
         let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("it is there");
@@ -54,7 +47,7 @@ fn suspended(process: u32, act: impl FnOnce()) {
     });
     let since = Instant::now();
     act();
-    wait_for("the end of all time-outs", || since.elapsed() > STILL);
+    wait_for("the end of all time-outs", || since.elapsed() > still);
 }
 
 fn is_stopped(thread: &Path) -> bool {
@@ -76,41 +69,49 @@ fn scenario(addr: SocketAddr, stage: &str, connections: &str, load: &str) -> Str
     )
 }
 
-/// Two requests over two connections. The first is answered at once and the second too late, and the process sees
-/// neither before that. Gives columns of its summary.
-fn answered_in_time_and_too_late(connections: &str, load: &str, columns: &[&str]) -> Vec<u64> {
-    let (target, addr) = listener();
-    let bench = Bench::new();
-    let yaml = scenario(addr, "hold: 200, duration: 10ms", connections, load);
-    let child: Child = bench.start(&yaml, &[]);
-    let mut peers = [Peer::accept(&target), Peer::accept(&target)];
-    let ids = [0, 1].map(|peer: usize| peers[peer].request().expect("a request"));
-    suspended(child.id(), || peers[0].answer(&ids[0]));
-    peers[1].answer(&ids[1]);
-    signal_to(child.id(), "-CONT");
-    bench.wait(child).summary(columns)
-}
+/// Two requests over two connections, five milliseconds after each other.
+const TWO: &str = "hold: 200, duration: 10ms";
 
 #[test]
 fn a_response_that_came_in_time_counts_though_nobody_read_it_in_time() {
-    let connections = format!("count: 2, request_timeout: {PATIENCE}");
+    let (target, addr) = listener();
+    let bench = Bench::new();
+    let yaml = scenario(addr, TWO, "count: 2, request_timeout: 2s", "");
+    let child = bench.start(&yaml, &[]);
+    let mut peers = [Peer::accept(&target), Peer::accept(&target)];
+    let ids = [0, 1].map(|peer: usize| peers[peer].request().expect("a request"));
+    suspended(child.id(), Duration::from_millis(2500), || peers[0].answer(&ids[0]));
+    peers[1].answer(&ids[1]);
+    signal_to(child.id(), "-CONT");
+    let ended = bench.wait(child);
     let columns = ["scheduled", "sent", "matched", "timed_out", "late", "failed"];
-    assert_eq!(answered_in_time_and_too_late(&connections, "", &columns), [2, 2, 1, 1, 1, 0]);
+    assert_eq!(ended.summary(&columns), [2, 2, 1, 1, 1, 0], "{}", ended.stderr);
 }
 
 #[test]
 fn what_lies_in_the_sockets_when_a_run_waits_no_longer_is_read() {
-    let (connections, load) = ("count: 2, request_timeout: 1m", format!(", graceful_stop: {PATIENCE}"));
+    let (target, addr) = listener();
+    let yaml = scenario(addr, TWO, "count: 2, request_timeout: 1m", ", graceful_stop: 4s");
+    let run = LiveRun::start(&yaml, &[], &[]);
+    let mut peers = [Peer::accept(&target), Peer::accept(&target)];
+    let ids = [0, 1].map(|peer: usize| peers[peer].request().expect("a request"));
+    assert_eq!(run.post("/control", r#"{"action": "stop"}"#).status, 200);
+    peers[0].answer(&ids[0]);
+    // Whoever knows of the answer knows of the stop, and waits for the other one.
+    wait_for("the answer", || run.get("/live").json()["now"]["matched"] == 1);
+    suspended(run.id(), Duration::from_millis(4500), || peers[1].answer(&ids[1]));
+    signal_to(run.id(), "-CONT");
+    let ended = run.wait();
     let columns = ["scheduled", "sent", "matched", "timed_out"];
-    assert_eq!(answered_in_time_and_too_late(connections, &load, &columns), [2, 2, 2, 0]);
+    assert_eq!(ended.summary(&columns), [2, 2, 2, 0], "{}", ended.stderr);
 }
 
 /// As planned, there is no time between requests to look when responses come.
 #[test]
 fn a_run_that_is_given_a_lower_rate_learns_when_responses_come() {
     let (target, addr) = listener();
-    let connections = format!("count: 1, limit: 0, window: 64, request_timeout: {PATIENCE}");
-    let yaml = scenario(addr, "ramp: { from: 1, to: 50000 }, duration: 1h", &connections, "");
+    let connections = "count: 1, limit: 0, window: 64, request_timeout: 2s";
+    let yaml = scenario(addr, "ramp: { from: 1, to: 50000 }, duration: 1h", connections, "");
     let run = LiveRun::start(&yaml, &["--workers", "1"], &[]);
     let mut peer = Peer::accept(&target);
     let first = peer.request().expect("a request");
@@ -125,7 +126,7 @@ fn a_run_that_is_given_a_lower_rate_learns_when_responses_come() {
         now_s = run.get("/live").json()["now"]["elapsed_s"].as_f64().expect("a time");
     }
     let id = peer.request().expect("a request");
-    suspended(run.id(), || peer.answer(&id));
+    suspended(run.id(), Duration::from_millis(2500), || peer.answer(&id));
     signal_to(run.id(), "-CONT");
     run.post("/control", r#"{"action": "stop"}"#);
     while let Some(id) = peer.request() {
