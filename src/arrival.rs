@@ -37,12 +37,12 @@ pub struct Arrived {
     pub age_ns: u64,
 }
 
-/// Asks the kernel to stamp what comes over a socket from now on.
+/// Asks the kernel to stamp what comes over a socket from now on, or not to any more.
 ///
 /// # Errors
 /// Where it does not know how; [`poll_read`] then reads without stamps.
-pub fn stamp(socket: &impl AsFd) -> io::Result<()> {
-    Ok(setsockopt(socket, ReceiveTimestampns, &true)?)
+pub fn stamp(socket: &impl AsFd, is_wanted: bool) -> io::Result<()> {
+    Ok(setsockopt(socket, ReceiveTimestampns, &is_wanted)?)
 }
 
 /// Reads once. Safe to drop half-way.
@@ -58,7 +58,7 @@ pub fn poll_read(
         ready!(stream.poll_read_ready(context))?;
         let mut part = None;
         let read = stream.try_io(Interest::READABLE, || {
-            let arrived = receive(stream, buffer)?;
+            let arrived = read(stream, buffer)?;
             if arrived.bytes == 0 || arrived.bytes == buffer.len() {
                 return Ok(arrived);
             }
@@ -74,7 +74,11 @@ pub fn poll_read(
     }
 }
 
-fn receive(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Arrived> {
+/// Reads once what has come by now, also what the runtime has not heard of yet.
+///
+/// # Errors
+/// Those of the socket; [`io::ErrorKind::WouldBlock`] when there is nothing.
+pub fn read(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Arrived> {
     let mut parts = [IoSliceMut::new(buffer)];
     let mut beside = Beside([0; STAMP_BYTES]);
     let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut beside.0), MsgFlags::empty())?;
@@ -108,7 +112,7 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn bytes_that_have_waited_are_as_old_as_that() {
         let (near, mut far) = pair().await;
-        stamp(&near).expect("Linux stamps");
+        stamp(&near, true).expect("Linux stamps");
         let before = Stopwatch::start();
         far.write_all(b"hello").await.expect("sent");
         let after = Stopwatch::start();
@@ -133,7 +137,7 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn nothing_is_lost_at_any_size_of_reads() {
         let (near, mut far) = pair().await;
-        stamp(&near).expect("Linux stamps");
+        stamp(&near, true).expect("Linux stamps");
         let sent: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
         let expected = sent.clone();
         let writer = tokio::spawn(async move {

@@ -28,7 +28,7 @@ use crate::recorder::shard::{self, KindTally, Window};
 use crate::units::{NANOS_PER_SEC, Nanos, Tps};
 use crate::wire::Codec;
 
-pub use pacer::{Pacing, SPARSE_NS};
+pub use pacer::{Pacing, SPARSE_NS, is_sparse};
 pub(crate) use users::Users;
 pub(crate) use worker::{SPARE_ROOM, SWEEP_NS, back_off};
 
@@ -71,7 +71,7 @@ pub struct Config {
     /// How exactly to wait.
     pub pacing: Pacing,
     /// Whether the kernel is asked when a response has come, or it has come when it is read. Not to be asked is
-    /// worth a tenth of the highest rate.
+    /// worth a tenth of the highest rate. A change of the schedule decides anew.
     pub stamps: bool,
     /// What to do without room.
     pub on_overload: OnOverload,

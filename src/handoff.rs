@@ -188,7 +188,8 @@ impl<T: Reuse> Sender<T> {
         self.ring.slots()
     }
 
-    /// Rings when the receiver has taken something or is gone. May ring once too often.
+    /// For a sender that has found the ring full: rings when the receiver has made room, or is gone. May ring once too
+    /// often.
     pub fn bell(&self) -> Arc<Notify> {
         self.room.clone()
     }

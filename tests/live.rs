@@ -12,7 +12,7 @@ mod python;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 
 use http::Client;
@@ -20,7 +20,7 @@ use live::LiveRun;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
-use program::{Bench, wait_for};
+use program::{Bench, signal, signal_to, wait_for};
 use prost::Message;
 use python::python;
 use serde_json::{Value, json};
@@ -464,6 +464,33 @@ fn prometheus_reads_the_metrics() {
     run.post("/control", r#"{"action": "stop"}"#);
 }
 
+#[test]
+fn metrics_count_the_connections_that_are_open_and_those_that_were_opened() {
+    let metric = |run: &LiveRun, name: &str| -> Option<u64> {
+        let text = run.get("/metrics").body;
+        let line = text.lines().find(|line| line.split(['{', ' ']).next() == Some(name))?;
+        line.rsplit(' ').next()?.parse::<f64>().ok().map(|value| value as u64)
+    };
+    let (open, opened) = ("runner_connections_open", "runner_connections_opened_total");
+    // Those of the beginning, which are never replaced.
+    let run = LiveRun::start(&format!("{LONG}connections: {{ count: 7, limit: 0 }}\n"), &[], &[]);
+    wait_for("the first requests", || run.get("/live").json()["now"]["sent"].as_u64() > Some(0));
+    assert_eq!([open, opened].map(|name| metric(&run, name)), [Some(7); 2]);
+    run.post("/control", r#"{"action": "stop"}"#);
+    run.wait().assert_code(105);
+    // Each is replaced after ten requests.
+    let run = LiveRun::start(&format!("{LONG}connections: {{ count: 2, limit: 10 }}\n"), &[], &[]);
+    wait_for("other connections", || metric(&run, opened) >= Some(8));
+    let (now, before) = (metric(&run, open), metric(&run, opened));
+    assert!((Some(1)..=Some(4)).contains(&now), "one in use and a spare for each of two: {now:?}");
+    let events = run.events("/live/events");
+    run.post("/control", r#"{"action": "stop"}"#);
+    let state = put_together(&events.rest());
+    let in_all = run.wait().summary(&["connections_opened"])[0];
+    assert_eq!((&state["now"]["opened"], &state["now"]["connections"]), (&json!(in_all), &json!(0)));
+    assert!(before <= Some(in_all), "{before:?} of {in_all}");
+}
+
 /// The head and the body of a request.
 type Taken = (String, Vec<u8>);
 
@@ -666,9 +693,11 @@ fn a_message_that_hangs_does_not_hold_up_the_end_of_a_run() {
         let mut first = listener.accept().expect("a message").0;
         first.read_to_end(&mut Vec::new()).expect("it is given up");
         let mut next = listener.accept().expect("a message").0;
+        // Not before the question: a client that is answered sooner takes the connection for a broken one.
+        let mut taken = vec![0; 5];
+        next.read_exact(&mut taken).expect("a request");
         next.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             .expect("it reads");
-        let mut taken = Vec::new();
         // A client that has its answer may be gone before all is read.
         let _ = next.read_to_end(&mut taken);
         taken
@@ -682,6 +711,62 @@ fn a_message_that_hangs_does_not_hold_up_the_end_of_a_run() {
     ended.assert_code(0);
     assert!(!ended.stderr.contains("could not be sent"), "{}", ended.stderr);
     assert!(collecting.join().expect("it took both").starts_with(b"POST /v1/metrics"));
+}
+
+#[test]
+fn the_signal_that_ends_a_run_before_its_first_request_does_not_cut_what_is_told_of_it() {
+    let (addr, taken) = collector("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    // A store that never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("redis://{}", silent.local_addr().expect("an address"));
+    let scenario = format!("{LONG}redis: {{ timeout: 1m }}\n");
+    let endpoint = format!("http://{addr}");
+    let env = [("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint), ("OTEL_METRIC_EXPORT_INTERVAL", "3600000")];
+    let run = LiveRun::start(&scenario, &["--redis", &url], &env);
+    let client = silent.accept().expect("a client");
+    wait_for("its plan", || run.get("/live").json()["facts"]["run_id"] != "");
+    signal_to(run.id(), "-INT");
+    let ended = run.wait();
+    ended.assert_code(105);
+    assert!(!ended.stderr.contains("could not be sent"), "{}", ended.stderr);
+    end(addr);
+    let taken = taken.join().expect("it took it");
+    let last =
+        ExportMetricsServiceRequest::decode(&taken.last().expect("a message").1[..]).expect("a message");
+    assert_eq!(number(&last, "runner.run_exit_code"), 105);
+    drop(client);
+}
+
+#[test]
+fn a_signal_while_the_last_message_is_sent_ends_the_kept_store_too() {
+    // Takes connections into its queue and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = format!("http://{}", silent.local_addr().expect("an address"));
+    let matrix = format!("{SHORT}matrix: {{ connections.count: [1, 2] }}\n");
+    let served = format!("{SHORT}redis: {{ serve: 127.0.0.1:0 }}\n");
+    let asked: &[&str] = &["--keep-store"];
+    for (scenario, args) in [(SHORT, asked), (&matrix, asked), (&served, &[])] {
+        let bench = Bench::new();
+        let file = bench.file("scenario.yaml", scenario);
+        let mut command = bench.command(&[file.to_str().expect("text"), "--out", "out"]);
+        command.args(args);
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint);
+        command.env("OTEL_METRIC_EXPORT_INTERVAL", "3600000").env("OTEL_EXPORTER_OTLP_TIMEOUT", "60000");
+        let mut child =
+            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+        let mut talk = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
+        // The last of what is said before the message is waited for.
+        assert!(talk.any(|line| line.starts_with("FILES")), "it has ended");
+        signal(&child, "-INT");
+        let mut code = None;
+        wait_for("its end", || {
+            code = child.try_wait().expect("a child").map(|status| status.code());
+            code.is_some()
+        });
+        assert_eq!(code, Some(Some(0)));
+        let said = talk.collect::<Vec<_>>().join("\n");
+        assert!(said.contains("could not be sent") && !said.contains("the store stays"), "{said}");
+    }
 }
 
 #[test]

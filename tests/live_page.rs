@@ -112,6 +112,69 @@ fn a_browser_shows_a_run_stops_it_and_keeps_what_it_showed() {
     assert!(browser.complaints.is_empty(), "{:?}", browser.complaints);
 }
 
+/// Whether the page is seen, as a tab behind another is not.
+fn set_hidden(browser: &mut Browser, hidden: bool) {
+    let set = format!(
+        "Object.defineProperty(document, 'hidden', {{ value: {hidden}, configurable: true }}); \
+         document.dispatchEvent(new Event('visibilitychange'))"
+    );
+    browser.value(&set);
+}
+
+/// What stands in the chart of rates, in the row of its table and beside it.
+const DRAWN: &str = "document.querySelector('#rates').outerHTML + document.querySelector('#tiles').innerHTML";
+/// Whether everything that is known is in the table.
+const IS_WHOLE: &str = "document.querySelectorAll('#rates tbody tr').length === view.points.length";
+
+#[test]
+fn a_page_that_nobody_sees_is_not_drawn_and_catches_up_when_it_is_shown() {
+    let run = LiveRun::start(SCENARIO, &[], &[]);
+    let mut browser = Browser::open(&format!("http://{}/", run.addr()));
+    browser.until("view.points.length >= 2");
+    browser.value("document.querySelector('#rates details').open = true");
+    browser.until(IS_WHOLE);
+    set_hidden(&mut browser, true);
+    let before = browser.value(DRAWN);
+    let known = browser.value("view.points.length").as_u64().expect("a count");
+    browser.until(&format!("view.points.length >= {}", known + 2));
+    assert_eq!(browser.value(DRAWN), before);
+    set_hidden(&mut browser, false);
+    // At once, and not with the next event.
+    assert_ne!(browser.value(DRAWN), before);
+    assert_eq!(browser.value(IS_WHOLE), true);
+    // Its title says how the run ended also where nobody sees more of it.
+    set_hidden(&mut browser, true);
+    run.post("/control", r#"{"action": "stop"}"#);
+    browser.until("document.title === 'FAILED shop' && view.over");
+    run.wait().assert_code(105);
+    set_hidden(&mut browser, false);
+    assert_eq!((browser.value(&state_is("FAILED")), browser.value(IS_WHOLE)), (json!(true), json!(true)));
+    assert_eq!(browser.value("document.querySelector('#stop').disabled"), true);
+    assert!(browser.complaints.is_empty(), "{:?}", browser.complaints);
+}
+
+#[test]
+fn a_page_of_a_server_that_nobody_sees_gives_its_connection_back_and_catches_up() {
+    let serve = Serve::with(&[], &[], &[("shop.yaml", SCENARIO)]);
+    let id = serve.post("/api/v1/runs", r#"{"scenario": "shop.yaml"}"#).json()["id"].clone();
+    let id = id.as_str().expect("a name");
+    let mut browser = Browser::open(&format!("http://{}/watch#{id}", serve.addr()));
+    browser.until("view.points.length >= 2");
+    set_hidden(&mut browser, true);
+    browser.until("stream.signal.aborted");
+    let known = browser.value("view.points.length").as_u64().expect("a count");
+    let points = || serve.get(&format!("/api/v1/runs/{id}/live")).json()["points"].as_array().map(Vec::len);
+    program::wait_for("more seconds", || points() >= Some(known as usize + 2));
+    assert_eq!(browser.value("view.points.length"), known);
+    set_hidden(&mut browser, false);
+    browser.until(&format!("view.points.length >= {}", known + 2));
+    assert_eq!(browser.value("view.points.every((point, index) => point.second === index)"), true);
+    browser.until(&state_is("RUNNING"));
+    browser.press("#stop");
+    browser.until("view.over");
+    assert!(browser.complaints.is_empty(), "{:?}", browser.complaints);
+}
+
 #[test]
 fn a_browser_is_asked_for_the_token_of_a_run() {
     let run = LiveRun::start(SCENARIO, &[], &[("RUNNER_TOKEN", "open-sesame")]);
@@ -167,16 +230,19 @@ const SHOWN: &str = "name: checkout\nrecords: { range: 1..5000 }\nload:\n  stage
                      responder: { delay: 3ms }\nconnections: { count: 20, limit: 100 }\n\
                      thresholds: [ 'response_time p(99) < 50ms', 'failed rate < 1%', 'lost count == 0' ]\n";
 
+/// The last that a picture shows.
+const LAST: &str = "#response_time > svg";
+
 #[test]
-#[ignore = "makes the pictures of docs/live.md, in target/tmp"]
+#[ignore = "makes the pictures for docs/pictures/live.sh, in the folder tmp of the target folder"]
 fn pictures() {
     let run = LiveRun::start(SHOWN, &[], &[]);
     let mut browser = Browser::open(&format!("http://{}/", run.addr()));
-    browser.until("view.points.length >= 25");
+    browser.until("view.points.length >= 24");
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
-    browser.picture(&folder.join("live-light.png"), 1200, false);
-    browser.picture(&folder.join("live-dark.png"), 1200, true);
+    browser.picture(&folder.join("live-light.png"), 1200, LAST, false);
+    browser.picture(&folder.join("live-dark.png"), 1200, LAST, true);
     browser.until("view.over");
-    browser.picture(&folder.join("live-ended.png"), 1200, false);
+    browser.picture(&folder.join("live-ended.png"), 1200, LAST, false);
     run.wait().assert_code(0);
 }

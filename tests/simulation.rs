@@ -151,6 +151,19 @@ fn what_finds_no_room_waits_for_as_long_as_arithmetic_says() {
 }
 
 #[test]
+fn a_run_that_is_ended_while_its_last_requests_wait_for_room_is_not_complete() {
+    let bench = Bench::new();
+    // The first second is judged when its last answer has come, at 2 s: by then all 400 are due, and half of them wait.
+    let yaml = crowded("max_lateness: 1h,").replace("duration: 1s", "duration: 2s")
+        + "thresholds: [ { check: response_time max < 100ms, abort: true } ]\n";
+    let ended = bench.run(&yaml, &["--simulate"]);
+    ended.assert_code(99);
+    let counts = ended.summary(&["scheduled", "not_reached", "sent"]);
+    assert!(counts[..2] == [400, 0] && (200..400).contains(&counts[2]), "{counts:?}");
+    assert_eq!(how_it_ended(&ended)["how"], "threshold");
+}
+
+#[test]
 fn a_threshold_that_ends_the_run_ends_it_at_the_same_request_every_time() {
     let rising = "name: rising\nload: { stages: [ { ramp: { from: 10, to: 400 }, duration: 60s } ] }\n\
                   connections: { count: 2, limit: 0, window: 1 }\nresponder: { delay: 10ms }\n\

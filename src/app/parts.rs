@@ -157,17 +157,14 @@ pub(super) fn worker(
 
 /// Whether every worker has time between requests, even at the peak. Users are then never faster than they think.
 fn is_sparse(plan: &Plan, workers: u64) -> bool {
-    let gap_ns = match &plan.closed {
+    match &plan.closed {
         Some(closed) => {
-            (closed.think.from.0 / 2 + closed.think.to.0 / 2) / plan.segment.count(closed.users).max(1)
+            let users = plan.segment.count(closed.users).max(1);
+            let gap_ns = (closed.think.from.0 / 2 + closed.think.to.0 / 2) / users;
+            gap_ns.saturating_mul(workers) >= engine::SPARSE_NS
         }
-        None => {
-            let peak = plan.peak().units() / plan.segment.of();
-            u64::try_from(u128::from(Tps::UNITS_PER_TPS) * 1_000_000_000 / u128::from(peak.max(1)))
-                .unwrap_or(u64::MAX)
-        }
-    };
-    gap_ns.saturating_mul(workers) >= engine::SPARSE_NS
+        None => engine::is_sparse(Tps::from_units(plan.peak().units() / plan.segment.of()), workers),
+    }
 }
 
 /// A stage as the recorder sees it. When a closed load with a number of requests ends, nobody knows.

@@ -101,7 +101,6 @@ pub(super) fn run_one(args: &RunArgs, path: &Path, prepared: Prepared) -> Result
     };
     let code = summary.verdict.exit_code;
     let keeps_store = run.keeps_store(args.keep_store);
-    // Before it is said that a signal is waited for, or one that answers would be lost.
     run.interrupts.forget_earlier();
     run.show(&summary, keeps_store);
     if keeps_store {
@@ -437,7 +436,8 @@ impl Run {
             say(&report::compare::text(std::slice::from_ref(compared), colour()));
         }
         self.ui.settle(&self.interrupts);
-        if let Some(url) = self.store_url().filter(|_| keeps_store) {
+        // A signal that has ended that wait ends the store too.
+        if let Some(url) = self.store_url().filter(|_| keeps_store && !self.interrupts.hurries()) {
             say(&stays(&url));
         }
         let verdict = &summary.verdict;

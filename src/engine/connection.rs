@@ -14,7 +14,6 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::arrival;
 use crate::clock;
 use crate::engine::inflight::Inflight;
 
@@ -94,8 +93,7 @@ impl Connection {
     }
 }
 
-/// Opens a connection without delay of small writes, from `source` where one is named. `stamps`: the kernel is to say
-/// when bytes have come.
+/// Opens a connection without delay of small writes, from `source` where one is named.
 ///
 /// # Errors
 /// Those of the system; [`io::ErrorKind::TimedOut`] when `limit` has passed.
@@ -103,15 +101,10 @@ pub(crate) async fn open(
     address: SocketAddr,
     source: Option<IpAddr>,
     limit: Duration,
-    stamps: bool,
 ) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
-    if stamps {
-        // Where the kernel has none, bytes have come when they are read.
-        let _ = arrival::stamp(&socket);
-    }
     if let Some(source) = source {
         // The port is chosen when the destination is known, or each source address would give no
         // more connections than there are ports.

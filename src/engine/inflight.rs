@@ -140,19 +140,28 @@ impl Inflight {
         }
     }
 
+    /// The first request that waits, if that is for longer than `timeout_ns`.
+    #[inline]
+    fn overdue(&self, now_ns: u64, timeout_ns: u64) -> Option<usize> {
+        if self.waiting == 0 {
+            return None;
+        }
+        let index = self.entries.iter().position(|entry| entry.state == State::Waiting)?;
+        (now_ns.saturating_sub(self.entries[index].sent_ns) > timeout_ns).then_some(index)
+    }
+
+    /// Whether a request has waited longer than `timeout_ns`.
+    pub(crate) fn is_overdue(&self, now_ns: u64, timeout_ns: u64) -> bool {
+        self.overdue(now_ns, timeout_ns).is_some()
+    }
+
     /// Takes out a request that has waited longer than `timeout_ns`. Ask until there is none.
     ///
     /// Where responses are told apart by their order alone, the connection is of no more use then: if
     /// the target has skipped the request, each later response would go to the wrong one.
     pub(crate) fn time_out(&mut self, now_ns: u64, timeout_ns: u64) -> Option<Entry> {
-        if self.waiting == 0 {
-            return None;
-        }
-        let index = self.entries.iter().position(|entry| entry.state == State::Waiting)?;
+        let index = self.overdue(now_ns, timeout_ns)?;
         let entry = self.entries[index];
-        if now_ns.saturating_sub(entry.sent_ns) <= timeout_ns {
-            return None;
-        }
         self.waiting -= 1;
         self.entries[index].state = State::Ended;
         self.remember(entry.n);

@@ -12,6 +12,8 @@
 //! 4. `auto`: exact while requests are further apart than [`SPARSE_NS`] and another processor is left
 //!    for everybody else, else relaxed.
 
+use crate::units::{NANOS_PER_SEC, Tps};
+
 /// How exactly to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pacing {
@@ -40,6 +42,12 @@ pub(crate) const QUANTUM_NS: u64 = 100_000;
 
 /// The mean distance of requests above which `auto` is exact.
 pub const SPARSE_NS: u64 = 40_000;
+
+/// Whether workers who share a rate have at least [`SPARSE_NS`] between requests of their own.
+pub fn is_sparse(rate: Tps, workers: u64) -> bool {
+    let in_gap = u128::from(rate.units()) * u128::from(SPARSE_NS);
+    in_gap <= u128::from(Tps::UNITS_PER_TPS) * u128::from(NANOS_PER_SEC) * u128::from(workers)
+}
 
 /// The most requests in one turn.
 pub(crate) const BURST: usize = 512;
@@ -174,6 +182,16 @@ mod tests {
         let last = 199 * 5_000;
         assert_eq!(pacer.wait(last + 1, Some(last + 5_000), u64::MAX), Wait::Until(last + QUANTUM_NS));
         assert!(pacer.gathers(last + 1) && !pacer.gathers(last + QUANTUM_NS));
+    }
+
+    #[test]
+    fn workers_share_a_rate_and_its_bound() {
+        let sparse = |tps, workers| is_sparse(Tps::per_second(tps), workers);
+        assert_eq!(
+            [(25_000, 1), (25_001, 1), (50_000, 2), (50_001, 2)].map(|(t, w)| sparse(t, w)),
+            [true, false, true, false]
+        );
+        assert!(is_sparse(Tps::ZERO, 1));
     }
 
     #[test]

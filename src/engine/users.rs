@@ -6,8 +6,8 @@
 //!    instant and the slot. Users in flight are not kept here: the request on their connection is them.
 //! 2. A user who is through with a request thinks, and is ready at that end plus the think time. That is
 //!    the *intended* time of the next request; the time until it leaves is its lag.
-//! 3. Whoever is ready first takes the worker's next request; of two at one instant, who has come first. After the end of
-//!    the load nobody is ready.
+//! 3. Whoever is ready first takes the worker's next request; where all think equally long, of two at one instant who has
+//!    come first. After the end of the load nobody is ready.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};

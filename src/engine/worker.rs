@@ -134,6 +134,8 @@ struct Worker {
     /// What the thread had used of a processor by then.
     cpu_before: Duration,
     stopped: bool,
+    /// It was stopped while requests that had come due waited for room.
+    dropped_waiting: bool,
     totals: Totals,
     was_starved: bool,
 }
@@ -308,6 +310,7 @@ impl Worker {
             started: false,
             cpu_before: Duration::ZERO,
             stopped: false,
+            dropped_waiting: false,
             totals: Totals::default(),
             was_starved: false,
         }

@@ -593,6 +593,16 @@ impl Schedule {
         Nanos(self.settled_ns)
     }
 
+    /// The highest rate from the last change on.
+    pub fn peak_ahead(&self) -> Tps {
+        let ahead = self.spans.iter().filter(|span| span.end_ns > self.settled_ns);
+        let peaks = ahead.map(|span| {
+            let from_ns = span.start_ns.max(self.settled_ns);
+            span.curve.shape.peak(from_ns - span.origin_ns, span.end_ns - span.origin_ns)
+        });
+        self.speed.rate(Tps::from_units(peaks.max().unwrap_or(0)))
+    }
+
     /// How many requests are scheduled.
     pub fn total(&self) -> u64 {
         self.total

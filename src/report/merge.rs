@@ -495,7 +495,8 @@ fn connect_time(parts: &[OnePart]) -> Result<Histogram<u64>, Error> {
     Ok(times)
 }
 
-/// How far the plan was carried out by all parts; `None` where one that may have ended first does not say.
+/// How far the plan was carried out by all parts, by the first that says it was ended. `None` where none does, and not all say
+/// that they were not.
 fn ended(wholes: &[&Whole]) -> Option<Ended> {
     let known: Vec<Ended> = wholes.iter().filter_map(|whole| Some(whole.ended.as_ref()?.ended())).collect();
     let is_known = known.len() == wholes.len();

@@ -240,7 +240,7 @@ impl Session {
     /// came, however late this thread sees it.
     async fn answer_later(&mut self) -> std::io::Result<()> {
         // Where there are no stamps, a request has come when it is read.
-        let _ = arrival::stamp(&self.stream);
+        let _ = arrival::stamp(&self.stream, true);
         let mut alarm = Alarm::new(&self.thread.clock)?;
         let mut held: VecDeque<(u64, Vec<u8>)> = VecDeque::new();
         let delay_ns = Nanos::from(self.thread.config.delay).0;

@@ -133,6 +133,8 @@ pub(super) struct Model<'a> {
     next_sweep_ns: u64,
     draining_since_ns: Option<u64>,
     stopped: bool,
+    /// It was stopped while requests that had come due waited for room.
+    dropped_waiting: bool,
     totals: Totals,
     issued: u64,
 }
@@ -183,6 +185,7 @@ impl<'a> Model<'a> {
             next_sweep_ns: 0,
             draining_since_ns: None,
             stopped: false,
+            dropped_waiting: false,
             totals: Totals::default(),
             issued: 0,
         };

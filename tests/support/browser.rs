@@ -124,14 +124,16 @@ impl Browser {
         self.value(&format!("setTimeout(() => document.querySelector({selector}).click()) > 0"));
     }
 
-    /// A picture of the whole page.
-    pub fn picture(&mut self, path: &Path, width: u64, dark: bool) {
+    /// A picture of the page, down to the end of what is found by a selector.
+    pub fn picture(&mut self, path: &Path, width: u64, last: &str, dark: bool) {
         let scheme =
             json!([{ "name": "prefers-color-scheme", "value": if dark { "dark" } else { "light" } }]);
         self.call("Emulation.setEmulatedMedia", json!({ "features": scheme }));
         let metrics = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
         self.call("Emulation.setDeviceMetricsOverride", metrics);
-        let height = self.value("document.documentElement.scrollHeight");
+        let end = format!("document.querySelector({}).getBoundingClientRect().bottom + scrollY", json!(last));
+        // A little room below it.
+        let height = self.value(&end).as_f64().expect("a place").ceil() + 16.0;
         let clip = json!({ "x": 0, "y": 0, "width": width, "height": height, "scale": 1 });
         let shot =
             self.call("Page.captureScreenshot", json!({ "captureBeyondViewport": true, "clip": clip }));

@@ -52,6 +52,11 @@ impl LiveRun {
         LiveRun { bench, child: RefCell::new(Some(child)), client: Client::of(addr), said, printed }
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.borrow().as_ref().expect("not yet waited for").id()
+    }
+
     /// Ends it as a crash of the machine would.
     pub fn kill(&self) -> Ended {
         self.child.borrow_mut().as_mut().expect("not yet waited for").kill().expect("it can be killed");

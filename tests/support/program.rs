@@ -136,8 +136,13 @@ pub fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
     }
 }
 
-/// Sends a signal to a child, by its id.
+/// Sends a signal to a child.
 pub fn signal(child: &Child, name: &str) {
-    let sent = Command::new("kill").args([name, &child.id().to_string()]).status().expect("kill runs");
+    signal_to(child.id(), name);
+}
+
+/// Sends a signal to a process, by its id.
+pub fn signal_to(process: u32, name: &str) {
+    let sent = Command::new("kill").args([name, &process.to_string()]).status().expect("kill runs");
     assert!(sent.success());
 }

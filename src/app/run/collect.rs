@@ -170,7 +170,12 @@ impl Run {
             }
         }
         // A lane that failed after its first payload is heard before time zero too.
-        self.hear_lanes()
+        self.hear_lanes()?;
+        // Workers of a run that drains wait for nothing any more, and are ready.
+        if self.interrupts.seen() {
+            return Err(give_up(&self.control, &mut self.crew.starts, Error::Interrupted));
+        }
+        Ok(())
     }
 
     /// Connections that end before time zero are in the files like all others. A target that goes on closing them is

@@ -1,7 +1,8 @@
 //! Ctrl-C and SIGTERM: the first drains the run, the second ends it at once. Of several runs, neither they nor a run
 //! that was asked to stop let another one begin.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,11 +16,16 @@ use crate::engine::{Cause, Control};
 pub(super) struct Interrupts {
     /// The run that a signal ends.
     control: Arc<Mutex<Arc<Control>>>,
-    seen: Arc<AtomicBool>,
-    /// Somebody has asked a run to stop.
-    stopped: std::cell::Cell<bool>,
+    /// How many signals have come.
+    came: Arc<AtomicUsize>,
+    /// A word for each, for who waits.
     signals: mpsc::Receiver<()>,
-    announced: std::cell::Cell<usize>,
+    /// Of how many it was said what they do.
+    announced: Cell<usize>,
+    /// How many have done what they were to do.
+    served: Cell<usize>,
+    /// Somebody has asked a run to stop.
+    stopped: Cell<bool>,
     quiet: bool,
 }
 
@@ -27,7 +33,7 @@ impl Interrupts {
     /// Begins to watch.
     pub(super) fn watch(quiet: bool) -> Result<Interrupts, Error> {
         let control = Arc::new(Mutex::new(Arc::new(Control::default())));
-        let seen = Arc::new(AtomicBool::new(false));
+        let came = Arc::new(AtomicUsize::new(0));
         let (sender, signals) = mpsc::channel();
         let failed = |what| move |source| Error::System { what, source };
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -39,7 +45,7 @@ impl Interrupts {
             let of = |kind| signal(kind).map_err(failed("watch for signals"));
             (of(SignalKind::interrupt())?, of(SignalKind::terminate())?)
         };
-        let (flag, current) = (seen.clone(), control.clone());
+        let (count, current) = (came.clone(), control.clone());
         let watching = move || {
             runtime.block_on(async {
                 loop {
@@ -48,7 +54,7 @@ impl Interrupts {
                         _ = terminate.recv() => {}
                     }
                     // First the word, then whom it ends: a run that is attended to in between sees the word.
-                    let again = flag.swap(true, Ordering::SeqCst);
+                    let again = count.fetch_add(1, Ordering::SeqCst) > 0;
                     let control = current.lock().unwrap_or_else(PoisonError::into_inner).clone();
                     if again {
                         control.stop_now();
@@ -65,8 +71,8 @@ impl Interrupts {
             .name("signals".to_string())
             .spawn(watching)
             .map_err(failed("start a thread"))?;
-        let (stopped, announced) = Default::default();
-        Ok(Interrupts { control, seen, stopped, signals, announced, quiet })
+        let (announced, served, stopped) = Default::default();
+        Ok(Interrupts { control, came, signals, announced, served, stopped, quiet })
     }
 
     /// From now on signals end this run; at once, if one has come already.
@@ -79,7 +85,11 @@ impl Interrupts {
 
     /// Whether one has come.
     pub(super) fn seen(&self) -> bool {
-        self.seen.load(Ordering::SeqCst)
+        self.came() > 0
+    }
+
+    fn came(&self) -> usize {
+        self.came.load(Ordering::SeqCst)
     }
 
     /// A run was asked to stop.
@@ -94,7 +104,7 @@ impl Interrupts {
 
     /// Says what a signal that has just come will do.
     pub(super) fn announce(&self) {
-        while self.signals.try_recv().is_ok() {
+        while self.announced.get() < self.came() {
             self.announced.set(self.announced.get() + 1);
             if self.quiet {
                 continue;
@@ -106,19 +116,20 @@ impl Interrupts {
         }
     }
 
-    /// Whether one has come since it was last looked: who waits for something that is not needed gives up.
-    pub(super) fn hurries(&self) -> bool {
-        self.signals.try_recv().is_ok()
-    }
-
-    /// Signals that have come so far do not count for [`Interrupts::wait_for_next`].
+    /// All runs are over, and signals that have come so far have done what they were to do: the next one ends what is
+    /// not needed any more.
     pub(super) fn forget_earlier(&self) {
-        while self.signals.try_recv().is_ok() {}
+        self.served.set(self.came());
     }
 
-    /// Waits for a signal.
+    /// Whether one has come since: who waits for something that is not needed gives up.
+    pub(super) fn hurries(&self) -> bool {
+        self.came() > self.served.get()
+    }
+
+    /// Waits until one has come since.
     pub(super) fn wait_for_next(&self) {
-        // A watcher that is gone cannot be waited for.
-        let _ = self.signals.recv();
+        // A word may be that of an earlier one. A watcher that is gone cannot be waited for.
+        while !self.hurries() && self.signals.recv().is_ok() {}
     }
 }

@@ -319,6 +319,7 @@ impl Hunt<'_> {
             ));
         }
         if is_last || interrupts.is_last() {
+            interrupts.forget_earlier();
             ui.settle(interrupts);
         }
         let code = stopped.unwrap_or_else(|| code_of(&found));

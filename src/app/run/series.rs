@@ -158,12 +158,9 @@ fn run_all(
         done.folder.write("matrix.csv", &series::csv(&done.passes))?;
     }
     let kept = done.kept.take();
-    if kept.is_some() {
-        // Before it is said that a signal is waited for, or one that answers would be lost.
-        interrupts.forget_earlier();
-    }
+    interrupts.forget_earlier();
     let store = kept.as_ref().and_then(|run| run.store_url());
-    let code = done.conclude(args, run_id, of, store.as_deref(), || ui.settle(interrupts))?;
+    let code = done.conclude(args, run_id, of, store.as_deref(), (ui, interrupts))?;
     if kept.is_some() {
         interrupts.wait_for_next();
     }
@@ -264,14 +261,14 @@ impl Series {
         self.passes.push(pass);
     }
 
-    /// The table, the picture, and the last line, before which everything is to `settle`.
+    /// The table, the picture, and the last line, before which who looks has been told.
     fn conclude(
         self,
         args: &RunArgs,
         run_id: &str,
         of: usize,
         store: Option<&str>,
-        settle: impl FnOnce(),
+        (ui, interrupts): (&Ui, &Interrupts),
     ) -> Result<u8, Error> {
         let passes = &self.passes;
         self.folder.write("matrix.csv", &series::csv(passes))?;
@@ -294,8 +291,9 @@ impl Series {
             let folder = self.folder.path().display();
             say(&format!("\n{tables}\nFILES\n  {folder}\n  {}, and a folder for each run", files.join(", ")));
         }
-        settle();
-        if let Some(url) = store {
+        ui.settle(interrupts);
+        // A signal that has ended that wait ends the store too.
+        if let Some(url) = store.filter(|_| !interrupts.hurries()) {
             say(&stays(url));
         }
         let failed = passes.iter().filter(|pass| pass.exit_code != exit::PASSED).count();

@@ -11,6 +11,7 @@ use crate::app::merge::merge_runs;
 use crate::app::replay::replay;
 use crate::cli::{Cli, Command};
 use crate::plan::Plan;
+use crate::plan::events::{Deed, Event, MAX_EVENTS};
 use crate::plan::schedule::{Change, Schedule};
 use crate::recorder::summary::{CutBy, Ended};
 use crate::report::verify::verify;
@@ -51,15 +52,15 @@ fn go<T: Send + 'static>(
     segment: &str,
     steer: impl FnOnce(&dyn Fn(Ask) -> Answer) -> T + Send + 'static,
 ) -> Went<T> {
-    go_asked(yaml, workers, segment, |_| {}, |_, ask| steer(ask))
+    go_from(yaml, workers, segment, |_| {}, |_, ask| steer(ask))
 }
 
-/// The same, where something is asked `before` it begins too.
-fn go_asked<T: Send + 'static>(
+/// The same with a run to which something was done before it begins.
+fn go_from<T: Send + 'static>(
     yaml: &str,
     workers: u64,
     segment: &str,
-    before: impl FnOnce(&Steering),
+    done_before: impl FnOnce(&mut Run),
     steer: impl FnOnce(&Steering, &dyn Fn(Ask) -> Answer) -> T + Send + 'static,
 ) -> Went<T> {
     let files = tempfile::tempdir().expect("a folder");
@@ -76,8 +77,8 @@ fn go_asked<T: Send + 'static>(
     let interrupts = Rc::new(interrupt::Interrupts::watch(true).expect("signals"));
     let ui = Rc::new(ui::Ui::start(&args).expect("nobody looks"));
     let mut run = order.begin(&args, Mode::Quiet, &interrupts, &ui).expect("started");
+    done_before(&mut run);
     let steering = run.steering.clone();
-    before(&steering);
     let asking = std::thread::spawn(move || {
         let ask = |ask| match steering.ask(ask) {
             Ok(answer) => answer.blocking_recv().unwrap_or(Err(Refused::Ended)),
@@ -231,12 +232,18 @@ fn what_nobody_waits_for_any_more_is_not_done_later() {
             steering.ask_in_vain(ask);
         }
     };
-    let went = go_asked(&yaml, 1, "0/1", in_vain, move |steering, ask| {
-        in_vain(steering);
-        // Answered after those: the run is neither paused nor stopped.
-        assert_eq!(ask(Ask::Resume), Err(Refused::Senseless("the run is not paused".to_string())));
-        at(done(ask(tps(250))))
-    });
+    let went = go_from(
+        &yaml,
+        1,
+        "0/1",
+        |run| in_vain(&run.steering),
+        move |steering, ask| {
+            in_vain(steering);
+            // Answered after those: the run is neither paused nor stopped.
+            assert_eq!(ask(Ask::Resume), Err(Refused::Senseless("the run is not paused".to_string())));
+            at(done(ask(tps(250))))
+        },
+    );
     assert_eq!(went.events(), [("rate".to_string(), went.told.0)]);
     went.assert_is(&went.schedule().changed(went.told, Change::Rate(Tps::per_second(250))));
     assert_eq!(went.summary.ended, Some(Ended::Complete));
@@ -351,6 +358,27 @@ fn a_plan_that_outgrows_what_was_read_ahead_reads_on_and_maps_every_record() {
     assert_eq!((mapping.mapped, mapping.map_failed), (changed.total(), 0));
     let back = went.summary.read_back.expect("read back");
     assert_eq!((back.found, back.missing, back.different), (changed.total(), 0, 0));
+}
+
+#[test]
+fn whoever_pauses_a_run_that_was_changed_as_often_as_it_can_be_may_let_it_go_on() {
+    let event = Event { n: 0, at: Nanos::ZERO, deed: Deed::Rate(Tps::per_second(100)), stage: 0 };
+    let before = move |run: &mut Run| run.prepared.plan.events = vec![event; MAX_EVENTS - 3];
+    let went = go_from(&steady("{ hold: 100, duration: 1h }", ""), 1, "0/1", before, |_, ask| {
+        let told = [Ask::Pause, Ask::Resume, Ask::Pause, tps(50), tps(60), Ask::Pause].map(ask);
+        done(ask(Ask::Stop));
+        told
+    });
+    let [paused, resumed, with_room_for_one, last, one_more, pause] = went.told;
+    let at = [paused, resumed, last].map(|answer| at(done(answer)));
+    assert!(at.is_sorted());
+    for refused in [with_room_for_one, one_more, pause] {
+        let Err(Refused::Senseless(words)) = refused else { panic!("{refused:?}") };
+        assert!(words.contains(&format!("at most {MAX_EVENTS} times")), "{words}");
+    }
+    // A stop is always possible, and changes no due time.
+    let words: Vec<&str> = went.summary.events[MAX_EVENTS - 3..].iter().map(|row| &*row.event).collect();
+    assert_eq!(words, ["pause", "resume", "rate", "stop"]);
 }
 
 #[test]

@@ -166,7 +166,8 @@ impl Ui {
     }
 
     /// Nothing more is measured: what is left to be sent to a collector is sent, or given up, in a bounded time and not
-    /// later than with the next signal. What there is to say of that comes before the last line.
+    /// later than with the next signal after [`Interrupts::forget_earlier`]. What there is to say of that comes before
+    /// the last line.
     pub(super) fn settle(&self, interrupts: &Interrupts) {
         if let Some(pusher) = self.pusher.take() {
             pusher.finish(|| interrupts.hurries());
@@ -176,6 +177,8 @@ impl Ui {
     /// Nothing follows: those who look are told, for a bounded time.
     pub(super) fn finish(self, interrupts: &Interrupts) {
         self.with(Board::close);
+        // What ended a run that could not begin is not to cut what is to be told of it.
+        interrupts.forget_earlier();
         self.settle(interrupts);
         if let Some(server) = self.server {
             server.finish();

@@ -1,8 +1,11 @@
 //! What a worker does when the schedule is changed: what is ready and not yet due is stamped anew, and everything that
 //! follows from how many requests there are and when stages end is brought up to date.
 
-use crate::engine::QueueLimit;
+use tokio::net::TcpStream;
+
+use crate::arrival;
 use crate::engine::worker::{Queued, Worker};
+use crate::engine::{QueueLimit, is_sparse};
 use crate::plan::course::Heading;
 use crate::plan::schedule::Walker;
 
@@ -38,6 +41,7 @@ impl Worker {
         self.shard.set_ends(heading.ends.iter().map(|end| end.0));
         let queue_limit = QueueLimit::of(heading.peak, self.config.max_lateness, 0);
         self.config.queue_limit.0 = self.config.queue_limit.0.max(queue_limit.0);
+        self.take_stamps(is_sparse(heading.schedule.peak_ahead(), self.config.workers));
         let (before, total) = (self.config.total, heading.schedule.total());
         self.walker = Some(Walker::new(heading.schedule.clone()));
         self.heading = Some(heading);
@@ -49,6 +53,18 @@ impl Worker {
         self.stamp_front();
         // The feed looks too, now and not when the next chunk is taken.
         self.ports.source.nudge();
+    }
+
+    /// Whether the kernel is asked when responses come follows the rates that lie ahead.
+    fn take_stamps(&mut self, is_wanted: bool) {
+        if std::mem::replace(&mut self.config.stamps, is_wanted) == is_wanted {
+            return;
+        }
+        for (_, connection) in &self.connections {
+            let stream: &TcpStream = connection.writer.as_ref();
+            // Where the kernel has none, bytes have come when they are read.
+            let _ = arrival::stamp(stream, is_wanted);
+        }
     }
 
     /// Slots have more requests or fewer than before.

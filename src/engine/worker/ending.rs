@@ -40,6 +40,10 @@ impl Worker {
     pub(super) fn time_out(&mut self, now_ns: u64) {
         let timeout_ns = self.config.connections.request_timeout.0;
         for index in 0..self.connections.capacity() {
+            if !self.connections.get(index).is_some_and(|c| c.inflight.is_overdue(now_ns, timeout_ns)) {
+                continue;
+            }
+            self.catch_up(index);
             let mut timed_out = false;
             while let Some(entry) =
                 self.connections.get_mut(index).and_then(|c| c.inflight.time_out(now_ns, timeout_ns))
@@ -116,6 +120,7 @@ impl Worker {
     pub(super) fn stop(&mut self, now_ns: u64) {
         self.stopped = true;
         self.totals.cut = Some(Nanos(now_ns));
+        self.dropped_waiting |= self.queued > 0;
         for slot in 0..self.slots.len() {
             self.drop_queue(slot);
         }
@@ -152,6 +157,10 @@ impl Worker {
         self.keep_last_course();
         for id in open {
             if self.connections[id].outstanding() > 0 {
+                self.catch_up(id);
+            }
+            let Some(connection) = self.connections.get(id) else { continue };
+            if connection.outstanding() > 0 {
                 self.lose(id, End::Finished, Outcome::TimedOut);
             } else {
                 self.end(id, End::Finished);
@@ -167,7 +176,8 @@ impl Worker {
         }
         let since = self.totals.cut.unwrap_or(finished);
         let goes_on = self.users.as_ref().is_none_or(|users| users.go_on(since.0));
-        self.totals.cut = (goes_on && self.consumed < self.share).then_some(since);
+        let is_cut = self.dropped_waiting || (goes_on && self.consumed < self.share);
+        self.totals.cut = is_cut.then_some(since);
         self.close_windows(finished.0, true, connections);
         self.show();
         self.totals.begun = self.consumed;

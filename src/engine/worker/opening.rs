@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::task::{JoinSet, spawn_local};
 
+use crate::arrival;
 use crate::clock::{self, Stopwatch};
 use crate::engine::connection::{self, Connection};
 use crate::engine::inflight::Inflight;
@@ -65,8 +66,7 @@ async fn open_once(shared: &Shared, slot: usize) -> Result<(), Trouble> {
     let (generation, address, source, limit) = shared.borrow_mut().next_opening(slot);
     let peer = shared.borrow().config.addresses[usize::from(address)];
     let watch = Stopwatch::start();
-    let stamps = shared.borrow().config.stamps;
-    let opened = connection::open(peer, source, limit, stamps).await;
+    let opened = connection::open(peer, source, limit).await;
     let mut worker = shared.borrow_mut();
     worker.slots[slot].opening = false;
     match opened {
@@ -134,6 +134,8 @@ pub(super) async fn write_rest(shared: Shared, id: usize, of: (usize, u64)) {
     let mut worker = shared.borrow_mut();
     worker.connections[id].blocked = false;
     worker.flush(id);
+    // Where that has failed, users of the connection go on.
+    worker.fire_users();
     drop(worker);
     Worker::open_wanted(&shared);
 }
@@ -173,6 +175,10 @@ impl Worker {
         connect_time: Duration,
         shared: &Shared,
     ) -> usize {
+        if self.config.stamps {
+            // Where the kernel has none, bytes have come when they are read.
+            let _ = arrival::stamp(&stream, true);
+        }
         let (reader, writer) = stream.into_split();
         let limit = self.config.connections.limit_of(self.slots[slot].number, generation);
         let stride = self.config.connections.count;

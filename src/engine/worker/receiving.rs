@@ -2,6 +2,7 @@
 //!
 //! Receiving: from bytes to settled requests and completions.
 
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -21,6 +22,9 @@ const BATCH_ITEMS: usize = 256;
 
 /// Or when their responses have this many bytes.
 const BATCH_BYTES: usize = 256 * 1024;
+
+/// Reads of one connection before it is judged: 8 MiB, more than a socket holds.
+const READS_AT_ONCE: usize = 128;
 
 impl Worker {
     /// Reads what a connection holds and settles the requests that it answers.
@@ -48,20 +52,47 @@ impl Worker {
                 self.read_buffer = buffer;
                 return Poll::Pending;
             }
-            Poll::Ready(Ok(Arrived { bytes: 0, .. })) => {
-                self.peer_closed(id);
-                false
-            }
-            Poll::Ready(Ok(arrived)) => self.receive(id, &buffer[..arrived.bytes], arrived.age_ns),
-            Poll::Ready(Err(error)) => {
-                self.trouble(id, "read", error.to_string());
-                self.lose(id, End::Reset, Outcome::Reset);
-                false
-            }
+            Poll::Ready(read) => self.take_in(id, read, &buffer),
         };
         self.read_buffer = buffer;
         self.gather_users();
         Poll::Ready(alive)
+    }
+
+    /// What a read has come to. `false` when the connection has ended by it.
+    #[inline]
+    fn take_in(&mut self, id: usize, read: io::Result<Arrived>, buffer: &[u8]) -> bool {
+        match read {
+            Ok(Arrived { bytes: 0, .. }) => {
+                self.peer_closed(id);
+                false
+            }
+            Ok(arrived) => self.receive(id, &buffer[..arrived.bytes], arrived.age_ns),
+            Err(error) => {
+                self.trouble(id, "read", error.to_string());
+                self.lose(id, End::Reset, Outcome::Reset);
+                false
+            }
+        }
+    }
+
+    /// Reads what a connection holds before requests on it are judged by the clock: if the process has stood still,
+    /// responses that came in time lie there, and nobody has heard of them. Without stamps nobody could say when.
+    #[cold]
+    pub(super) fn catch_up(&mut self, id: usize) {
+        if !self.config.stamps {
+            return;
+        }
+        let mut buffer = std::mem::take(&mut self.read_buffer);
+        for _ in 0..READS_AT_ONCE {
+            let Some(connection) = self.connections.get(id) else { break };
+            let read = arrival::read(connection.writer.as_ref(), &mut buffer);
+            let is_empty = read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+            if is_empty || !self.take_in(id, read, &buffer) {
+                break;
+            }
+        }
+        self.read_buffer = buffer;
     }
 
     /// Decodes frames out of bytes that came so long ago. `false` when the connection has ended by it.

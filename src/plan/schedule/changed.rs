@@ -124,6 +124,19 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_behind_a_change_is_not_ahead_of_it() {
+        let planned = uniform(vec![ramp(0, 900, 9), hold(30, 3)]);
+        assert_eq!(planned.peak_ahead(), Tps::per_second(900));
+        let slower = planned.changed(secs(50), Change::Rate(Tps::per_second(20)));
+        assert_eq!(slower.peak_ahead(), Tps::per_second(30));
+        let faster = slower.changed(secs(70), Change::Rate(Tps::per_second(50)));
+        assert_eq!(faster.peak_ahead(), Tps::per_second(50));
+        // The rest of the ramp comes when the pause is over, whenever that is.
+        assert_eq!(planned.changed(secs(50), Change::Pause(FOREVER)).peak_ahead(), Tps::per_second(900));
+        assert_eq!(planned.changed(secs(100), Change::Pause(secs(10))).peak_ahead(), Tps::per_second(30));
+    }
+
+    #[test]
     fn the_gap_across_a_change_is_made_of_both_rates() {
         // The change comes a quarter into a gap of 10 ms; the other three quarters take 3/4 of 4 ms.
         let changed =

@@ -128,6 +128,7 @@ impl Model<'_> {
     pub(super) fn stop(&mut self) {
         self.stopped = true;
         self.totals.cut = Some(Nanos(self.now_ns));
+        self.dropped_waiting |= self.queued > 0;
         for slot in 0..self.slots.len() {
             self.drop_queue(slot);
         }
@@ -176,7 +177,8 @@ impl Model<'_> {
         }
         let since = self.totals.cut.unwrap_or(Nanos(self.now_ns));
         let goes_on = self.users.as_ref().is_none_or(|users| users.go_on(since.0));
-        self.totals.cut = (goes_on && self.consumed < self.share).then_some(since);
+        let is_cut = self.dropped_waiting || (goes_on && self.consumed < self.share);
+        self.totals.cut = is_cut.then_some(since);
         self.close_windows(true, connections);
         self.hand_over_batch();
         self.show();
