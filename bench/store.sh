@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The store against redis-server, in turns, each started fresh for every run. Prints a Markdown table for each part.
 #
-#   bench/store.sh [--quick] [--rounds N] [PART...]        parts: p16 pipe clients memory idle scan all
+#   bench/store.sh [--quick] [--rounds N] [PART...]        parts: p16 pipe clients many memory idle scan all
 #
 # RUNNER names another build, REDIS_SERVER another Redis.
 set -euo pipefail

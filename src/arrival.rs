@@ -7,7 +7,7 @@
 //! the kernel is asked to stamp what it receives, and a time of arrival is that stamp.
 
 use std::io::{self, IoSliceMut};
-use std::mem::size_of;
+use std::mem::{align_of, size_of};
 use std::os::fd::{AsFd, AsRawFd};
 use std::task::{Context, Poll, ready};
 
@@ -21,6 +21,12 @@ use crate::clock;
 
 /// Room for one stamp beside the bytes, and then some for how the kernel aligns it.
 const STAMP_BYTES: usize = 2 * (size_of::<cmsghdr>() + size_of::<timespec>());
+
+/// Where the kernel lays what it says beside the bytes: headers, which are read in place.
+#[repr(align(16))]
+struct Beside([u8; STAMP_BYTES]);
+
+const _: () = assert!(align_of::<Beside>() >= align_of::<cmsghdr>());
 
 /// Bytes that were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,8 +80,8 @@ pub fn poll_read(
 /// Those of the socket; [`io::ErrorKind::WouldBlock`] when there is nothing.
 pub fn read(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Arrived> {
     let mut parts = [IoSliceMut::new(buffer)];
-    let mut beside = [0; STAMP_BYTES];
-    let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut beside), MsgFlags::empty())?;
+    let mut beside = Beside([0; STAMP_BYTES]);
+    let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut beside.0), MsgFlags::empty())?;
     // A stamp that does not fit is as good as none.
     let stamp = message.cmsgs().ok().and_then(|mut all| {
         all.find_map(|one| match one {

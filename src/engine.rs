@@ -148,34 +148,57 @@ impl QueueLimit {
     }
 }
 
-/// How a run is told to end before its time.
+/// Why a run is told to end before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Cause {
+    /// A signal has come, or somebody has asked for it.
+    Stopped = 2,
+    /// A threshold that says so is broken.
+    Threshold = 4,
+    /// Something has failed.
+    Failed = 8,
+}
+
+impl Cause {
+    const ALL: [Cause; 3] = [Cause::Stopped, Cause::Threshold, Cause::Failed];
+}
+
+/// How a run is told to end before its time. One word has all of it, so that who sees that it ends sees why.
 #[derive(Debug, Default)]
 pub struct Control {
     stop: AtomicU8,
 }
 
-const DRAIN: u8 = 1;
-const NOW: u8 = 2;
+/// Beside the cause, of which there is at most one: not to wait.
+const NOW: u8 = 1;
 
 impl Control {
-    /// Send nothing more, wait for what is in flight.
-    pub fn drain(&self) {
-        self.stop.fetch_max(DRAIN, Ordering::Relaxed);
+    /// Send nothing more, wait for what is in flight. The first cause is the one that counts.
+    pub fn drain(&self, cause: Cause) {
+        // Where it has been told before, it has a cause.
+        let _ = self.stop.compare_exchange(0, cause as u8, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Do not even wait.
     pub fn stop_now(&self) {
-        self.stop.fetch_max(NOW, Ordering::Relaxed);
+        self.stop.fetch_or(NOW, Ordering::Relaxed);
     }
 
     /// Whether the run was told to end.
     pub fn is_draining(&self) -> bool {
-        self.stop.load(Ordering::Relaxed) >= DRAIN
+        self.stop.load(Ordering::Relaxed) != 0
     }
 
     /// Whether the run was told not to wait.
     pub fn is_stopping_now(&self) -> bool {
-        self.stop.load(Ordering::Relaxed) >= NOW
+        self.stop.load(Ordering::Relaxed) & NOW != 0
+    }
+
+    /// Why it was told to end; `None` where it was not, or without a reason.
+    pub fn cause(&self) -> Option<Cause> {
+        let stop = self.stop.load(Ordering::Relaxed);
+        Cause::ALL.into_iter().find(|&cause| stop & cause as u8 != 0)
     }
 }
 
@@ -314,6 +337,8 @@ pub struct Totals {
     pub unreachable_slots: u64,
     /// When the last request was settled.
     pub finished: Nanos,
+    /// Since when nothing more was sent, where there was more to send: the run was ended before its time.
+    pub cut: Option<Nanos>,
     /// Processor time since time zero.
     pub cpu: std::time::Duration,
     /// Times that the worker had to wait for payloads which were already due.

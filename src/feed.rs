@@ -8,6 +8,7 @@
 pub mod payload;
 mod prefetch;
 mod shape;
+mod texts;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -127,9 +128,9 @@ impl Totals {
 /// that are to be read ahead.
 pub fn sizes(prefetch: u64) -> (usize, usize) {
     let chunk = (prefetch / 16).clamp(1, 256) as usize;
-    // Two chunks are being fetched beside those in the ring.
-    let ring = (prefetch as usize / chunk).saturating_sub(prefetch::FETCHES).max(2);
-    (chunk, ring)
+    // Two chunks are being fetched beside those in the ring, which is filled again when a quarter of it is used up.
+    let least = (prefetch as usize / chunk).saturating_sub(prefetch::FETCHES).max(2);
+    (chunk, least + least.div_ceil(3))
 }
 
 /// Feeds one worker until its last request, or until the worker is gone.

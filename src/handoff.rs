@@ -134,9 +134,11 @@ pub struct Receiver<T> {
     room: LastWord,
     filled: Arc<Notify>,
     hungry: Arc<AtomicBool>,
+    /// With so many boxes left or fewer, the sender is woken.
+    refill_at: usize,
 }
 
-/// A ring that holds at most `capacity` boxes.
+/// A ring that holds at most `capacity` boxes. A sender that waits for room is woken when a quarter of it is there.
 pub fn channel<T: Reuse>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     let (ring_in, ring_out) = rtrb::RingBuffer::new(capacity);
     let (returned_in, returned_out) = rtrb::RingBuffer::new(capacity + 2);
@@ -150,7 +152,14 @@ pub fn channel<T: Reuse>(capacity: usize) -> (Sender<T>, Receiver<T>) {
             room: room.clone(),
             hungry: hungry.clone(),
         },
-        Receiver { ring: ring_out, returned: returned_in, room: LastWord(room), filled, hungry },
+        Receiver {
+            ring: ring_out,
+            returned: returned_in,
+            room: LastWord(room),
+            filled,
+            hungry,
+            refill_at: capacity - (capacity / 4).max(1),
+        },
     )
 }
 
@@ -199,7 +208,8 @@ impl<T: Reuse> Receiver<T> {
     /// Takes the oldest box.
     pub fn try_recv(&mut self) -> Option<Box<T>> {
         let taken = self.ring.pop().ok();
-        if taken.is_some() {
+        // Whoever waits for room is woken for several boxes, not for each.
+        if taken.is_some() && self.ring.slots() <= self.refill_at {
             self.room.0.notify_one();
         }
         self.hungry.store(taken.is_none(), Ordering::Relaxed);

@@ -93,6 +93,15 @@ impl Steering {
     }
 }
 
+#[cfg(test)]
+impl Steering {
+    /// Asks, and does not wait for the answer.
+    pub(crate) fn ask_in_vain(&self, ask: Ask) {
+        let (answer, _) = oneshot::channel();
+        self.asks.try_send(Asked { ask, answer }).expect("room for a question");
+    }
+}
+
 impl Helm {
     /// The next question, if there is one.
     pub fn asked(&self) -> Option<Asked> {

@@ -79,7 +79,8 @@ pub fn of_run(state: &State) -> Vec<Metric> {
             samples: Samples::Info(vec![
                 text("run_id", &facts.run_id),
                 text("scenario", &facts.scenario),
-                text("plan", &facts.plan),
+                // What is said of a run does not change while it goes.
+                text("plan", &facts.plan_at_start),
                 text("segment", &facts.segment),
                 text("seed", &facts.seed),
             ]),
@@ -248,7 +249,8 @@ pub(crate) fn typical() -> State {
         facts: Arc::new(Facts {
             run_id: "a-1".to_string(),
             scenario: "a".to_string(),
-            plan: "0123".to_string(),
+            plan: "4567".to_string(),
+            plan_at_start: "0123".to_string(),
             segment: "0/1".to_string(),
             started_ns: 1_000_000_000,
             stages: vec![stage(0.0), stage(1.0)],

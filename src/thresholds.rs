@@ -32,8 +32,8 @@ pub struct Watch {
     stages: Vec<Stage>,
     /// When the schedule ends, where that is known.
     end_ns: u64,
-    /// A threshold has ended the run.
-    ended: bool,
+    /// The threshold that has ended the run, by its place.
+    ended_by: Option<usize>,
     /// Whether somebody asks how they stand while the run goes.
     is_followed: bool,
 }
@@ -132,7 +132,7 @@ impl Watch {
             broken: None,
         });
         let (stages, end_ns) = (stages(plan), end_of(plan));
-        Watch { watched: watched.collect(), stages, end_ns, ended: false, is_followed: false }
+        Watch { watched: watched.collect(), stages, end_ns, ended_by: None, is_followed: false }
     }
 
     /// The plan is another for the seconds that are still to come.
@@ -160,19 +160,30 @@ impl Watch {
         else {
             return false;
         };
-        let mut ends_the_run = false;
-        for watched in &mut self.watched {
+        let has_ended = self.ended_by.is_some();
+        let mut ended_by = None;
+        for (place, watched) in self.watched.iter_mut().enumerate() {
             let threshold = &watched.threshold;
             let (counts, from_ns) = match threshold.stage {
                 Some(wanted) => (wanted == index, stage.start_ns),
                 None => (!stage.warmup, 0),
             };
-            if counts && threshold.condition.metric.is_windowed() && start_ns - from_ns >= threshold.after.0 {
-                ends_the_run |= watched.second(row, span_ns, self.ended, self.is_followed);
+            if counts
+                && threshold.condition.metric.is_windowed()
+                && start_ns - from_ns >= threshold.after.0
+                && watched.second(row, span_ns, has_ended, self.is_followed)
+            {
+                ended_by = ended_by.or(Some(place));
             }
         }
-        self.ended |= ends_the_run;
-        ends_the_run
+        self.ended_by = self.ended_by.or(ended_by);
+        ended_by.is_some()
+    }
+
+    /// What it demands, the first threshold that has ended the run.
+    pub fn ended_by(&self) -> Option<&Condition> {
+        let watched = self.ended_by.and_then(|place| self.watched.get(place));
+        watched.map(|watched| &watched.threshold.condition)
     }
 
     /// Judges all thresholds, when everything else of the summary is known.
@@ -328,7 +339,7 @@ impl Watched {
             Some(wanted) => wanted == index,
             None => !row.warmup,
         };
-        let cut_short = summary.ledger.outcomes.of(Outcome::NotReached) > 0;
+        let cut_short = summary.is_cut_short();
         let mut sum = Sum::default();
         for (index, row) in summary.stages.iter().enumerate().filter(|(index, row)| counts_here(*index, row))
         {

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use runner::clock::Clock;
-use runner::engine::{self, Config, Control, Event, Gauges, OnOverload, Pacing, Ports, Totals};
+use runner::engine::{self, Cause, Config, Control, Event, Gauges, OnOverload, Pacing, Ports, Totals};
 use runner::handoff::{self, Batch, Chunk, Fate, Item};
 use runner::ledger::{Ledger, Outcome};
 use runner::plan::closed::{self, Think, Until};
@@ -386,11 +386,12 @@ fn a_stopped_run_waits_for_what_is_in_flight() {
         while target.stats().issued < 200 {
             std::thread::yield_now();
         }
-        control.drain();
+        control.drain(Cause::Stopped);
     });
     result.assert_balances(60_000);
     assert_eq!(result.totals.sent, result.of(Outcome::Matched));
     assert!(result.of(Outcome::NotReached) > 50_000);
+    assert!(result.totals.cut.is_some_and(|cut| cut <= result.totals.finished), "{:?}", result.totals.cut);
 }
 
 #[test]
@@ -591,7 +592,7 @@ fn a_stopped_load_waits_for_what_is_in_flight() {
         while target.stats().issued < 40 {
             std::thread::yield_now();
         }
-        control.drain();
+        control.drain(Cause::Stopped);
     });
     result.assert_balances(1_000_000);
     assert_eq!(result.totals.sent, result.of(Outcome::Matched));

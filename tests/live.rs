@@ -367,6 +367,60 @@ fn a_series_is_one_story_on_one_page() {
     );
 }
 
+#[test]
+fn a_run_of_a_series_that_fails_before_it_begins_takes_nothing_from_the_one_before() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    let matrix =
+        format!("{SHORT}responder: {{ ports: 1 }}\nmatrix: {{ responder.first_port: [0, {port}] }}\n")
+            .replace("duration: 2s", "duration: 1s");
+    let run = LiveRun::start(&matrix, &[], &[]);
+    let state = put_together(&run.events("/live/events").rest());
+    let ended = run.wait();
+    ended.assert_code(106);
+    let codes: Vec<_> = ended.rows("matrix.csv").into_iter().map(|row| row["exit_code"].clone()).collect();
+    assert_eq!(codes, ["0", "106"]);
+    assert_eq!((&state["facts"]["turn"], &state["end"]["passed"]), (&json!(1), &json!(true)), "{state}");
+    assert_eq!((&state["over"], sum(&state, "sent")), (&json!(true), 300));
+}
+
+#[test]
+fn a_run_that_fails_before_it_begins_says_why_on_its_page() {
+    let nobody = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = nobody.local_addr().expect("an address");
+    drop(nobody);
+    let target =
+        format!("{SHORT}target: {{ addresses: [\"{addr}\"] }}\nmatrix: {{ connections.count: [1, 2] }}\n");
+    let run = LiveRun::start(&target, &[], &[]);
+    let state = put_together(&run.events("/live/events").rest());
+    run.wait().assert_code(100);
+    assert_eq!((&state["end"]["exit_code"], &state["end"]["passed"]), (&json!(100), &json!(false)));
+    let reason = state["end"]["reason"].as_str().expect("a reason");
+    assert!(reason.contains(&format!("reach the target {addr}")), "{reason}");
+}
+
+#[test]
+fn a_seed_above_what_every_reader_of_json_knows_is_kept_to_the_last_digit() {
+    let seed = u64::MAX.to_string();
+    let yaml = format!("{SHORT}vars: {{ drawn: \"{seed}\" }}\nseed: ${{drawn}}\n");
+    let run = LiveRun::start(&yaml, &[], &[]);
+    let state = put_together(&run.events("/live/events").rest());
+    let ended = run.wait();
+    ended.assert_code(0);
+    assert_eq!(state["facts"]["seed"], json!(seed));
+    for (file, line) in [
+        ("effective.yaml", format!("\nseed: {seed}\n")),
+        ("plan.json", format!("\"seed\": {seed},")),
+        ("summary.json", format!("\"seed\": {seed},")),
+        ("summary.csv", format!(",{seed},")),
+    ] {
+        assert!(ended.file(file).contains(&line), "{file}");
+    }
+    // The same bytes follow from what was written.
+    run.bench.call(&["replay", "out", "--dry-run"]).assert_code(0);
+    run.bench.call(&["verify", "out"]).assert_code(0);
+}
+
 /// The last line that was said.
 fn last_line(stderr: &str) -> &str {
     stderr.trim_end().lines().last().unwrap_or_default()
@@ -596,6 +650,38 @@ fn a_collector_has_the_end_of_every_run_of_a_series() {
         runs.insert(format!("{:?}", run_id.expect("the run")), number(&message, "runner.requests_sent"));
     }
     assert_eq!(runs.into_values().collect::<Vec<_>>(), [300; 3]);
+}
+
+#[test]
+fn who_a_collector_hears_of_is_the_same_after_the_run_was_changed() {
+    let (addr, taken) = collector("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    let endpoint = format!("http://{addr}");
+    let env = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OTEL_METRIC_EXPORT_INTERVAL", "100")];
+    let run = LiveRun::start(LONG, &[], &env);
+    wait_for("the first requests", || run.get("/live").json()["now"]["sent"].as_u64() > Some(0));
+    let facts = || run.get("/live").json()["facts"].clone();
+    let before = facts();
+    assert_eq!(run.post("/control", r#"{"action": "rate", "rate": 250}"#).status, 200);
+    let after = facts();
+    assert_ne!(after["plan"], before["plan"]);
+    assert_eq!([&after["plan_at_start"], &before["plan_at_start"]], [&before["plan"]; 2]);
+    let info = format!("plan=\"{}\"", before["plan"].as_str().expect("a plan"));
+    assert!(run.get("/metrics").body.contains(&info));
+    assert_eq!(run.post("/control", r#"{"action": "stop"}"#).status, 200);
+    run.wait().assert_code(105);
+    end(addr);
+    let mut plans = Vec::new();
+    let mut resources = Vec::new();
+    for (_, body) in taken.join().expect("it took them") {
+        let message = ExportMetricsServiceRequest::decode(&body[..]).expect("a message");
+        let resource = message.resource_metrics[0].resource.clone().expect("a resource");
+        let plan = resource.attributes.iter().find(|attribute| attribute.key == "runner.plan");
+        plans.push(format!("{:?}", plan.expect("a plan")));
+        resources.push(resource);
+    }
+    let last = plans.last().expect("the end of the run");
+    assert!(last.contains(before["plan"].as_str().expect("a plan")), "{last} {before}");
+    assert!(resources.windows(2).all(|pair| pair[0] == pair[1]), "{plans:?}");
 }
 
 #[test]

@@ -260,11 +260,26 @@ fn merged_segments_are_the_whole_to_the_request_and_to_the_bucket() {
 
 #[test]
 fn a_part_that_a_threshold_has_ended_fails_the_whole_and_one_that_was_sent_to_its_end_is_judged_again() {
+    let open = "stages: [ { hold: 30, duration: 30s } ]";
+    // Nothing is missing in the ledger of a load that only time ends.
+    let closed = "users: 6, think: 150ms, duration: 30s";
+    for load in [open, closed] {
+        parts_are_merged(load);
+    }
+}
+
+/// Merges the parts of a load: one is answered slowly and breaks a threshold, with which it ends or not.
+fn parts_are_merged(load: &str) {
+    const CHECK: &str = "response_time p(50) < 50ms";
+    let is_open = load.contains("stages");
     let bench = Bench::new();
     let run = |abort: bool, out: &str| {
-        let check = format!("{{ check: response_time p(50) < 50ms, after: 2s, abort: {abort} }}");
-        let more = format!("thresholds: [ {check} ]\nresponder: {{ delay: 1ms }}\n");
-        let file = bench.file("s.yaml", &steady(30, "30s", &more));
+        let check = format!("{{ check: {CHECK}, after: 2s, abort: {abort} }}");
+        let yaml = format!(
+            "name: steady\nrecords: {{ range: 1..10000 }}\nload: {{ {load} }}\n\
+             thresholds: [ {check} ]\nresponder: {{ delay: 1ms }}\n"
+        );
+        let file = bench.file("s.yaml", &yaml);
         let mut parts = Vec::new();
         for index in 0..3 {
             let (segment, part) = (format!("{index}/3"), format!("{out}-{index}"));
@@ -279,13 +294,51 @@ fn a_part_that_a_threshold_has_ended_fails_the_whole_and_one_that_was_sent_to_it
         (bench.call(&args), json(&bench.path().join(out)))
     };
     let (merged, summary) = run(true, "short");
-    assert_fails(&merged, 99, &["FAILED", "segment 0/3", "response_time p(50) < 50ms"]);
-    assert!(summary["ledger"]["not_reached"].as_u64().is_some_and(|missing| missing > 0), "{summary}");
+    assert_fails(&merged, 99, &["FAILED", "segment 0/3", CHECK]);
+    assert_eq!(summary["ledger"]["not_reached"].as_u64().is_some_and(|missing| missing > 0), is_open);
     assert_eq!(summary["thresholds"][0]["passed"], true, "on the whole it holds, as far as that was sent");
+    // It was the planned load until the first of its parts ended.
+    let (part, ended) = (json(&bench.path().join("short-0"))["ended"].clone(), &summary["ended"]);
+    assert_eq!((ended, &ended["threshold"]), (&part, &CHECK.into()));
+    assert_eq!(json(&bench.path().join("short-1"))["ended"], serde_json::json!({ "how": "complete" }));
+    let at_s = ended["at_us"].as_u64().expect("an instant") / 1_000_000;
+    let blocks = |summary: &serde_json::Value| {
+        let blocks = summary["drawn"]["blocks"].as_array().expect("blocks").iter();
+        blocks.map(|block| block["to"].as_u64().expect("a second")).collect::<Vec<_>>()
+    };
+    assert!(at_s < 10, "{ended}");
+    assert_eq!(blocks(&summary), (1..=at_s).collect::<Vec<_>>());
+    let page = std::fs::read_to_string(bench.path().join("short/report.html")).expect("a page");
+    assert!(page.contains("by the threshold response_time p(50) &lt; 50ms"));
     bench.call(&["verify", "short"]).assert_code(0);
+    // Made again it says the same.
+    bench.call(&["report", "short"]).assert_code(0);
+    assert_eq!(json(&bench.path().join("short")), summary);
+
     let (merged, summary) = run(false, "long");
     assert_fails(&merged, 0, &["PASSED"]);
-    assert_eq!((&summary["ledger"]["not_reached"], &summary["ledger"]["sent"]), (&0.into(), &900.into()));
+    assert_eq!(
+        (&summary["ledger"]["not_reached"], &summary["ended"]["how"]),
+        (&0.into(), &"complete".into())
+    );
+    assert_eq!(blocks(&summary).last(), Some(&30));
+    if is_open {
+        assert_eq!(summary["ledger"]["sent"], 900);
+    }
+
+    // What an earlier version has written does not say how it ended.
+    for part in ["short-0", "short-1"] {
+        let path = bench.path().join(part).join("summary.json");
+        let mut old = json(&bench.path().join(part));
+        assert!(old.as_object_mut().expect("an object").remove("ended").is_some());
+        std::fs::write(&path, old.to_string()).expect("written");
+        bench.call(&["verify", part]).assert_code(0);
+        bench.call(&["report", part]).assert_code(0);
+        assert!(json(&bench.path().join(part)).get("ended").is_none(), "nobody knows");
+    }
+    let merged = bench.call(&["merge", "short-0", "short-1", "short-2", "--out", "old"]);
+    merged.assert_code(if is_open { 99 } else { 0 });
+    assert!(json(&bench.path().join("old")).get("ended").is_none(), "nobody knows");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod program;
 mod redis_server;
 
 use std::collections::HashSet;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 
 use program::{Bench, Ended, signal, wait_for};
@@ -502,4 +503,63 @@ fn the_kept_store_can_be_looked_at() {
     assert_eq!(fields, 3);
     signal(&child, "-INT");
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
+
+/// Passes bytes on between two connections until they end.
+fn join(one: TcpStream, other: TcpStream) {
+    for (from, to) in [(&one, &other), (&other, &one)] {
+        let [mut from, mut to] = [from, to].map(|stream| stream.try_clone().expect("a socket"));
+        std::thread::spawn(move || {
+            // Who is gone takes nothing.
+            let _ = std::io::copy(&mut from, &mut to);
+            let _ = to.shutdown(Shutdown::Write);
+        });
+    }
+}
+
+#[test]
+fn connections_that_end_or_fail_before_the_first_request_are_in_the_files_too() {
+    let bench = Bench::new();
+    let store = RedisServer::start(&[]);
+    let store_addr = store.addr();
+    let [first, second, gate] = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let [a, b, url] = [&first, &second, &gate].map(|it| it.local_addr().expect("an address").to_string());
+    let more = format!(
+        "redis: {{ url: \"redis://{url}\", timeout: 1m }}\nconnections: {{ count: 1, limit: 0 }}\n\
+         target: {{ addresses: [\"{a}\", \"{b}\"], framing: line, correlate: order }}\n\
+         mapping: {{ into: none }}\n"
+    );
+    let child = bench.start(&steady(50, "1s", &more), &[]);
+    // Closed at once, and the next one is refused: the third goes to the other address.
+    let (stream, _) = first.accept().expect("a connection");
+    drop(first);
+    drop(stream);
+    let (stream, _) = second.accept().expect("a connection");
+    // Whatever is sent comes back, a line for a line.
+    let echo = std::thread::spawn(move || std::io::copy(&mut &stream, &mut &stream).expect("it is read"));
+    // Nothing could be due before, since there was no record to send.
+    std::thread::spawn(move || {
+        for client in gate.incoming() {
+            join(client.expect("a client"), TcpStream::connect(store_addr).expect("a store"));
+        }
+    });
+    let ended = bench.wait(child);
+    ended.assert_code(0);
+    assert!(echo.join().expect("it was read") > 0);
+    assert_eq!(ended.summary(&["matched", "connections_opened", "reconnects"]), [50, 2, 1]);
+    let connections: Vec<_> = ended
+        .rows("connections.csv")
+        .into_iter()
+        .map(|row| ["generation", "address", "closed_us", "sent", "end"].map(|name| row[name].clone()))
+        .collect();
+    assert_eq!(connections.len(), 2, "{connections:?}");
+    assert_eq!(connections[0], ["0", a.as_str(), "0", "0", "peer_closed"]);
+    assert_eq!([&connections[1][1], &connections[1][4]], [b.as_str(), "finished"]);
+    let errors = ended.rows("errors.csv");
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_eq!(
+        ["kind", "address", "count"].map(|name| errors[0][name].as_str()),
+        ["connect", a.as_str(), "1"]
+    );
+    bench.call(&["verify", "out"]).assert_code(0);
 }

@@ -16,6 +16,12 @@ fn column(ended: &Ended, file: &str, name: &str) -> Vec<u64> {
     ended.rows(file).iter().map(|row| row[name].parse().expect("a number")).collect()
 }
 
+/// What `summary.json` says of how far the plan was carried out.
+fn how_it_ended(ended: &Ended) -> serde_json::Value {
+    let json: serde_json::Value = serde_json::from_str(&ended.file("summary.json")).expect("JSON");
+    json["ended"].clone()
+}
+
 #[test]
 fn the_ramp_of_an_hour_is_simulated_to_its_last_request() {
     let bench = Bench::new();
@@ -44,6 +50,7 @@ fn the_ramp_of_an_hour_is_simulated_to_its_last_request() {
     );
     let json: serde_json::Value = serde_json::from_str(&ended.file("summary.json")).expect("JSON");
     assert_eq!((&json["simulated"], &json["ledger"]["mapped"]), (&true.into(), &serde_json::Value::Null));
+    assert_eq!(how_it_ended(&ended), serde_json::json!({ "how": "complete" }));
 }
 
 const SMALL: &str = "name: small\nseed: 7\nrecords: { range: 1..1000, order: shuffle }\n\
@@ -136,7 +143,11 @@ fn what_finds_no_room_waits_for_as_long_as_arithmetic_says() {
     // The first is sent at once, the next finds no room, and so on in turns.
     let dropped = bench.run(&crowded("on_overload: drop,"), &["--simulate"]);
     assert_eq!(dropped.summary(&["sent", "matched", "dropped_overload"]), [100, 100, 100]);
-    bench.run(&crowded("on_overload: fail,"), &["--simulate"]).assert_code(1);
+    let failed = bench.run(&crowded("on_overload: fail,"), &["--simulate"]);
+    failed.assert_code(1);
+    // The second is due after 5 ms and finds no room; that is seen when the model looks around.
+    let how = how_it_ended(&failed);
+    assert!(how["how"] == "error" && how["at_us"].as_u64().is_some_and(|at| at >= 5000), "{how}");
 }
 
 #[test]
@@ -148,10 +159,14 @@ fn a_threshold_that_ends_the_run_ends_it_at_the_same_request_every_time() {
     let counts = || {
         let ended = bench.run(rising, &["--simulate"]);
         ended.assert_code(99);
-        ended.summary(&["scheduled", "sent", "not_reached", "matched"])
+        (ended.summary(&["scheduled", "sent", "not_reached", "matched"]), how_it_ended(&ended))
     };
-    let (first, second) = (counts(), counts());
-    assert_eq!(first, second);
+    let ((first, how), (second, how_again)) = (counts(), counts());
+    assert_eq!((&first, &how), (&second, &how_again));
+    assert_eq!(
+        (&how["how"], &how["threshold"]),
+        (&"threshold".into(), &"response_time p(99) < 100ms".into())
+    );
     assert!(first[2] > 0 && first[1] + first[2] <= first[0], "{first:?}");
 }
 
@@ -201,6 +216,23 @@ fn a_target_that_is_slower_than_the_time_out_times_out() {
     assert_eq!(counts[0], counts[1] + counts[4]);
     assert_eq!(counts[1], counts[2] + counts[3]);
     assert!(counts[2] > 0 && ended.summary(&["reconnects"])[0] > 0, "each time-out costs its connection");
+}
+
+#[test]
+fn of_a_target_that_answers_far_too_late_only_so_many_responses_are_on_their_way() {
+    // 1.2 million in six seconds, all of them timed out long before the first response comes in the fifteenth.
+    let bench = Bench::new();
+    let silent = "name: silent\nload:\n  stages:\n    - { hold: 200000, duration: 6s }\n    - { hold: 1, duration: 17s }\n\
+                  connections: { count: 10, limit: 0, window: 1000, request_timeout: 10ms }\n\
+                  responder: { delay: 15s }\n";
+    let ended = bench.run(silent, &["--simulate"]);
+    ended.assert_code(100);
+    let counts = ended.summary(&["scheduled", "sent", "timed_out", "dropped", "matched"]);
+    assert_eq!(counts, [1_200_017, 1_200_017, 1_200_017, 0, 0]);
+    assert_eq!(ended.summary(&["late"]), [1 << 20], "what there was no room for never comes");
+    // As good as no answer at all: they would come when nobody sends any more.
+    let ended = bench.run(&silent.replace("delay: 15s", "delay: 10h"), &["--simulate"]);
+    assert_eq!(ended.summary(&["sent", "timed_out", "late"]), [1_200_017, 1_200_017, 0]);
 }
 
 #[test]

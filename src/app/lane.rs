@@ -14,7 +14,7 @@ use tokio::task::LocalSet;
 use crate::app::error::Error;
 use crate::clock::Clock;
 use crate::datastore::{self, Datastore};
-use crate::engine::Control;
+use crate::engine::{Cause, Control};
 use crate::feed::payload::Payloads;
 use crate::feed::{self, Kept};
 use crate::handoff::{Batch, Chunk, Completion, Receiver, Sender};
@@ -115,7 +115,7 @@ pub(super) fn run(common: Common, own: Own, events: mpsc::Sender<Event>) {
 fn fail(error: Error, control: &Control, events: &mpsc::Sender<Event>) {
     // A run that is gone needs no lane.
     let _ = events.send(Event::Failed(error));
-    control.drain();
+    control.drain(Cause::Failed);
 }
 
 async fn work(common: Common, own: Own, events: &mpsc::Sender<Event>) -> Result<(), Error> {
@@ -190,7 +190,7 @@ async fn take_completions(
         if failed.is_none()
             && let Err(error) = show(common, batch, script.as_deref(), kept.as_ref())
         {
-            common.control.drain();
+            common.control.drain(Cause::Failed);
             failed = Some(error);
         }
         Ok(())
@@ -212,10 +212,10 @@ async fn take_completions(
                     move || control.is_stopping_now()
                 })),
             };
-            writer::run(parts, see).await.inspect_err(|_| common.control.drain())?
+            writer::run(parts, see).await.inspect_err(|_| common.control.drain(Cause::Failed))?
         }
         _ => {
-            only_see(source, see).await.inspect_err(|_| common.control.drain())?;
+            only_see(source, see).await.inspect_err(|_| common.control.drain(Cause::Failed))?;
             mapping::Totals::default()
         }
     };

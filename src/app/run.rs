@@ -314,6 +314,8 @@ struct Crew {
     lane_events: mpsc::Receiver<lane::Event>,
     /// What lanes told before all workers were ready: a short load may be fed by then.
     early: Vec<lane::Event>,
+    /// What workers told by then of connections.
+    early_events: Vec<(u64, engine::Event)>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -524,6 +526,7 @@ impl Crew {
             events,
             lane_events,
             early: Vec::new(),
+            early_events: Vec::new(),
             threads: Vec::new(),
         };
         let (_, ring) = feed::sizes(parts::prefetch(&prepared.plan, &prepared.loaded.scenario, workers));

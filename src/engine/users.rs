@@ -6,10 +6,12 @@
 //!    instant and the slot. Users in flight are not kept here: the request on their connection is them.
 //! 2. A user who is through with a request thinks, and is ready at that end plus the think time. That is
 //!    the *intended* time of the next request; the time until it leaves is its lag.
-//! 3. Whoever is ready first takes the worker's next request. After the end of the load nobody is ready.
+//! 3. Whoever is ready first takes the worker's next request; of two at one instant, who has come first. After the end of
+//!    the load nobody is ready.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
@@ -18,11 +20,57 @@ use crate::plan::closed::{Closed, Think};
 use crate::plan::connections::Connections;
 use crate::plan::segment::Segment;
 
+/// Connections that are read before those who have their answers send again.
+const MOST_READS: usize = 4;
+
+/// Instants and slots (as indices of the worker), the earliest first.
+#[derive(Debug, Default)]
+struct Ready {
+    /// Who has come in the order of the instants, as all do who think equally long: a queue.
+    in_order: VecDeque<(u64, u32)>,
+    /// Who has come behind somebody who is ready later.
+    others: BinaryHeap<Reverse<(u64, u32)>>,
+}
+
+impl Ready {
+    #[inline]
+    fn push(&mut self, ready: (u64, u32)) {
+        match self.in_order.back() {
+            Some(last) if ready.0 < last.0 => self.others.push(Reverse(ready)),
+            _ => self.in_order.push_back(ready),
+        }
+    }
+
+    /// The first, and whether it is in the queue.
+    #[inline]
+    fn first(&self) -> Option<((u64, u32), bool)> {
+        match (self.in_order.front(), self.others.peek()) {
+            (Some(&first), Some(&Reverse(other))) if other.0 < first.0 => Some((other, false)),
+            (Some(&first), _) => Some((first, true)),
+            (None, other) => other.map(|&Reverse(other)| (other, false)),
+        }
+    }
+
+    #[inline]
+    fn pop(&mut self) -> Option<(u64, u32)> {
+        let (first, is_in_order) = self.first()?;
+        if is_in_order {
+            self.in_order.pop_front()
+        } else {
+            self.others.pop().map(|Reverse(other)| other)
+        };
+        Some(first)
+    }
+
+    fn len(&self) -> usize {
+        self.in_order.len() + self.others.len()
+    }
+}
+
 /// Who is ready when, on one worker.
 #[derive(Debug)]
 pub(crate) struct Users {
-    /// Instants and slots (as indices of the worker), the earliest first.
-    ready: BinaryHeap<Reverse<(u64, u32)>>,
+    ready: Ready,
     /// Users by slot of the worker.
     on_slot: Vec<u64>,
     count: u64,
@@ -33,6 +81,10 @@ pub(crate) struct Users {
     counted: bool,
     /// Rings when a user becomes ready before the pacing task would look.
     bell: Arc<Notify>,
+    /// Rings when responses have come and somebody can go on at once.
+    at_once: Rc<Notify>,
+    /// Reads since users were let go.
+    reads: usize,
     /// When the pacing task will look again.
     looks_at_ns: u64,
 }
@@ -52,9 +104,10 @@ impl Users {
             slots.map(|slot| closed.users_on_slot(segment, slot, connections.count)).collect();
         let of_user = |user: u64| {
             let slot = user % connections.count;
-            mine(&slot).then(|| Reverse((closed.begins(user).0, (slot / workers) as u32)))
+            mine(&slot).then(|| (closed.begins(user).0, (slot / workers) as u32))
         };
-        let ready: BinaryHeap<_> = closed.users_of(segment).filter_map(of_user).collect();
+        let mut ready = Ready::default();
+        closed.users_of(segment).filter_map(of_user).for_each(|user| ready.push(user));
         Users {
             count: ready.len() as u64,
             ready,
@@ -64,6 +117,8 @@ impl Users {
             end_ns: closed.end().map_or(u64::MAX, |end| end.0),
             counted: closed.end().is_none(),
             bell: Arc::new(Notify::new()),
+            at_once: Rc::new(Notify::new()),
+            reads: 0,
             looks_at_ns: 0,
         }
     }
@@ -99,20 +154,20 @@ impl Users {
     /// When the first user is ready, if anybody will be.
     #[inline]
     pub(crate) fn next_ready(&self) -> Option<u64> {
-        self.ready.peek().map(|Reverse((ready_ns, _))| *ready_ns).filter(|&ready_ns| ready_ns < self.end_ns)
+        self.ready.first().map(|((ready_ns, _), _)| ready_ns).filter(|&ready_ns| ready_ns < self.end_ns)
     }
 
     /// Takes the user who has been ready longest: since when, and on which slot.
     #[inline]
     pub(crate) fn take(&mut self) -> Option<(u64, usize)> {
-        self.ready.pop().map(|Reverse((ready_ns, slot))| (ready_ns, slot as usize))
+        self.ready.pop().map(|(ready_ns, slot)| (ready_ns, slot as usize))
     }
 
     /// The user of request `n` on a slot is through with it.
     #[inline]
     pub(crate) fn free(&mut self, slot: usize, n: u64, ended_ns: u64) {
         let ready_ns = ended_ns.saturating_add(self.think.after(self.seed, n));
-        self.ready.push(Reverse((ready_ns, slot as u32)));
+        self.ready.push((ready_ns, slot as u32));
     }
 
     /// The pacing task will look again at this instant, or when the bell rings.
@@ -129,6 +184,31 @@ impl Users {
         }
     }
 
+    /// Responses have come over a connection: whoever can go on at once is to, together with those of other connections
+    /// that were ready to be read at the same time. `true` when there are enough of these.
+    #[inline]
+    pub(crate) fn gather(&mut self) -> bool {
+        if self.next_ready().is_none() {
+            return false;
+        }
+        self.reads += 1;
+        if self.reads == 1 {
+            self.at_once.notify_one();
+        }
+        self.reads >= MOST_READS
+    }
+
+    /// All who are ready are let go.
+    #[inline]
+    pub(crate) fn gathered(&mut self) {
+        self.reads = 0;
+    }
+
+    /// Rings when somebody may be ready by responses that have come.
+    pub(crate) fn at_once(&self) -> Rc<Notify> {
+        self.at_once.clone()
+    }
+
     /// Rings when the pacing task should look. May ring once too often.
     pub(crate) fn bell(&self) -> Arc<Notify> {
         self.bell.clone()
@@ -137,6 +217,8 @@ impl Users {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::plan::closed::Until;
     use crate::units::Nanos;
@@ -184,6 +266,24 @@ mod tests {
             (users.take(), users.take(), users.take()),
             (Some((15 * MS, 0)), Some((25 * MS, 1)), None)
         );
+    }
+
+    proptest! {
+        #[test]
+        fn the_earliest_is_always_first(instants in prop::collection::vec((0u64..40, 0u32..4, any::<bool>()), 1..60)) {
+            let (mut ready, mut all) = (Ready::default(), Vec::new());
+            for (instant, slot, is_taken) in instants {
+                ready.push((instant, slot));
+                all.push((instant, slot));
+                prop_assert_eq!(ready.len(), all.len());
+                if is_taken {
+                    let first = ready.pop().expect("somebody");
+                    prop_assert_eq!(Some(first.0), all.iter().map(|user| user.0).min());
+                    let index = all.iter().position(|user| *user == first).expect("pushed before");
+                    all.remove(index);
+                }
+            }
+        }
     }
 
     #[test]

@@ -20,13 +20,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use slab::Slab;
-use tokio::task::{LocalSet, yield_now};
+use tokio::sync::Notify;
+use tokio::task::{LocalSet, spawn_local, yield_now};
 
 use crate::clock::{self, Alarm, Clock};
 use crate::engine::connection::{Connection, Queued};
 use crate::engine::pacer::{BURST, Pacer, Wait};
 use crate::engine::users::Users;
-use crate::engine::{Config, Event, OnOverload, Ports, Totals};
+use crate::engine::{Cause, Config, Event, OnOverload, Ports, Totals};
 use crate::handoff::{Batch, Chunk, Completion, Fate, Item};
 use crate::ledger::Outcome;
 use crate::plan::course::Heading;
@@ -184,6 +185,10 @@ async fn work(config: Config, mut ports: Ports) -> io::Result<()> {
     let Ok(clock) = start.await else { return Ok(()) };
     let mut alarm = Alarm::new(&clock)?;
     shared.borrow_mut().begin(clock);
+    let at_once = shared.borrow().users.as_ref().map(Users::at_once);
+    if let Some(at_once) = at_once {
+        spawn_local(go_on(shared.clone(), at_once));
+    }
     alarm.wait_until(Nanos::ZERO).await?;
     shared.borrow_mut().time_zero();
     pace(&shared, &mut alarm).await?;
@@ -218,6 +223,15 @@ async fn pace(shared: &Shared, alarm: &mut Alarm) -> io::Result<()> {
                 }
             },
         }
+    }
+}
+
+/// Lets users send again when what was ready to be read has been.
+async fn go_on(shared: Shared, at_once: Rc<Notify>) {
+    loop {
+        at_once.notified().await;
+        shared.borrow_mut().fire_users();
+        Worker::open_wanted(&shared);
     }
 }
 
@@ -354,8 +368,19 @@ impl Worker {
         }
     }
 
-    /// Lets users go who have become ready by what was just received, without a turn in between.
+    /// Users may be ready by what was just received. They go when the other connections have been read that are ready
+    /// too, or some of them: the peer is then woken once for all, and not once for each.
+    fn gather_users(&mut self) {
+        if self.users.as_mut().is_some_and(Users::gather) {
+            self.fire_users();
+        }
+    }
+
+    /// Lets users go who have become ready, without a turn in between.
     fn fire_users(&mut self) {
+        if let Some(users) = &mut self.users {
+            users.gathered();
+        }
         // Until time zero the clock stands at it, and whoever begins with the load would be ready.
         if !self.started || self.users.as_ref().is_none_or(|users| users.next_ready().is_none()) {
             return;
@@ -467,7 +492,7 @@ impl Worker {
             OnOverload::Queue | OnOverload::Drop => Some(Outcome::Overload),
             OnOverload::Fail => {
                 self.tell(Event::Overloaded);
-                self.ports.control.drain();
+                self.ports.control.drain(Cause::Failed);
                 Some(Outcome::Overload)
             }
         }

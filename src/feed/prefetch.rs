@@ -12,7 +12,8 @@ use tokio::task::{JoinHandle, spawn_local};
 
 use crate::clock::{self, Clock, Stopwatch};
 use crate::datastore::{self, Datastore};
-use crate::feed::shape::{Fetched, Shaper, Wanted};
+use crate::feed::shape::{Fetched, Records, Shaper, Wanted};
+use crate::feed::texts::Texts;
 use crate::feed::{Error, OnMissing, Parts, Totals};
 use crate::handoff::{Chunk, Sender};
 use crate::plan::course::{Course, Rest};
@@ -28,6 +29,9 @@ pub(super) const FETCHES: usize = 2;
 
 /// Bytes of one chunk: large records make chunks of fewer requests.
 const CHUNK_BYTES: usize = 2 << 20;
+
+/// About as long is a key; longer ones make room for themselves.
+const KEY_BYTES: usize = 24;
 
 /// Requests of the first chunks.
 const FIRST_CHUNK: usize = 16;
@@ -76,11 +80,10 @@ impl Feed {
             clock: clock.clone(),
             max_lateness,
             course: course.clone(),
-            needs_values: script.is_some() || payloads.use_values(),
             hungry: sink.hunger(),
             totals: RefCell::default(),
         });
-        let mut shaper = Shaper::new(codec, script, keep, payloads);
+        let mut shaper = Shaper::new(codec, script, keep, payloads, fetcher.generator.clone());
         let mut upcoming = Upcoming::new(course, share, keys, mix);
         // With the version of the schedule by which their requests are stamped.
         let mut fetches: VecDeque<(u64, JoinHandle<Result<Fetched, Error>>)> = VecDeque::new();
@@ -223,7 +226,6 @@ struct Fetcher {
     max_lateness: Nanos,
     /// `None` in the closed model.
     course: Option<Arc<Course>>,
-    needs_values: bool,
     /// Whether the worker has used up all that was read ahead.
     hungry: Arc<AtomicBool>,
     totals: RefCell<Totals>,
@@ -233,15 +235,11 @@ impl Fetcher {
     /// Reads the records of some requests, again and again while the datastore is away, until it is
     /// too late for them. `version`: that of the schedule which they are stamped by.
     async fn fetch(self: Rc<Self>, wanted: Vec<Wanted>, version: u64) -> Result<Fetched, Error> {
-        let keys: Vec<Vec<u8>> = wanted
-            .iter()
-            .map(|wanted| {
-                let mut key = Vec::with_capacity(24);
-                self.generator.key(wanted.id, &mut key);
-                key
-            })
-            .collect();
-        let Some(datastore) = &self.datastore else { return Ok(self.made(wanted, keys)) };
+        let Some(datastore) = &self.datastore else { return Ok(Fetched { wanted, records: Records::Made }) };
+        let mut keys = Texts::with_room(wanted.len(), KEY_BYTES);
+        for wanted in &wanted {
+            keys.push(|out| self.generator.key(wanted.id, out));
+        }
         let mut away = false;
         // In the open model the due time counts. In the closed one nobody waits before all that was read ahead is
         // used up; from then on a user may.
@@ -251,7 +249,7 @@ impl Fetcher {
             let result = self.try_fetch(datastore, &wanted, &keys).await;
             self.took(watch.elapsed());
             match result {
-                Ok(values) => return Ok(Fetched { wanted, keys, values }),
+                Ok(values) => return Ok(Fetched { wanted, records: Records::Read { keys, values } }),
                 // Before time zero there is no run yet that would have to go on without it.
                 Err(Error::Datastore(error)) if error.is_away() && self.clock.get().is_some() => {
                     self.totals.borrow_mut().outages += u64::from(!away);
@@ -264,7 +262,7 @@ impl Fetcher {
             }
             if self.is_too_late(&wanted, version, asked_ns) {
                 let values = vec![None; keys.len()];
-                return Ok(Fetched { wanted, keys, values });
+                return Ok(Fetched { wanted, records: Records::Read { keys, values } });
             }
             // Whether it is back shows at the next attempt.
             let _ = clock::timeout(LOOK, datastore.back()).await;
@@ -274,19 +272,6 @@ impl Fetcher {
     fn took(&self, elapsed: Duration) {
         let mut totals = self.totals.borrow_mut();
         totals.slowest_fetch = totals.slowest_fetch.max(elapsed);
-    }
-
-    /// Records that no store holds.
-    fn made(&self, wanted: Vec<Wanted>, keys: Vec<Vec<u8>>) -> Fetched {
-        let make = |wanted: &Wanted| {
-            let mut value = Vec::new();
-            if self.needs_values {
-                self.generator.value(wanted.id, &mut value);
-            }
-            Some(value)
-        };
-        let values = wanted.iter().map(make).collect();
-        Fetched { wanted, keys, values }
     }
 
     fn is_too_late(&self, wanted: &[Wanted], version: u64, asked_ns: u64) -> bool {
@@ -299,9 +284,10 @@ impl Fetcher {
         &self,
         datastore: &Datastore,
         wanted: &[Wanted],
-        keys: &[Vec<u8>],
+        keys: &Texts,
     ) -> Result<Vec<Option<Vec<u8>>>, Error> {
-        let mut values = datastore.get_many(keys).await?;
+        let names: Vec<&[u8]> = keys.iter().collect();
+        let mut values = datastore.get_many(&names).await?;
         let missing: Vec<usize> = (0..values.len()).filter(|&at| values[at].is_none()).collect();
         if missing.is_empty() {
             return Ok(values);
@@ -309,7 +295,7 @@ impl Fetcher {
         match self.on_missing {
             OnMissing::Drop => {}
             OnMissing::Fail => {
-                let key = String::from_utf8_lossy(&keys[missing[0]]).into_owned();
+                let key = String::from_utf8_lossy(keys.get(missing[0])).into_owned();
                 return Err(Error::Missing { key });
             }
             OnMissing::Generate => self.generate(datastore, wanted, keys, &missing, &mut values).await?,
@@ -321,7 +307,7 @@ impl Fetcher {
         &self,
         datastore: &Datastore,
         wanted: &[Wanted],
-        keys: &[Vec<u8>],
+        keys: &Texts,
         missing: &[usize],
         values: &mut [Option<Vec<u8>>],
     ) -> Result<(), datastore::Error> {
@@ -329,7 +315,7 @@ impl Fetcher {
         for &at in missing {
             let mut value = Vec::with_capacity(96);
             self.generator.value(wanted[at].id, &mut value);
-            made.push((&keys[at], value));
+            made.push((keys.get(at), value));
         }
         let written = datastore.set_missing(&made).await?;
         self.totals.borrow_mut().generated += written;

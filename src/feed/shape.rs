@@ -5,12 +5,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::feed::payload::{Filling, Payloads, Writer};
+use crate::feed::texts::Texts;
 use crate::feed::{Error, Kept, Totals};
 use crate::handoff::{Chunk, Fate, Item};
 use crate::ledger::Outcome;
+use crate::records::generator::Generator;
 use crate::script::{Built, Record, Script};
 use crate::units::Nanos;
-use crate::wire::{self, Codec};
+use crate::wire::{self, Codec, Framing};
 
 /// Different reasons of misfits that are told apart.
 const MAX_MISFITS: usize = 16;
@@ -29,11 +31,50 @@ pub(super) struct Wanted {
 #[derive(Debug)]
 pub(super) struct Fetched {
     pub wanted: Vec<Wanted>,
-    pub keys: Vec<Vec<u8>>,
-    pub values: Vec<Option<Vec<u8>>>,
+    pub records: Records,
+}
+
+/// The records of some requests.
+#[derive(Debug)]
+pub(super) enum Records {
+    /// Read from a datastore, which may not have them all.
+    Read { keys: Texts, values: Vec<Option<Vec<u8>>> },
+    /// In no datastore: each is made when its frame is.
+    Made,
+}
+
+/// Makes the records that are in no datastore, as far as frames hold them.
+#[derive(Debug)]
+struct Maker {
+    generator: Arc<Generator>,
+    needs_keys: bool,
+    needs_values: bool,
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl Maker {
+    #[inline]
+    fn make(&mut self, id: u64) -> (&[u8], &[u8]) {
+        self.key.clear();
+        self.value.clear();
+        if self.needs_keys {
+            self.generator.key(id, &mut self.key);
+        }
+        if self.needs_values {
+            self.generator.value(id, &mut self.value);
+        }
+        (&self.key, &self.value)
+    }
 }
 
 pub(super) struct Shaper {
+    maker: Maker,
+    encoder: Encoder,
+}
+
+/// Makes frames out of records.
+struct Encoder {
     codec: Codec,
     script: Option<Rc<RefCell<Script>>>,
     keep: Option<Kept>,
@@ -49,29 +90,46 @@ impl Shaper {
         script: Option<Rc<RefCell<Script>>>,
         keep: Option<Kept>,
         payloads: Arc<Payloads>,
+        generator: Arc<Generator>,
     ) -> Shaper {
+        let maker = Maker {
+            generator,
+            // A hook gets both, and a Redis server is sent the key with the value.
+            needs_keys: script.is_some()
+                || !payloads.is_empty()
+                || matches!(codec.framing, Framing::Resp { .. }),
+            needs_values: script.is_some() || payloads.use_values(),
+            key: Vec::new(),
+            value: Vec::new(),
+        };
         let script = script.filter(|script| script.borrow().hooks().request);
         let (payload, totals) = (Vec::new(), Totals::default());
-        Shaper { codec, script, keep, payloads, writer: Writer::default(), payload, totals }
+        let writer = Writer::default();
+        Shaper { maker, encoder: Encoder { codec, script, keep, payloads, writer, payload, totals } }
     }
 
     /// The totals of the feed: those of fetching with those of shaping.
     pub(super) fn totals(self, fetching: Totals) -> Totals {
         let mut totals = fetching;
-        totals.merge(&self.totals);
+        totals.merge(&self.encoder.totals);
         totals
     }
 
     /// Turns fetched records into the items and frames of a chunk.
     pub(super) fn shape(&mut self, fetched: &Fetched, chunk: &mut Chunk) -> Result<(), Error> {
-        let rows = fetched.wanted.iter().zip(&fetched.keys).zip(&fetched.values);
-        for ((wanted, key), value) in rows {
+        for (index, wanted) in fetched.wanted.iter().enumerate() {
             let start = chunk.bytes.len() as u32;
-            let fate = match value {
-                Some(value) => self.frame(wanted, key, value, &mut chunk.bytes)?,
-                None => {
-                    self.totals.no_record += 1;
-                    Fate::Drop(Outcome::NoRecord)
+            let fate = match &fetched.records {
+                Records::Read { keys, values } => match &values[index] {
+                    Some(value) => self.encoder.frame(wanted, keys.get(index), value, &mut chunk.bytes)?,
+                    None => {
+                        self.encoder.totals.no_record += 1;
+                        Fate::Drop(Outcome::NoRecord)
+                    }
+                },
+                Records::Made => {
+                    let (key, value) = self.maker.make(wanted.id);
+                    self.encoder.frame(wanted, key, value, &mut chunk.bytes)?
                 }
             };
             let frame = start..chunk.bytes.len() as u32;
@@ -80,7 +138,9 @@ impl Shaper {
         }
         Ok(())
     }
+}
 
+impl Encoder {
     fn frame(&mut self, wanted: &Wanted, key: &[u8], value: &[u8], out: &mut Vec<u8>) -> Result<Fate, Error> {
         let encoded = match &self.script {
             None if !self.payloads.is_empty() => {

@@ -83,6 +83,7 @@ impl Facts {
         Facts {
             scenario: plan.name.clone(),
             plan: plan.fingerprint.clone(),
+            plan_at_start: plan.fingerprint.clone(),
             seed: plan.seed.to_string(),
             segment: plan.segment.to_string(),
             closed: plan.closed.is_some(),

@@ -32,7 +32,7 @@ pub enum Phase {
     Ended,
 }
 
-/// What does not change while a run goes.
+/// What changes only where the plan of a run is changed.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 #[schema(as = LiveFacts)]
 pub struct Facts {
@@ -42,6 +42,9 @@ pub struct Facts {
     pub scenario: String,
     /// The fingerprint of its plan, another one once the run was changed.
     pub plan: String,
+    /// The same as the run began, which stays.
+    #[serde(default)]
+    pub plan_at_start: String,
     /// Every random choice follows from it. As text, since not every reader of JSON knows whole numbers above 2^53.
     pub seed: String,
     /// The part of the plan that this process sends, from 0, and of how many.

@@ -204,6 +204,31 @@ impl Verdict {
     }
 }
 
+/// How far a plan was carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// All of it.
+    Complete,
+    /// From an instant on nothing more of it was sent.
+    Cut {
+        /// The instant, from time zero. A pause that was not ended is not carried out.
+        at: Nanos,
+        /// Why.
+        by: CutBy,
+    },
+}
+
+/// Why a run was ended before its time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CutBy {
+    /// A signal came, or somebody asked for it.
+    Stop,
+    /// This threshold was broken, and says so.
+    Threshold(String),
+    /// Something failed: the verdict says what.
+    Error,
+}
+
 /// A threshold, and whether what was measured keeps to it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ThresholdRow {
@@ -333,6 +358,8 @@ pub struct Summary {
     pub closed: bool,
     /// Whether nothing was sent, and a model answered.
     pub simulated: bool,
+    /// How far its plan was carried out; `None` where a part of it comes from a version that did not say.
+    pub ended: Option<Ended>,
     /// How it ended.
     pub verdict: Verdict,
     /// What the scenario demands, and whether it holds.
@@ -406,10 +433,18 @@ impl Summary {
         self.thresholds.iter().filter(|row| !row.passed)
     }
 
+    /// Whether a part of its plan was not carried out. Of one that does not say, that is known where it had a number of
+    /// requests.
+    pub fn is_cut_short(&self) -> bool {
+        match &self.ended {
+            Some(ended) => *ended != Ended::Complete,
+            None => self.ledger.outcomes.of(Outcome::NotReached) > 0,
+        }
+    }
+
     /// The time of the schedule that was run. A run that was cut short is measured by the time it had.
     fn time_of_rate(&self) -> Nanos {
-        let cut_short = self.ledger.outcomes.of(Outcome::NotReached) > 0;
-        if cut_short || self.closed {
+        if self.is_cut_short() || self.closed {
             self.duration.min(self.scheduled_duration)
         } else {
             self.scheduled_duration
@@ -457,6 +492,7 @@ pub(crate) fn blank() -> Summary {
         scheduled_duration: Nanos::ZERO,
         closed: false,
         simulated: false,
+        ended: None,
         verdict: Verdict::passed(),
         thresholds: Vec::new(),
         ledger: Ledger::default(),

@@ -8,7 +8,8 @@
 //!    cut finer, into at most [`PIECES`], so that of a run that was cut short the time it has done can be cut
 //!    into as many blocks. A comparison joins them (`report/compare.rs`).
 //! 4. Of a run that was cut short only what it has done to the end counts: seconds in which all was sent that was
-//!    planned for them.
+//!    planned for them, before the instant at which it ended, or was paused and did not go on, or one of its merged
+//!    parts did.
 
 use std::path::Path;
 
@@ -28,6 +29,8 @@ pub const BLOCKS: usize = 10;
 /// The most blocks that are kept of a run: a multiple of those that are compared, so that a whole run is cut where it
 /// would be cut into that many.
 pub(super) const PIECES: usize = 6 * BLOCKS;
+
+const MICROS_PER_SEC: u64 = 1_000_000;
 
 /// A stretch of a run as it is written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -243,13 +246,21 @@ impl Done {
         }
     }
 
-    /// Seconds that were done, where the run was cut short: its rows go on while it waits for what is in flight.
+    /// Seconds that were done, where the run was cut short: its rows go on while it waits for what is in flight, and
+    /// while it is paused, and those of a merged run while another part goes on.
     fn before(&self, whole: &Whole) -> u64 {
-        if whole.ledger.not_reached == 0 {
+        if !whole.is_cut_short() {
             return u64::MAX;
         }
-        // Nothing is planned for a second of the closed model: the last one may be a part of one.
-        let done = if whole.model == "closed" { Some(self.begun) } else { self.missing };
+        let at_us = whole.ended.as_ref().and_then(|ended| ended.at_us);
+        let whole_seconds = at_us.map(|at_us| at_us / MICROS_PER_SEC);
+        let done = match whole.model.as_str() {
+            // Nothing is planned for a second of the closed model: the last one may be a part of one.
+            "closed" => Some(self.begun).filter(|_| whole_seconds.is_none()),
+            // What was late when it ended is missing before.
+            _ => self.missing,
+        };
+        let done = done.into_iter().chain(whole_seconds).min();
         done.unwrap_or(u64::MAX).min(whole.duration_s as u64)
     }
 }
@@ -308,7 +319,7 @@ pub(super) fn read(folder: &Path, whole: &Whole) -> Result<Vec<Block>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::json::whole;
+    use crate::report::json::{Ending, whole};
     use crate::report::tests::typical;
     use proptest::prelude::*;
 
@@ -391,6 +402,35 @@ mod tests {
         assert_eq!(done.before(&whole), 2);
         whole.model = "closed".to_string();
         assert_eq!(done.before(&whole), 2);
+    }
+
+    #[test]
+    fn what_was_done_ends_where_the_run_was_ended_whatever_its_rows_say() {
+        let row = |second, scheduled, planned| timeline::SecondLine {
+            second,
+            scheduled,
+            planned,
+            ..timeline::SecondLine::default()
+        };
+        let ended = |how: &str, at_us| Ending { how: how.to_string(), at_us, threshold: None };
+        let mut whole = whole(&typical());
+        // Paused, or ended in one of its parts: what is planned for later seconds is there.
+        let mut done = Done::default();
+        [row(0, 5, 5), row(1, 5, 5), row(2, 3, 3), row(3, 0, 0)].iter().for_each(|row| done.row(row));
+        whole.ended = Some(ended("stopped", Some(2_600_000)));
+        whole.ledger.not_reached = 7;
+        assert_eq!(done.before(&whole), 2);
+        // Only time ends the load: nothing is missing, and users of another part begin more.
+        (whole.ledger.not_reached, whole.model) = (0, "closed".to_string());
+        [row(4, 5, 0), row(5, 5, 0)].iter().for_each(|row| done.row(row));
+        assert_eq!(done.before(&whole), 2);
+        whole.ended = Some(ended("complete", None));
+        assert_eq!(done.before(&whole), u64::MAX);
+        // A worker was behind when the run was ended.
+        whole.model = "open".to_string();
+        whole.ended = Some(ended("threshold", Some(9_000_000)));
+        done.row(&row(6, 4, 5));
+        assert_eq!(done.before(&whole), 6);
     }
 
     proptest! {

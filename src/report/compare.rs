@@ -6,7 +6,7 @@
 //!    which both had something to send.
 //! 3. A metric has changed if its blocks say so ([`signs`]) **and** the change matters: that of the whole run
 //!    and the typical one of a block are both larger than the bounds, in the same direction.
-//! 4. Besides, more requests may fail in a part of one run ([`failing`]).
+//! 4. Besides, more requests may fail in a part of one run ([`failing`]). A burst or two are told, and decide nothing.
 //! 5. Tail percentiles beyond p99, the maximum, the mean, lag and connecting are shown and do not decide: in
 //!    a block there are too few of the first, and the others are not the target's doing or said by what
 //!    decides.
@@ -32,11 +32,11 @@ use crate::report::page;
 use crate::report::saved::{self, Saved};
 use crate::units::Nanos;
 
-pub(super) use words::{HEAD, basis, cells, outcome, terms};
+pub(super) use words::{HEAD, basis, cells, doubt, outcome, terms};
 pub use words::{json, markdown, text};
 
-/// How often chance alone may make any metric of two equal runs differ.
-pub const CHANCE: f64 = 0.01;
+/// How often chance alone may make any metric of two equal runs differ, by their signs or by what fails.
+const CHANCE: f64 = signs::CHANCE + failing::CHANCE;
 
 /// What a change must be beyond to matter.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -125,7 +125,8 @@ pub(super) struct Measure {
     pub noise: Option<f64>,
     /// How likely chance alone makes any metric differ so clearly.
     pub probability: Option<f64>,
-    /// In how many blocks of one run it is worse than anywhere in the other, where that is why it has changed.
+    /// In how many blocks of one run it is worse than anywhere in the other, where that is why it has changed, or would be
+    /// if it were no burst.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<u64>,
     pub finding: Finding,
@@ -471,7 +472,7 @@ fn measured(pairs: &[(Piece, Piece)], bounds: &Bounds) -> Vec<Measure> {
     };
     let matters = |than, by| Metric::Errors.matters(than, by, bounds);
     let part = failing::part(&failures(&base), &failures(&new), matters);
-    let part = part.filter(|part| enough && part.probability <= CHANCE);
+    let part = part.filter(|part| enough && part.probability <= failing::CHANCE);
     let mut found = Vec::with_capacity(metrics.len());
     for ((name, metric, decides), blocks) in metrics.iter().zip(&differences) {
         let mut probability = if *decides { probabilities.next() } else { None }.filter(|_| enough);
@@ -485,7 +486,7 @@ fn measured(pairs: &[(Piece, Piece)], bounds: &Bounds) -> Vec<Measure> {
             (Some(probability), Some(before), Some(change), Some(typical)) => {
                 let matters = |change| metric.matters(before, change, bounds);
                 let is_one_way = change.signum() == typical.signum();
-                match probability <= CHANCE && is_one_way && matters(change) && matters(typical) {
+                match probability <= signs::CHANCE && is_one_way && matters(change) && matters(typical) {
                     false => Finding::Same,
                     true if (change > 0.0) == metric.more_is_worse() => Finding::Worse,
                     true => Finding::Better,
@@ -494,7 +495,7 @@ fn measured(pairs: &[(Piece, Piece)], bounds: &Bounds) -> Vec<Measure> {
             _ => Finding::Shown,
         };
         let part = part.filter(|_| matches!(metric, Metric::Errors) && finding == Finding::Same);
-        if let Some(part) = part {
+        if let Some(part) = part.filter(|part| !part.is_burst) {
             finding = if part.is_new { Finding::Worse } else { Finding::Better };
             probability = probability.map(|signs| signs.min(part.probability));
         }

@@ -285,8 +285,7 @@ fn dropped_itself(summary: &Summary) -> bool {
 /// Whether less was sent than was planned, in a run that was not cut short.
 fn is_behind(summary: &Summary) -> bool {
     let planned = summary.rate_planned();
-    let cut_short = summary.ledger.outcomes.of(Outcome::NotReached) > 0;
-    !cut_short && planned > 0.0 && summary.rate_actual() < CARRIED_OUT * planned
+    !summary.is_cut_short() && planned > 0.0 && summary.rate_actual() < CARRIED_OUT * planned
 }
 
 /// What is to be doubted, a sentence each. Empty when all is well.

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::ledger::{Imbalance, Ledger, Mapped, Outcome, Outcomes, Receipts};
 use crate::recorder::histogram::{Latencies, max_us, percentile_us};
-use crate::recorder::summary::{ErrorRow, EventRow, KindRow, StageRow, Summary, ThresholdRow};
+use crate::recorder::summary::{CutBy, Ended, ErrorRow, EventRow, KindRow, StageRow, Summary, ThresholdRow};
 use crate::report::compare::Compared;
 use crate::report::csv::{DROPPED, FAILED};
-use crate::report::figures::{found, to_micros};
+use crate::report::figures::{found, instant, to_micros};
 use crate::report::health::{bottleneck, warnings};
 use crate::report::saved::Drawn;
 use crate::report::timestamp;
@@ -37,6 +37,9 @@ pub(super) struct Whole {
     pub started_at: String,
     pub duration_s: f64,
     pub scheduled_duration_s: f64,
+    /// How far the plan was carried out; missing in files of versions that did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ending>,
     pub outcome: String,
     pub passed: bool,
     pub exit_code: u8,
@@ -83,6 +86,74 @@ pub(super) struct Whole {
 
 fn whole_plan() -> String {
     "0/1".to_string()
+}
+
+impl Whole {
+    /// Whether a part of its plan was not carried out. Of one that does not say, that is known where it had a number of
+    /// requests.
+    pub(super) fn is_cut_short(&self) -> bool {
+        self.ended.as_ref().map_or(self.ledger.not_reached > 0, |ended| ended.how != COMPLETE)
+    }
+}
+
+/// How a run ends that was carried out.
+const COMPLETE: &str = "complete";
+
+/// How far a plan was carried out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Ending {
+    /// `complete`: all of it. Else what ended it before its time: `stopped` (a signal, or somebody who asked for it),
+    /// `threshold`, or `error`.
+    pub how: String,
+    /// From when on nothing more of it was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_us: Option<u64>,
+    /// The threshold that ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<String>,
+}
+
+impl Ending {
+    fn of(ended: &Ended) -> Ending {
+        let Ended::Cut { at, by } = ended else {
+            return Ending { how: COMPLETE.to_string(), at_us: None, threshold: None };
+        };
+        let (how, threshold) = match by {
+            CutBy::Stop => ("stopped", None),
+            CutBy::Threshold(check) => ("threshold", Some(check.clone())),
+            CutBy::Error => ("error", None),
+        };
+        // Rounded down: what is sent in the microsecond is not all of it.
+        Ending { how: how.to_string(), at_us: Some(at.0 / 1000), threshold }
+    }
+
+    /// As it was written. What ended a run in a way that is not known here has ended it all the same.
+    pub(super) fn ended(&self) -> Ended {
+        if self.how == COMPLETE {
+            return Ended::Complete;
+        }
+        let by = match (self.how.as_str(), &self.threshold) {
+            ("stopped", _) => CutBy::Stop,
+            ("threshold", Some(check)) => CutBy::Threshold(check.clone()),
+            _ => CutBy::Error,
+        };
+        Ended::Cut { at: Nanos(self.at_us.unwrap_or(0).saturating_mul(1000)), by }
+    }
+
+    /// In words.
+    pub(super) fn words(&self) -> String {
+        match self.ended() {
+            Ended::Complete => "complete".to_string(),
+            Ended::Cut { at, by } => {
+                let at = instant(at);
+                match by {
+                    CutBy::Stop => format!("stopped at {at}"),
+                    CutBy::Threshold(check) => format!("ended at {at} by the threshold {check}"),
+                    CutBy::Error => format!("ended at {at} by an error"),
+                }
+            }
+        }
+    }
 }
 
 /// What had to hold, and what was measured.
@@ -499,6 +570,7 @@ pub(super) fn whole(summary: &Summary) -> Whole {
         started_at: timestamp(summary.started_at),
         duration_s: summary.duration.as_secs_f64(),
         scheduled_duration_s: summary.scheduled_duration.as_secs_f64(),
+        ended: summary.ended.as_ref().map(Ending::of),
         outcome: summary.verdict.word.to_string(),
         passed: summary.verdict.passed,
         exit_code: summary.verdict.exit_code,

@@ -6,6 +6,7 @@
 //! 3. Seconds are those of the schedule, whenever each machine began with it.
 //! 4. Thresholds are judged again, on the whole, of parts that were sent to their end. What else went wrong in a part
 //!    went wrong, and so did what a threshold has ended before its time: the verdict is that of the worst part.
+//! 5. The whole was carried out until the first of its parts ended: from then on the load was another.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -22,7 +23,8 @@ use crate::plan::segment::{self, Segment};
 use crate::recorder::histogram::{Latencies, histogram};
 use crate::recorder::shard::{KindTally, Window};
 use crate::recorder::summary::{
-    ErrorRow, Health, KindRow, ReadBack, ResponderCount, ScriptCounts, SecondRow, StageRow, Summary, Verdict,
+    Ended, ErrorRow, Health, KindRow, ReadBack, ResponderCount, ScriptCounts, SecondRow, StageRow, Summary,
+    Verdict,
 };
 use crate::report::counts::{CountsCsv, Reader, Row, Scope};
 use crate::report::csv::{self, CONNECTIONS, Rows, SECONDS, second_fields};
@@ -169,6 +171,7 @@ pub fn merge(folders: &[PathBuf], out: &Folder, judge: &mut impl Judge) -> Resul
                 segment: part.whole.segment.clone(),
                 started_at: part.whole.started_at.clone(),
                 outcome: part.whole.outcome.clone(),
+                ended: part.whole.ended.clone(),
                 sent: part.whole.ledger.sent,
                 machine: drawn(part).machine,
             })
@@ -363,6 +366,7 @@ fn summed_up(
         scheduled_duration: nanos(longest(|whole| whole.scheduled_duration_s)),
         closed: first.model == "closed",
         simulated: first.simulated,
+        ended: ended(&wholes),
         verdict: verdict(&wholes, judge),
         thresholds: Vec::new(),
         imbalances: ledger.balance().err().unwrap_or_default(),
@@ -491,11 +495,23 @@ fn connect_time(parts: &[OnePart]) -> Result<Histogram<u64>, Error> {
     Ok(times)
 }
 
+/// How far the plan was carried out by all parts; `None` where one that may have ended first does not say.
+fn ended(wholes: &[&Whole]) -> Option<Ended> {
+    let known: Vec<Ended> = wholes.iter().filter_map(|whole| Some(whole.ended.as_ref()?.ended())).collect();
+    let is_known = known.len() == wholes.len();
+    let cut = |ended: &Ended| match ended {
+        Ended::Complete => None,
+        Ended::Cut { at, .. } => Some(*at),
+    };
+    let first =
+        known.into_iter().min_by_key(|ended| cut(ended).map_or((true, Nanos::ZERO), |at| (false, at)));
+    first.filter(|ended| is_known || *ended != Ended::Complete)
+}
+
 fn verdict(wholes: &[&Whole], judge: &impl Judge) -> Verdict {
     // A part that was ended before its time is a part that nobody can judge again: the rest was never sent.
-    let stands = |whole: &&&Whole| {
-        !whole.passed && (whole.ledger.not_reached > 0 || !judge.judges_again(whole.exit_code))
-    };
+    let stands =
+        |whole: &&&Whole| !whole.passed && (whole.is_cut_short() || !judge.judges_again(whole.exit_code));
     let failed: Vec<&&Whole> = wholes.iter().filter(stands).collect();
     let code = judge.worst(&failed.iter().map(|whole| whole.exit_code).collect::<Vec<_>>());
     match failed.into_iter().find(|whole| whole.exit_code == code) {

@@ -110,6 +110,9 @@ fn head(out: &mut String, whole: &Whole, word: &str, name: &str) {
         let reason = if whole.reason.is_empty() { &whole.outcome } else { &whole.reason };
         let _ = write!(out, "<p class=\"reason\">{} (exit {})</p>", foreign(reason), whole.exit_code);
     }
+    if let Some(ended) = whole.ended.as_ref().filter(|_| whole.is_cut_short()) {
+        let _ = write!(out, "<p class=\"facts\">not all of the plan: {}</p>", foreign(&ended.words()));
+    }
     let part = match whole.segment.as_str() {
         "0/1" => String::new(),
         segment => format!(" · segment {}", foreign(segment)),
@@ -699,13 +702,14 @@ fn origin(out: &mut String, whole: &Whole, drawn: &Drawn) {
                 foreign(&part.segment),
                 foreign(&part.started_at),
                 foreign(&part.outcome),
+                part.ended.as_ref().map_or_else(|| "–".to_string(), |ended| foreign(&ended.words())),
                 foreign(&part.machine.processor),
                 grouped(part.machine.cores as u64),
                 grouped(part.sent),
             ]
         });
-        let head = ["run", "segment", "started", "outcome", "processor", "cores", "sent"];
-        table(out, "Merged from these runs", &head, 5, rows);
+        let head = ["run", "segment", "started", "outcome", "plan", "processor", "cores", "sent"];
+        table(out, "Merged from these runs", &head, 6, rows);
     }
     let _ = write!(
         out,

@@ -15,7 +15,7 @@ use crate::recorder::summary::Summary;
 use crate::report::blocks::{self, Block};
 use crate::report::compare::Compared;
 use crate::report::counts::{Reader, Scope};
-use crate::report::json::{Whole, whole, written};
+use crate::report::json::{Ending, Whole, whole, written};
 use crate::report::timeline::{self, Timeline};
 use crate::report::{Error, junit, page};
 
@@ -104,6 +104,8 @@ pub(super) struct Part {
     pub segment: String,
     pub started_at: String,
     pub outcome: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ending>,
     pub sent: u64,
     pub machine: Machine,
 }

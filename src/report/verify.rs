@@ -216,6 +216,9 @@ fn ledger(_: &Path, whole: &Whole, what: &'static str) -> Result<Check, Error> {
     {
         compared.wrong(format!("{} mappings were looked for and not all are accounted for", back.expected));
     }
+    if !whole.is_cut_short() && account.not_reached > 0 {
+        compared.wrong(format!("`ended` is complete, and {} requests were not reached", account.not_reached));
+    }
     let mut check = compared.check(what);
     if check.finding == Finding::Holds {
         check.detail = format!(

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use slab::Slab;
 
-use crate::engine::{self, End, Event, OnOverload, SPARE_ROOM, SWEEP_NS, Totals, Users};
+use crate::engine::{self, Cause, End, Event, OnOverload, SPARE_ROOM, SWEEP_NS, Totals, Users};
 use crate::handoff::{Batch, Completion, Reuse};
 use crate::ledger::Outcome;
 use crate::plan::mix::Mix;
@@ -304,7 +304,7 @@ impl<'a> Model<'a> {
             OnOverload::Queue | OnOverload::Drop => Some(Outcome::Overload),
             OnOverload::Fail => {
                 self.tell(Event::Overloaded);
-                self.ports.control.drain();
+                self.ports.control.drain(Cause::Failed);
                 Some(Outcome::Overload)
             }
         }

@@ -418,7 +418,8 @@ fn message(settings: &Settings, state: &State, now_ns: u64) -> Vec<u8> {
     }
     attributes.push(attribute("runner.run_id", &facts.run_id));
     attributes.push(attribute("runner.scenario", &facts.scenario));
-    attributes.push(attribute("runner.plan", &facts.plan));
+    // A resource is the same as long as it is there; a plan that was changed is another.
+    attributes.push(attribute("runner.plan", &facts.plan_at_start));
     attributes.push(attribute("runner.segment", &facts.segment));
     let scope = InstrumentationScope {
         name: "runner".to_string(),
@@ -579,6 +580,7 @@ mod tests {
         let resource = all.resource.as_ref().expect("a resource");
         assert!(resource.attributes.contains(&attribute("service.name", "runner")));
         assert!(resource.attributes.contains(&attribute("runner.run_id", "a-1")));
+        assert!(resource.attributes.contains(&attribute("runner.plan", "0123")), "the plan as it began");
         assert!(resource.attributes.contains(&attribute("runner.segment", "0/1")));
         assert!(resource.attributes.contains(&attribute(INSTANCE, "a-1")));
         let metrics = &all.scope_metrics[0].metrics;

@@ -13,7 +13,7 @@ use crate::app::error::Error;
 use crate::app::run::{LEAD, Run, give_up, vanished};
 use crate::app::{lane, parts};
 use crate::clock::{self, Clock};
-use crate::engine::{Event, Gauges, Totals};
+use crate::engine::{Cause, Event, Gauges, Totals, Trouble};
 use crate::live::{Moment, Now, Phase};
 use crate::plan::Plan;
 use crate::recorder::histogram::{histogram, percentile_us};
@@ -35,6 +35,9 @@ const SIMULATED_TICK: Duration = Duration::from_millis(500);
 
 /// Different errors that are told apart.
 const MAX_ERRORS: usize = 256;
+
+/// Connections that ended, or could not be opened, before time zero and are remembered until then.
+const MAX_EARLY: usize = 1 << 16;
 
 /// What was collected in a run.
 pub(super) struct Collected {
@@ -78,6 +81,9 @@ impl Run {
         self.ui.started(collected.started_at);
         for event in self.crew.early.drain(..) {
             take_lane_event(event, &mut collected);
+        }
+        for (worker, event) in std::mem::take(&mut self.crew.early_events) {
+            self.take_event(worker, event, &mut collected);
         }
         self.take_in(&clock, &mut collected);
         self.wheel.let_go();
@@ -150,7 +156,7 @@ impl Run {
                     let error = Error::Target(trouble);
                     return Err(give_up(&self.control, &mut self.crew.starts, error));
                 }
-                Ok(_) => {}
+                Ok((worker, event)) => self.keep_early(worker, event)?,
                 // No thread ends before time zero unless something went wrong with it; what it had to
                 // say has been heard after another turn.
                 Err(RecvTimeoutError::Timeout) => {
@@ -170,6 +176,25 @@ impl Run {
             return Err(give_up(&self.control, &mut self.crew.starts, Error::Interrupted));
         }
         Ok(())
+    }
+
+    /// Connections that end before time zero are in the files like all others. A target that goes on closing them is
+    /// none that can be loaded.
+    fn keep_early(&mut self, worker: u64, event: Event) -> Result<(), Error> {
+        let address = match &event {
+            Event::Connection(record) => record.address,
+            Event::Trouble(trouble) => trouble.address,
+            // Nothing else is told before time zero.
+            _ => return Ok(()),
+        };
+        if self.crew.early_events.len() < MAX_EARLY {
+            self.crew.early_events.push((worker, event));
+            return Ok(());
+        }
+        let detail =
+            format!("connections ended or failed {MAX_EARLY} times before the first request was due");
+        let trouble = Trouble { at: Nanos::ZERO, kind: "connect", address, detail };
+        Err(give_up(&self.control, &mut self.crew.starts, Error::Target(trouble)))
     }
 
     /// Before time zero: a lane that failed ends the run; one that has fed all it had to is remembered.
@@ -266,7 +291,7 @@ impl Run {
         self.or_drain(written, collected);
         self.ui.second(row, self.plan_now());
         if collected.watch.second(row) {
-            self.control.drain();
+            self.control.drain(Cause::Threshold);
         }
     }
 
@@ -274,7 +299,7 @@ impl Run {
     /// files go on.
     pub(super) fn or_drain(&self, written: Result<(), report::Error>, collected: &mut Collected) {
         if let Err(error) = written {
-            self.control.drain();
+            self.control.drain(Cause::Failed);
             collected.failure.get_or_insert(error.into());
         }
     }

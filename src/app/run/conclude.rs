@@ -12,13 +12,15 @@ use crate::app::run::steering::event_rows;
 use crate::app::{lane, parts, say};
 use crate::clock;
 use crate::datastore::Datastore;
+use crate::engine::Cause;
 use crate::ledger::{Ledger, Mapped, Outcome};
 use crate::mapping;
 use crate::mapping::verify::{self, Verified};
 use crate::recorder::histogram::Latencies;
 use crate::recorder::shard::KindTally;
 use crate::recorder::summary::{
-    ErrorRow, Health, KindRow, ReadBack, ResponderCount, ScriptCounts, StageRow, Summary, Verdict,
+    CutBy, Ended, ErrorRow, Health, KindRow, ReadBack, ResponderCount, ScriptCounts, StageRow, Summary,
+    Verdict,
 };
 use crate::report;
 use crate::report::compare::Judgement;
@@ -159,6 +161,7 @@ impl Run {
             scheduled_duration,
             closed: plan.closed.is_some(),
             simulated: self.dial.is_some(),
+            ended: Some(self.ended(&collected)),
             verdict: Verdict::passed(),
             thresholds: Vec::new(),
             ledger,
@@ -194,6 +197,24 @@ impl Run {
         summary.thresholds = collected.watch.judge(&summary);
         summary.verdict = self.verdict(&summary, &collected, lanes);
         summary
+    }
+
+    /// How far the plan was carried out, by the accounts of the workers.
+    fn ended(&self, collected: &Collected) -> Ended {
+        let cut = match collected.totals.len() < self.crew.workers as usize {
+            // Of a worker that is gone nobody knows what it has sent.
+            true => Some(Nanos::ZERO),
+            false => collected.totals.iter().filter_map(|totals| totals.cut).min(),
+        };
+        let Some(cut) = cut else { return Ended::Complete };
+        // Who stops a run in a pause stops it where it was paused.
+        let at = self.paused_since().map_or(cut, |since| since.min(cut));
+        let by = match (self.control.cause(), collected.watch.ended_by()) {
+            (Some(Cause::Stopped), _) => CutBy::Stop,
+            (Some(Cause::Threshold), Some(condition)) => CutBy::Threshold(condition.to_string()),
+            _ => CutBy::Error,
+        };
+        Ended::Cut { at, by }
     }
 
     /// What happened to each kind of request, over all workers.

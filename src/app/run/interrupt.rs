@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::error::Error;
 use crate::app::say;
-use crate::engine::Control;
+use crate::engine::{Cause, Control};
 
 /// Watches for signals on a thread of its own, for one run after the other.
 pub(super) struct Interrupts {
@@ -59,7 +59,7 @@ impl Interrupts {
                     if again {
                         control.stop_now();
                     } else {
-                        control.drain();
+                        control.drain(Cause::Stopped);
                     }
                     if sender.send(()).is_err() {
                         return;
@@ -79,7 +79,7 @@ impl Interrupts {
     pub(super) fn attend(&self, control: &Arc<Control>) {
         *self.control.lock().unwrap_or_else(PoisonError::into_inner) = control.clone();
         if self.seen() {
-            control.drain();
+            control.drain(Cause::Stopped);
         }
     }
 

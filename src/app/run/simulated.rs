@@ -14,7 +14,7 @@ use crate::app::run::ui::Ui;
 use crate::app::run::{Crew, Order, Run};
 use crate::app::{lane, parts, say};
 use crate::cli::RunArgs;
-use crate::engine::{Control, Event, Gauges};
+use crate::engine::{Cause, Control, Event, Gauges};
 use crate::mapping::verify::{Extent, LastWritten};
 use crate::plan::Plan;
 use crate::plan::keys::Keys;
@@ -166,7 +166,7 @@ fn keeps(
         let Some(requests) = requests.upgrade() else { return };
         if let Err(error) = requests.batch(batch, |n, out| generator.key(keys.id_of(n), out)) {
             tracing::error!("requests.csv ends here: failed to {error}");
-            control.drain();
+            control.drain(Cause::Failed);
         }
     }))
 }
@@ -202,6 +202,7 @@ impl Crew {
             events,
             lane_events,
             early: Vec::new(),
+            early_events: Vec::new(),
             threads: Vec::new(),
         };
         crew.spawn("simulation".to_string(), move || {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::app::run::Run;
 use crate::app::run::collect::Collected;
 use crate::clock::Clock;
+use crate::engine::Cause;
 use crate::plan::Plan;
 use crate::plan::course::{Course, LEAD, Missed};
 use crate::plan::events::{Deed, Event, MAX_EVENTS};
@@ -122,6 +123,11 @@ impl Run {
         self.wheel.paused.is_some()
     }
 
+    /// Since when, or from when on, nothing is sent for now.
+    pub(super) fn paused_since(&self) -> Option<Nanos> {
+        self.wheel.paused.as_ref().map(|(since, _)| *since)
+    }
+
     /// Carries out what was asked since.
     pub(super) fn heed(&mut self, clock: &Clock, collected: &mut Collected) {
         for _ in 0..AT_ONCE {
@@ -191,7 +197,7 @@ impl Run {
     fn stop(&self, clock: &Clock, collected: &mut Collected) -> Nanos {
         collected.stopped = true;
         self.interrupts.stop();
-        self.control.drain();
+        self.control.drain(Cause::Stopped);
         self.now(clock)
     }
 
@@ -206,7 +212,7 @@ impl Run {
     }
 
     fn resume(&mut self, clock: &Clock) -> Result<Nanos, Refused> {
-        let Some((since, _)) = self.wheel.paused else { return Err(senseless("the run is not paused")) };
+        let Some(since) = self.paused_since() else { return Err(senseless("the run is not paused")) };
         let plan = &self.prepared.plan;
         let (at, next) =
             self.change(clock, &|at| Ok(plan.changed(since, Change::Pause(Nanos(at.0 - since.0)))))?;
@@ -246,7 +252,7 @@ impl Run {
             (_, fixed) => return Err(senseless(fixed.unwrap_or("the load has no schedule"))),
         };
         // No change is earlier than the one before, whose lead may have been longer.
-        let since = self.wheel.paused.as_ref().map_or(Nanos::ZERO, |(at, _)| Nanos(at.0 + MILLISECOND));
+        let since = self.paused_since().map_or(Nanos::ZERO, |at| Nanos(at.0 + MILLISECOND));
         let settled = self.prepared.plan.schedule.settled().max(since);
         for times in LEADS {
             let ahead = clock.now().0 + LEAD.0 * times;

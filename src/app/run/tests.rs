@@ -13,8 +13,9 @@ use crate::cli::{Cli, Command};
 use crate::plan::Plan;
 use crate::plan::events::{Deed, Event, MAX_EVENTS};
 use crate::plan::schedule::{Change, Schedule};
+use crate::recorder::summary::{CutBy, Ended};
 use crate::report::verify::verify;
-use crate::steer::{Answer, Ask, Done, Refused};
+use crate::steer::{Answer, Ask, Done, Refused, Steering};
 use crate::units::{NANOS_PER_SEC, Nanos, Tps};
 
 /// However slow the machine is, nothing is too late.
@@ -51,16 +52,16 @@ fn go<T: Send + 'static>(
     segment: &str,
     steer: impl FnOnce(&dyn Fn(Ask) -> Answer) -> T + Send + 'static,
 ) -> Went<T> {
-    go_from(yaml, workers, segment, |_| {}, steer)
+    go_asked(yaml, workers, segment, |_| {}, |_, ask| steer(ask))
 }
 
-/// The same with a run to which something was done before it begins.
-fn go_from<T: Send + 'static>(
+/// The same, where something is asked or done `before` it begins too.
+fn go_asked<T: Send + 'static>(
     yaml: &str,
     workers: u64,
     segment: &str,
-    done_before: impl FnOnce(&mut Run),
-    steer: impl FnOnce(&dyn Fn(Ask) -> Answer) -> T + Send + 'static,
+    before: impl FnOnce(&mut Run),
+    steer: impl FnOnce(&Steering, &dyn Fn(Ask) -> Answer) -> T + Send + 'static,
 ) -> Went<T> {
     let files = tempfile::tempdir().expect("a folder");
     let path = files.path().join("scenario.yaml");
@@ -76,7 +77,7 @@ fn go_from<T: Send + 'static>(
     let interrupts = Rc::new(interrupt::Interrupts::watch(true).expect("signals"));
     let ui = Rc::new(ui::Ui::start(&args).expect("nobody looks"));
     let mut run = order.begin(&args, Mode::Quiet, &interrupts, &ui).expect("started");
-    done_before(&mut run);
+    before(&mut run);
     let steering = run.steering.clone();
     let asking = std::thread::spawn(move || {
         let ask = |ask| match steering.ask(ask) {
@@ -85,7 +86,7 @@ fn go_from<T: Send + 'static>(
         };
         // Before time zero nothing can be changed. Nothing is paused by then, so this changes nothing either.
         while ask(Ask::Resume) == Err(Refused::Senseless(steering::NOT_BEGUN.to_string())) {}
-        steer(&ask)
+        steer(&steering, &ask)
     });
     let mut summary = run.execute().expect("a summary");
     run.keep_books(&mut summary);
@@ -224,6 +225,31 @@ fn a_rate_of_nothing_and_back_goes_on_where_it_was() {
 }
 
 #[test]
+fn what_nobody_waits_for_any_more_is_not_done_later() {
+    let yaml = steady("{ hold: 100, duration: 2s }", "");
+    let in_vain = |steering: &Steering| {
+        for ask in [Ask::Stop, Ask::Pause, tps(5000)] {
+            steering.ask_in_vain(ask);
+        }
+    };
+    let went = go_asked(
+        &yaml,
+        1,
+        "0/1",
+        move |run| in_vain(&run.steering),
+        move |steering, ask| {
+            in_vain(steering);
+            // Answered after those: the run is neither paused nor stopped.
+            assert_eq!(ask(Ask::Resume), Err(Refused::Senseless("the run is not paused".to_string())));
+            at(done(ask(tps(250))))
+        },
+    );
+    assert_eq!(went.events(), [("rate".to_string(), went.told.0)]);
+    went.assert_is(&went.schedule().changed(went.told, Change::Rate(Tps::per_second(250))));
+    assert_eq!(went.summary.ended, Some(Ended::Complete));
+}
+
+#[test]
 fn a_stop_waits_for_what_is_in_flight_and_accounts_for_the_rest() {
     let went = go(&steady("{ hold: 100, duration: 1h }", ""), 2, "0/1", |ask| {
         let stopped = at(done(ask(Ask::Stop)));
@@ -236,6 +262,10 @@ fn a_stop_waits_for_what_is_in_flight_and_accounts_for_the_rest() {
     assert!(outcomes.of(crate::ledger::Outcome::NotReached) > 0);
     assert_eq!(went.events(), [("stop".to_string(), went.told.0)]);
     assert_eq!(went.summary.plan, went.planned.fingerprint);
+    let Some(Ended::Cut { at, by: CutBy::Stop }) = went.summary.ended else {
+        panic!("{:?}", went.summary.ended)
+    };
+    assert!(went.told <= at && at <= went.summary.duration, "{at:?}");
     went.assert_verified();
 }
 
@@ -252,6 +282,29 @@ fn a_run_that_is_stopped_in_a_pause_has_not_reached_what_was_to_come() {
     assert!(ledger.sent <= went.schedule().due_before(went.told));
     let planned: u64 = numbers(&went.folder, "seconds.csv", "second", "planned").values().sum();
     assert!(planned <= went.schedule().due_before(went.told));
+    went.assert_verified();
+}
+
+#[test]
+fn the_time_of_a_pause_in_which_a_run_was_stopped_is_no_load() {
+    // Kept in pieces of a second.
+    let went = go(&steady("{ hold: 100, duration: 1m }", ""), 1, "0/1", |ask| {
+        let since = std::time::Instant::now();
+        let paused = at(done(ask(Ask::Pause)));
+        // Each answer takes a turn of the run.
+        while since.elapsed() < Duration::from_millis(2500) {
+            assert!(matches!(ask(Ask::Pause), Err(Refused::Senseless(_))));
+        }
+        (paused, at(done(ask(Ask::Stop))))
+    });
+    let (paused, stopped) = went.told;
+    assert!(stopped.0 >= 2 * NANOS_PER_SEC, "{stopped:?}");
+    assert_eq!(went.summary.ended, Some(Ended::Cut { at: paused, by: CutBy::Stop }));
+    let text = std::fs::read_to_string(went.folder.join("summary.json")).expect("a summary");
+    let summary: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(summary["ended"], serde_json::json!({ "how": "stopped", "at_us": paused.0 / 1000 }));
+    let blocks = summary["drawn"]["blocks"].as_array().expect("blocks");
+    assert_eq!(blocks.len() as u64, paused.0 / NANOS_PER_SEC, "{paused:?} {blocks:?}");
     went.assert_verified();
 }
 
@@ -311,7 +364,7 @@ fn a_plan_that_outgrows_what_was_read_ahead_reads_on_and_maps_every_record() {
 fn whoever_pauses_a_run_that_was_changed_as_often_as_it_can_be_may_let_it_go_on() {
     let event = Event { n: 0, at: Nanos::ZERO, deed: Deed::Rate(Tps::per_second(100)), stage: 0 };
     let before = move |run: &mut Run| run.prepared.plan.events = vec![event; MAX_EVENTS - 3];
-    let went = go_from(&steady("{ hold: 100, duration: 1h }", ""), 1, "0/1", before, |ask| {
+    let went = go_asked(&steady("{ hold: 100, duration: 1h }", ""), 1, "0/1", before, |_, ask| {
         let told = [Ask::Pause, Ask::Resume, Ask::Pause, tps(50), tps(60), Ask::Pause].map(ask);
         done(ask(Ask::Stop));
         told

@@ -8,6 +8,7 @@ use crate::engine::users::Users;
 use crate::engine::worker::{Shared, Worker};
 use crate::engine::{End, Event, Totals};
 use crate::ledger::Outcome;
+use crate::units::Nanos;
 use crate::wire::Correlate;
 
 /// Bytes of an error reply that are kept.
@@ -16,7 +17,7 @@ const ERROR_TEXT: usize = 200;
 impl Worker {
     pub(super) fn sweep(&mut self, now_ns: u64) {
         if self.ports.control.is_draining() && !self.stopped {
-            self.stop();
+            self.stop(now_ns);
         }
         if self.in_flight > 0 {
             self.time_out(now_ns);
@@ -116,8 +117,9 @@ impl Worker {
     }
 
     /// Sends nothing more: what waits for room is dropped, what is in flight may come.
-    pub(super) fn stop(&mut self) {
+    pub(super) fn stop(&mut self, now_ns: u64) {
         self.stopped = true;
+        self.totals.cut = Some(Nanos(now_ns));
         for slot in 0..self.slots.len() {
             self.drop_queue(slot);
         }
@@ -171,6 +173,9 @@ impl Worker {
         if self.users.as_ref().is_none_or(Users::are_counted) {
             self.shard.not_reached(self.share.saturating_sub(self.consumed));
         }
+        let since = self.totals.cut.unwrap_or(finished);
+        let goes_on = self.users.as_ref().is_none_or(|users| users.go_on(since.0));
+        self.totals.cut = (goes_on && self.consumed < self.share).then_some(since);
         self.close_windows(finished.0, true, connections);
         self.show();
         self.totals.begun = self.consumed;

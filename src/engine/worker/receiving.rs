@@ -55,7 +55,7 @@ impl Worker {
             Poll::Ready(read) => self.take_in(id, read, &buffer),
         };
         self.read_buffer = buffer;
-        self.fire_users();
+        self.gather_users();
         Poll::Ready(alive)
     }
 

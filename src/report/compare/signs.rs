@@ -24,6 +24,10 @@
 
 use crate::report::blocks::BLOCKS;
 
+/// How often chance alone may make any metric differ so clearly. Of the ways to turn ten signs it lets as many count as
+/// 0.01 would.
+pub(super) const CHANCE: f64 = 0.0098;
+
 /// Two sums are the same if they are this close.
 const HAIR: f64 = 1e-9;
 

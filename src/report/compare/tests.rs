@@ -187,8 +187,19 @@ fn requests_that_fail_in_a_part_of_the_run_are_a_regression_and_one_burst_is_non
     // As it was before.
     let before = failing(&base, [0, 0, 0, 0, 0, 0, all, all, all, 0]);
     assert_eq!(judge(&before, &broken, &USUAL).judgement(), Judgement::NoSignificantChange);
-    let stalled = failing(&new, [0, 0, 0, all, all, 0, 0, 0, 0, 0]);
-    assert_eq!(judge(&base, &stalled, &USUAL).judgement(), Judgement::NoSignificantChange);
+    // One burst across a border, and two: told, and no change.
+    for bursts in [[0, 0, 0, all, all, 0, 0, 0, 0, 0], [0, all, 0, 0, 0, 0, 0, 0, all, 0]] {
+        let stalled = judge(&base, &failing(&new, bursts), &USUAL);
+        assert_eq!(stalled.judgement(), Judgement::NoSignificantChange);
+        let told = text(std::slice::from_ref(&stalled), false);
+        assert!(
+            told.contains("errors from 0 % to 20 % in 2 of 10 blocks: that may be a burst or two"),
+            "{told}"
+        );
+        assert!(markdown(&[stalled]).contains("in 2 of 10 blocks: that may be a burst or two"));
+    }
+    let three = failing(&new, [0, all, 0, 0, all, 0, 0, 0, all, 0]);
+    assert_eq!(judge(&base, &three, &USUAL).judgement(), Judgement::Regression);
     // Less than is to count.
     let tolerant = Bounds { share: 0.4, ..USUAL };
     assert_eq!(judge(&base, &broken, &tolerant).judgement(), Judgement::NoSignificantChange);

@@ -119,6 +119,12 @@ pub(in crate::report) fn terms(compared: &Compared) -> String {
     )
 }
 
+/// What is no change, and is to be known all the same.
+pub(in crate::report) fn doubt(compared: &Compared) -> Option<String> {
+    let of = compared.metrics.iter().find(|of| of.part.is_some() && of.finding == Finding::Same)?;
+    Some(format!("{}: that may be a burst or two, which decide nothing; run it again to know", change(of)))
+}
+
 fn judgement(compared: &Compared) -> String {
     let words = compared.judgement.words();
     if compared.reason.is_empty() { words.to_string() } else { format!("{words}: {}", compared.reason) }
@@ -151,7 +157,11 @@ pub fn text(all: &[Compared], colour: bool) -> String {
             let tone = tone.or_else(|| line.ends_with("better").then_some(Tone::Good));
             let _ = writeln!(out, "{}", tone.map_or(line.to_string(), |tone| paint(line, tone, colour)));
         }
-        let _ = writeln!(out, "\n  {}", paint(&terms(compared), Tone::Faint, colour));
+        let _ = writeln!(out);
+        if let Some(doubt) = doubt(compared) {
+            let _ = writeln!(out, "  {}", paint(&doubt, Tone::Doubt, colour));
+        }
+        let _ = writeln!(out, "  {}", paint(&terms(compared), Tone::Faint, colour));
     }
     out
 }
@@ -176,6 +186,9 @@ pub fn markdown(all: &[Compared]) -> String {
             simulated(&compared.base),
             safe(&basis(compared))
         );
+        if let Some(doubt) = doubt(compared) {
+            let _ = writeln!(out, "{}.\n", safe(&doubt));
+        }
         let (decide, rest): (Vec<_>, Vec<_>) =
             compared.metrics.iter().partition(|of| of.finding != Finding::Shown);
         rows(&mut out, &decide);

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::report::compare::{Compared, Finding, HEAD, Judgement, Named, Side, basis, cells, outcome, terms};
+use crate::report::compare::{
+    Compared, Finding, HEAD, Judgement, Named, Side, basis, cells, doubt, outcome, terms,
+};
 use crate::report::json::Whole;
 use crate::report::page::charts::{Along, Chart, Line, Of};
 use crate::report::page::{at, close, end, end_of, foreign, joined, opening, section, table};
@@ -82,6 +84,9 @@ pub(super) fn verdict(out: &mut String, compared: &Compared, index: usize, of: u
         let _ = write!(out, ": {}", foreign(compared.reason()));
     }
     let _ = write!(out, "</p><p>{}.</p>", foreign(&basis(compared)));
+    if let Some(doubt) = doubt(compared) {
+        let _ = write!(out, "<p>{}.</p>", foreign(&doubt));
+    }
     let rows = compared.metrics.iter().map(|of| {
         let (cells, word) = cells(of);
         let mut row: Vec<String> = cells.iter().map(|cell| foreign(cell)).collect();

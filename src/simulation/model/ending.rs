@@ -127,6 +127,7 @@ impl Model<'_> {
     /// Sends nothing more: what waits for room is dropped, what is in flight may come.
     pub(super) fn stop(&mut self) {
         self.stopped = true;
+        self.totals.cut = Some(Nanos(self.now_ns));
         for slot in 0..self.slots.len() {
             self.drop_queue(slot);
         }
@@ -173,6 +174,9 @@ impl Model<'_> {
         if self.users.as_ref().is_none_or(Users::are_counted) {
             self.shard.not_reached(self.share - self.consumed);
         }
+        let since = self.totals.cut.unwrap_or(Nanos(self.now_ns));
+        let goes_on = self.users.as_ref().is_none_or(|users| users.go_on(since.0));
+        self.totals.cut = (goes_on && self.consumed < self.share).then_some(since);
         self.close_windows(true, connections);
         self.hand_over_batch();
         self.show();
