@@ -76,7 +76,8 @@ const TWO: &str = "hold: 200, duration: 10ms";
 fn a_response_that_came_in_time_counts_though_nobody_read_it_in_time() {
     let (target, addr) = listener();
     let bench = Bench::new();
-    let yaml = scenario(addr, TWO, "count: 2, request_timeout: 2s", "");
+    // Half a second is between them: a kernel that was not asked for stamps before takes a moment to begin.
+    let yaml = scenario(addr, "hold: 2, duration: 1s", "count: 2, request_timeout: 2s", "");
     let child = bench.start(&yaml, &[]);
     let mut peers = [Peer::accept(&target), Peer::accept(&target)];
     let ids = [0, 1].map(|peer: usize| peers[peer].request().expect("a request"));
