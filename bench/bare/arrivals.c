@@ -1,6 +1,8 @@
 /* A sink that stamps each request's arrival and answers it: one thread, epoll.
  *
- *   arrivals -o FILE [-f FIRST_PORT] [-n PORTS]
+ *   arrivals -o FILE [-f FIRST_PORT] [-n PORTS] [-H]
+ *
+ * With -H requests are those of HTTP without a body, one a segment, and get numbers as they come: for tools that speak nothing else.
  *
  * The stamp is the kernel's, taken when the segment arrived, so the sink's own waking up does not count; what had none is
  * stamped when it was read, and counted. Each request is read alone, because a read over two segments gives one stamp only.
@@ -31,7 +33,9 @@ static struct door doors[MAX_PORTS];
 static struct arrival *arrivals;
 static size_t arrived, room;
 static uint64_t unstamped;
-static int poller;
+static int poller, http;
+
+static const char OK[] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 
 static void watch(int fd, void *what)
 {
@@ -70,6 +74,28 @@ static ssize_t take(struct connection *c, size_t want)
         }
     }
     return n;
+}
+
+/* The same for HTTP. */
+static int serve_http(struct connection *c)
+{
+    for (;;) {
+        ssize_t n = take(c, MAX_FRAME);
+        if (n < 0)
+            return errno == EAGAIN || errno == EINTR;
+        if (n == 0 || c->have == MAX_FRAME)
+            return 0;
+        if (c->have < 4 || memcmp(c->frame + c->have - 4, "\r\n\r\n", 4))
+            continue;
+        if (!c->at) {
+            c->at = now_ns(CLOCK_REALTIME);
+            unstamped++;
+        }
+        note(arrived, c->at);
+        if (!write_all(c->fd, (const unsigned char *)OK, sizeof OK - 1))
+            return 0;
+        c->have = 0;
+    }
 }
 
 /* Reads and answers all that is there. Returns 0 when the connection is gone. */
@@ -124,18 +150,20 @@ int main(int argc, char **argv)
 {
     int first = 0, ports = 10, option, fds[MAX_PORTS];
     const char *path = NULL;
-    while ((option = getopt(argc, argv, "o:f:n:")) != -1) {
+    while ((option = getopt(argc, argv, "o:f:n:H")) != -1) {
         if (option == 'o')
             path = optarg;
         else if (option == 'f')
             first = (int)number(optarg, "FIRST_PORT", 0, 65535);
         else if (option == 'n')
             ports = (int)number(optarg, "PORTS", 1, MAX_PORTS);
+        else if (option == 'H')
+            http = 1;
         else
             path = NULL;
     }
     if (!path)
-        die("usage: arrivals -o FILE [-f FIRST_PORT] [-n PORTS]");
+        die("usage: arrivals -o FILE [-f FIRST_PORT] [-n PORTS] [-H]");
     stop_on_signals();
     uint64_t instance;
     if (getrandom(&instance, sizeof instance, 0) != sizeof instance)
@@ -161,7 +189,7 @@ int main(int argc, char **argv)
             struct connection *c = events[i].data.ptr;
             if (door >= doors && door < doors + ports) {
                 accept_all(door);
-            } else if (!serve(c)) {
+            } else if (!(http ? serve_http(c) : serve(c))) {
                 close(c->fd);
                 free(c);
             }
