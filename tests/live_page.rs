@@ -154,6 +154,20 @@ fn a_page_that_nobody_sees_is_not_drawn_and_catches_up_when_it_is_shown() {
 }
 
 #[test]
+fn a_page_that_nobody_saw_when_its_run_was_gone_says_so_when_it_is_shown() {
+    let run = LiveRun::start(SCENARIO, &[], &[]);
+    let mut browser = Browser::open(&format!("http://{}/", run.addr()));
+    browser.until("view.points.length >= 1");
+    set_hidden(&mut browser, true);
+    browser.until("owed");
+    run.kill();
+    browser.until("document.title === 'CONNECTION LOST shop'");
+    set_hidden(&mut browser, false);
+    assert_eq!(browser.value(&state_is("CONNECTION LOST")), true);
+    assert_eq!(browser.value("document.querySelector('#stop').disabled"), true);
+}
+
+#[test]
 fn a_page_of_a_server_that_nobody_sees_gives_its_connection_back_and_catches_up() {
     let serve = Serve::with(&[], &[], &[("shop.yaml", SCENARIO)]);
     let id = serve.post("/api/v1/runs", r#"{"scenario": "shop.yaml"}"#).json()["id"].clone();
