@@ -54,7 +54,7 @@ def records():
 def payload():
     def step(size):
         label = f"{size} B" if size < 1024 else f"{size // 1024} KiB"
-        return Step(label, f"records.template={{size:{size}}}", "records.range=1..1000", "redis.prefetch=1000")
+        return Step(label, f"records.template='{{size:{size}}}'", "records.range=1..1000", "redis.prefetch=1000")
 
     return [step(size) for size in (16, 128, 1024, 8 * 1024, 64 * 1024)]
 
